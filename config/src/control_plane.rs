@@ -1,0 +1,89 @@
+//! What a control plane's configuration means, after every check.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A checked control-plane configuration.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneConfig {
+    /// `listen`: where it answers.
+    pub listen: ControlPlaneListen,
+    /// `database.url`: `sqlite://PATH`.
+    pub database_url: String,
+    /// `secrets`: each file is made, mode 0600, on the first start when it is absent.
+    pub secrets: SecretFiles,
+    /// `propagation.wait`: how long a change waits for the gateways' acknowledgements.
+    pub propagation_wait: Duration,
+    /// `rules`.
+    pub rules: Rules,
+    /// `management_limits`: how fast each credential may call the REST surfaces.
+    pub management_limits: ManagementLimits,
+    /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
+    pub documentation_url: String,
+    /// The built-in catalogue with `tiers` laid over it.
+    pub tiers: Vec<Tier>,
+}
+
+/// `listen`.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneListen {
+    /// `api`: the REST surfaces and the portal.
+    pub api: SocketAddr,
+    /// `sync`: the gateways' stream.
+    pub sync: SocketAddr,
+    /// `admin`: health and metrics.
+    pub admin: SocketAddr,
+}
+
+/// `secrets`: files of 32 bytes in base64.
+#[derive(Clone, Debug)]
+pub struct SecretFiles {
+    /// `master_key_file`: seals what must be shown again.
+    pub master_key: PathBuf,
+    /// `digest_key_file`: keys every digest.
+    pub digest_key: PathBuf,
+    /// `gateway_token_file`: what gateways show.
+    pub gateway_token: PathBuf,
+}
+
+/// `rules`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// `api_versions`: ISO dates, ascending.
+    pub api_versions: Vec<String>,
+    /// `api_version_downgrade_window`.
+    pub api_version_downgrade_window: Duration,
+    /// `user_key_lifetime`.
+    pub user_key_lifetime: Duration,
+}
+
+/// `management_limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManagementLimits {
+    /// `portal`: surface 1; 20/s, burst 40 by default.
+    pub portal: keyward_contract::Limits,
+    /// `others`: surfaces 2 to 4; 50/s, burst 100 by default.
+    pub others: keyward_contract::Limits,
+}
+
+/// One tier of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// `key`, such as `growth`: 1 to 64 visible ASCII characters.
+    pub key: String,
+    /// `name`, such as `Growth`.
+    pub name: String,
+    /// `annual_price` in USD.
+    pub annual_price: u64,
+    /// `annual_limit`: validations a contract year.
+    pub annual_limit: u64,
+    /// `rate_limit`: calls a second.
+    pub rate_limit: u32,
+    /// `burst_limit`: calls at once.
+    pub burst_limit: u32,
+    /// `sla`, such as `99.95%`.
+    pub sla: String,
+    /// Whether an account on it may carry numbers of its own; only the built-in `custom` may.
+    pub negotiable: bool,
+}

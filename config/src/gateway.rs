@@ -1,0 +1,263 @@
+//! What a gateway's configuration means, after every check: the types that the gateway is built from.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use keyward_contract::Environment;
+
+/// A checked gateway configuration.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// `gateway.id`: shown by `GET /admin/gateways`; the host name by default.
+    pub id: String,
+    /// `listen`: where it answers.
+    pub listen: Listen,
+    /// `trusted_proxies`: peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `control_plane`: where key changes come from.
+    pub control_plane: ControlPlaneLink,
+    /// `secrets.digest_key_file`; `None`: the key comes over the stream and is kept beside the replica.
+    pub digest_key_file: Option<PathBuf>,
+    /// `replica.path`: the folder of the on-disk key set.
+    pub replica_path: PathBuf,
+    /// `ledger.path`: the folder of the usage ledger.
+    pub ledger_path: PathBuf,
+    /// `ledger.sync_interval`: what a power loss may lose.
+    pub ledger_sync_interval: Duration,
+    /// `cache.entries`: hot keys held in memory.
+    pub cache_entries: u64,
+    /// `sync`: what holds when the control plane has not been heard for long.
+    pub staleness: Staleness,
+    /// `limiter`: where the buckets are.
+    pub limiter: Limiter,
+    /// `credentials`: the header names of each slot, lower case.
+    pub credentials: Credentials,
+    /// `timeouts`.
+    pub timeouts: Timeouts,
+    /// `bounds`.
+    pub bounds: Bounds,
+    /// `drain`.
+    pub drain: Drain,
+    /// `workers`: threads that serve calls, one runtime and listener each; as many as processors by default.
+    pub workers: usize,
+    /// `access_log`.
+    pub access_log: AccessLog,
+    /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
+    pub documentation_url: String,
+    /// `upstreams`; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// `routes`; at least one; each names an upstream that exists.
+    pub routes: Vec<Route>,
+}
+
+/// `listen`.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// `proxy`: where partners call.
+    pub proxy: SocketAddr,
+    /// `admin`: health, metrics, state. Never open to partners.
+    pub admin: SocketAddr,
+}
+
+/// `control_plane`.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneLink {
+    /// `urls`: tried in turn.
+    pub urls: Vec<String>,
+    /// `token_file`: the gateway token that the control plane expects.
+    pub token_file: PathBuf,
+}
+
+/// `sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// `max_staleness`: how long after the last heartbeat the key set counts as fresh; `None`: for ever.
+    pub max: Option<Duration>,
+    /// `when_stale`: what then.
+    pub then: WhenStale,
+}
+
+/// `sync.when_stale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    /// Serve on with what is known.
+    Serve,
+    /// Refuse every call that needs a key.
+    Deny,
+}
+
+/// `limiter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Limiter {
+    /// Buckets in this process: right for one gateway.
+    Local,
+}
+
+/// `credentials`: the header names of each slot, lower case, none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Headers that carry the account key; `authorization` carries it as `Bearer <key>`, all others bare.
+    pub account: Vec<String>,
+    /// Headers that carry the customer key, bare.
+    pub customer: Vec<String>,
+}
+
+/// `timeouts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From accepting a connection to its first byte.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub request_headers: Duration,
+    /// Between two pieces of a request body.
+    pub request_body_idle: Duration,
+    /// How long a write to the client may make no progress.
+    pub write_stall: Duration,
+    /// How long a keep-alive connection may wait for its next request.
+    pub idle: Duration,
+    /// To connect to an upstream.
+    pub connect: Duration,
+    /// From the end of the request to the upstream's answer head.
+    pub response_headers: Duration,
+    /// The whole call.
+    pub request: Duration,
+}
+
+/// `bounds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Open client connections.
+    pub connections: usize,
+    /// Calls in flight.
+    pub concurrent_requests: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// Bytes of a request's head.
+    pub head: usize,
+    /// Bytes of a request target.
+    pub uri: usize,
+    /// Bytes of a request body, where the route says nothing else.
+    pub body: u64,
+}
+
+/// `drain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long calls in flight may go on after a stop was asked for.
+    pub timeout: Duration,
+    /// How long calls in flight may go on after their key lost its rights.
+    pub revoked: Duration,
+}
+
+/// `access_log`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// `path`: a file to append to; `None`: no access log. `-` is standard output.
+    pub path: Option<PathBuf>,
+    /// `sample`: the share of accepted calls that is logged, 0.0 to 1.0.
+    pub sample: f64,
+    /// `refusals`: whether every refused call is logged whatever the share.
+    pub refusals: bool,
+}
+
+/// One of `upstreams`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `name`: what routes call it.
+    pub name: String,
+    /// `endpoints`: at least one.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One machine of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// One of `routes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `name`: what metrics and usage call it; the path by default.
+    pub name: String,
+    /// `host`: which authority it serves.
+    pub host: HostPattern,
+    /// `path`: which paths it serves.
+    pub path: PathPattern,
+    /// `methods`: `None`: every one.
+    pub methods: Option<Vec<http::Method>>,
+    /// `environments`: whose keys it takes.
+    pub environments: Vec<Environment>,
+    /// `upstream`: the index in [`GatewayConfig::upstreams`].
+    pub upstream: usize,
+    /// `require`: which credentials a call needs.
+    pub require: Require,
+    /// `cost`: tokens a call takes, at least 1.
+    pub cost: u32,
+    /// `max_body`: bytes.
+    pub max_body: u64,
+    /// `timeout`: the whole call.
+    pub timeout: Duration,
+    /// `forward_credentials`: whether the upstream sees the credential headers.
+    pub forward_credentials: bool,
+    /// `encoded_slashes`: what `%2F` in a path means.
+    pub encoded_slashes: EncodedSlashes,
+    /// `strip_prefix`: taken from the front of the path before forwarding; begins with `/`, no final slash.
+    pub strip_prefix: Option<String>,
+}
+
+/// `routes.host`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// Every authority.
+    Any,
+    /// This one, lower case, without port.
+    Exact(String),
+    /// `*.example.com`: every name that ends so; holds `.example.com`.
+    Suffix(String),
+}
+
+/// `routes.path`: the segments between slashes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PathPattern {
+    /// The pattern's segments; empty for `/`.
+    pub segments: Vec<PathSegment>,
+    /// `=/x`: that path alone. Otherwise everything below it too.
+    pub exact: bool,
+}
+
+/// One segment of a [`PathPattern`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathSegment {
+    /// This text.
+    Literal(String),
+    /// `{name}`: any one segment that is not empty.
+    Parameter(String),
+}
+
+/// `routes.require`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Require {
+    /// Account key and, in production, customer key.
+    Customer,
+    /// Account key alone.
+    Account,
+    /// Customer key alone.
+    CustomerOnly,
+    /// Nothing: a public route.
+    None,
+}
+
+/// `routes.encoded_slashes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EncodedSlashes {
+    /// `%2F` in a path is 400.
+    Refuse,
+    /// `%2F` is kept as it is and is no separator.
+    Keep,
+}

@@ -1,0 +1,439 @@
+//! The records that a gateway decides by, checked when they arrive.
+//!
+//! The wire forms are in [`crate::feed`]. `TryFrom` a wire form refuses whatever a correct control plane would
+//! never send, with a reason; nothing downstream needs to look twice.
+
+use crate::address::AddressList;
+use crate::digest::KeyDigest;
+use crate::feed;
+use crate::id::{AccountId, CustomerId, EnvironmentId, KeyId};
+use crate::key::Environment;
+use crate::period::UnixMillis;
+
+/// A rate and a burst, both above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens a second.
+    pub rate: u32,
+    /// Tokens at most.
+    pub burst: u32,
+}
+
+/// Whether an account may use what it bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccountStatus {
+    /// It may.
+    Active,
+    /// An operator stopped it for a time.
+    Suspended,
+    /// It is gone for good.
+    Cancelled,
+}
+
+/// When an account's contract holds: start inclusive, end exclusive; absent bounds don't bind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contract {
+    /// The first instant.
+    pub start: Option<UnixMillis>,
+    /// The first instant after it.
+    pub end: Option<UnixMillis>,
+}
+
+impl Contract {
+    /// Whether the contract holds at this instant.
+    #[must_use]
+    pub fn holds_at(&self, now: UnixMillis) -> bool {
+        self.start.is_none_or(|start| start <= now) && self.end.is_none_or(|end| now < end)
+    }
+}
+
+/// What a gateway needs to know of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// Its id.
+    pub id: AccountId,
+    /// Whether it may use what it bought.
+    pub status: AccountStatus,
+    /// The key of its tier, such as `growth`.
+    pub tier: String,
+    /// Rate and burst of the account's bucket in each environment.
+    pub limits: Limits,
+    /// Validations a contract year.
+    pub annual_limit: u64,
+    /// When its contract holds.
+    pub contract: Contract,
+    /// The id of its test environment.
+    pub test_environment: EnvironmentId,
+    /// The id of its production environment.
+    pub production_environment: EnvironmentId,
+}
+
+impl AccountRecord {
+    /// The id of one of its environments.
+    #[must_use]
+    pub fn environment_id(&self, environment: Environment) -> EnvironmentId {
+        match environment {
+            Environment::Test => self.test_environment,
+            Environment::Production => self.production_environment,
+        }
+    }
+}
+
+/// A key's own state, whatever its account's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyState {
+    /// May be used.
+    Active,
+    /// Switched off; may be switched on again.
+    Disabled,
+    /// Dead for good.
+    Revoked,
+    /// Dead for good, and no longer listed.
+    Deleted,
+}
+
+/// What a gateway needs to know of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// How it is found.
+    pub digest: KeyDigest,
+    /// Its id.
+    pub id: KeyId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Where it is valid.
+    pub environment: Environment,
+    /// The end customer of a customer key; `None` for an account key.
+    pub customer: Option<CustomerId>,
+    /// Its own state.
+    pub state: KeyState,
+    /// The first instant at which it is dead.
+    pub expires_at: Option<UnixMillis>,
+    /// Where it may be used from; `None`: anywhere.
+    pub allowed_ips: Option<AddressList>,
+    /// The API version that it is pinned to; empty when none.
+    pub api_version: String,
+    /// Since when it is in its rotation grace.
+    pub rotated_at: Option<UnixMillis>,
+    /// A lower limit than the tier's for this end customer.
+    pub customer_limits: Option<Limits>,
+}
+
+/// One record of a change or a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// An account as it now is.
+    Account(AccountRecord),
+    /// A key as it now is.
+    Key(KeyRecord),
+}
+
+/// Why a record can't be put in force. Names the field, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{record}: {reason}")]
+pub struct InvalidRecord {
+    /// Which record, such as `key 0190…`.
+    pub record: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl TryFrom<feed::Record> for Record {
+    type Error = InvalidRecord;
+
+    fn try_from(wire: feed::Record) -> Result<Self, InvalidRecord> {
+        match wire.record {
+            Some(feed::record::Record::Account(account)) => account.try_into().map(Self::Account),
+            Some(feed::record::Record::Key(key)) => key.try_into().map(Self::Key),
+            None => Err(InvalidRecord {
+                record: "record".into(),
+                reason: "is of no known kind".into(),
+            }),
+        }
+    }
+}
+
+impl From<&Record> for feed::Record {
+    fn from(record: &Record) -> Self {
+        let record = match record {
+            Record::Account(account) => feed::record::Record::Account(account.into()),
+            Record::Key(key) => feed::record::Record::Key(key.into()),
+        };
+        Self { record: Some(record) }
+    }
+}
+
+impl TryFrom<feed::Account> for AccountRecord {
+    type Error = InvalidRecord;
+
+    fn try_from(wire: feed::Account) -> Result<Self, InvalidRecord> {
+        let name = || format!("account {}", named(&wire.account_id));
+        let invalid = |reason: String| InvalidRecord {
+            record: name(),
+            reason,
+        };
+        let id = AccountId::from_slice(&wire.account_id).map_err(|error| invalid(error.to_string()))?;
+        let status = match wire.status() {
+            feed::AccountStatus::Active => AccountStatus::Active,
+            feed::AccountStatus::Suspended => AccountStatus::Suspended,
+            feed::AccountStatus::Cancelled => AccountStatus::Cancelled,
+            feed::AccountStatus::Unspecified => {
+                return Err(invalid(format!("unknown status {}", wire.status)));
+            }
+        };
+        let environment_id = |bytes: &[u8]| EnvironmentId::from_slice(bytes);
+        if wire.tier.is_empty() || wire.tier.len() > 64 || !wire.tier.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(invalid("tier is not 1 to 64 visible ASCII characters".into()));
+        }
+        if wire.annual_limit == 0 {
+            return Err(invalid("annual_limit is 0".into()));
+        }
+        Ok(Self {
+            id,
+            status,
+            limits: limits(wire.limits.as_ref())
+                .map_err(&invalid)?
+                .ok_or_else(|| invalid("has no limits".into()))?,
+            annual_limit: wire.annual_limit,
+            contract: Contract {
+                start: wire.contract_start_ms.map(UnixMillis),
+                end: wire.contract_end_ms.map(UnixMillis),
+            },
+            test_environment: environment_id(&wire.test_environment_id)
+                .map_err(|e| invalid(e.to_string()))?,
+            production_environment: environment_id(&wire.production_environment_id)
+                .map_err(|e| invalid(e.to_string()))?,
+            tier: wire.tier,
+        })
+    }
+}
+
+impl From<&AccountRecord> for feed::Account {
+    fn from(account: &AccountRecord) -> Self {
+        let status = match account.status {
+            AccountStatus::Active => feed::AccountStatus::Active,
+            AccountStatus::Suspended => feed::AccountStatus::Suspended,
+            AccountStatus::Cancelled => feed::AccountStatus::Cancelled,
+        };
+        Self {
+            account_id: account.id.as_uuid().as_bytes().to_vec(),
+            status: status.into(),
+            tier: account.tier.clone(),
+            limits: Some(account.limits.into()),
+            annual_limit: account.annual_limit,
+            contract_start_ms: account.contract.start.map(|at| at.0),
+            contract_end_ms: account.contract.end.map(|at| at.0),
+            test_environment_id: account.test_environment.as_bytes().to_vec(),
+            production_environment_id: account.production_environment.as_bytes().to_vec(),
+        }
+    }
+}
+
+impl TryFrom<feed::Key> for KeyRecord {
+    type Error = InvalidRecord;
+
+    fn try_from(wire: feed::Key) -> Result<Self, InvalidRecord> {
+        let name = || format!("key {}", named(&wire.key_id));
+        let invalid = |reason: String| InvalidRecord {
+            record: name(),
+            reason,
+        };
+        let digest: [u8; 32] = wire
+            .digest
+            .as_slice()
+            .try_into()
+            .map_err(|_| invalid("digest is not 32 bytes".into()))?;
+        let environment = match wire.environment() {
+            feed::Environment::Test => Environment::Test,
+            feed::Environment::Production => Environment::Production,
+            feed::Environment::Unspecified => {
+                return Err(invalid(format!("unknown environment {}", wire.environment)));
+            }
+        };
+        let state = match wire.state() {
+            feed::KeyState::Active => KeyState::Active,
+            feed::KeyState::Disabled => KeyState::Disabled,
+            feed::KeyState::Revoked => KeyState::Revoked,
+            feed::KeyState::Deleted => KeyState::Deleted,
+            feed::KeyState::Unspecified => return Err(invalid(format!("unknown state {}", wire.state))),
+        };
+        let customer = match wire.customer_id.as_str() {
+            "" => None,
+            id => Some(
+                id.parse::<CustomerId>()
+                    .map_err(|error| invalid(error.to_string()))?,
+            ),
+        };
+        let allowed_ips = match wire.allowed_ips.as_slice() {
+            [] => None,
+            entries => Some(AddressList::parse(entries).map_err(|error| invalid(error.to_string()))?),
+        };
+        if wire.api_version.len() > 32 || !wire.api_version.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(invalid(
+                "api_version is not at most 32 visible ASCII characters".into(),
+            ));
+        }
+        Ok(Self {
+            digest: KeyDigest::from_bytes(digest),
+            id: KeyId::from_slice(&wire.key_id).map_err(|error| invalid(error.to_string()))?,
+            account: AccountId::from_slice(&wire.account_id).map_err(|error| invalid(error.to_string()))?,
+            environment,
+            customer,
+            state,
+            expires_at: wire.expires_at_ms.map(UnixMillis),
+            allowed_ips,
+            customer_limits: limits(wire.customer_limits.as_ref()).map_err(invalid)?,
+            rotated_at: wire.rotated_at_ms.map(UnixMillis),
+            api_version: wire.api_version,
+        })
+    }
+}
+
+impl From<&KeyRecord> for feed::Key {
+    fn from(key: &KeyRecord) -> Self {
+        let state = match key.state {
+            KeyState::Active => feed::KeyState::Active,
+            KeyState::Disabled => feed::KeyState::Disabled,
+            KeyState::Revoked => feed::KeyState::Revoked,
+            KeyState::Deleted => feed::KeyState::Deleted,
+        };
+        Self {
+            digest: key.digest.as_bytes().to_vec(),
+            key_id: key.id.as_uuid().as_bytes().to_vec(),
+            account_id: key.account.as_uuid().as_bytes().to_vec(),
+            environment: feed::Environment::from(key.environment).into(),
+            customer_id: key.customer.map(|id| id.to_string()).unwrap_or_default(),
+            state: state.into(),
+            expires_at_ms: key.expires_at.map(|at| at.0),
+            allowed_ips: key
+                .allowed_ips
+                .as_ref()
+                .map(AddressList::to_strings)
+                .unwrap_or_default(),
+            api_version: key.api_version.clone(),
+            rotated_at_ms: key.rotated_at.map(|at| at.0),
+            customer_limits: key.customer_limits.map(Into::into),
+        }
+    }
+}
+
+impl From<Environment> for feed::Environment {
+    fn from(environment: Environment) -> Self {
+        match environment {
+            Environment::Test => Self::Test,
+            Environment::Production => Self::Production,
+        }
+    }
+}
+
+impl From<Limits> for feed::Limits {
+    fn from(limits: Limits) -> Self {
+        Self {
+            rate: limits.rate,
+            burst: limits.burst,
+        }
+    }
+}
+
+fn limits(wire: Option<&feed::Limits>) -> Result<Option<Limits>, String> {
+    match wire {
+        Some(feed::Limits { rate: 0, .. } | feed::Limits { burst: 0, .. }) => {
+            Err("a rate or burst is 0".into())
+        }
+        Some(limits) => Ok(Some(Limits {
+            rate: limits.rate,
+            burst: limits.burst,
+        })),
+        None => Ok(None),
+    }
+}
+
+/// An id for a message about a record that may be broken.
+fn named(bytes: &[u8]) -> String {
+    uuid::Uuid::from_slice(bytes).map_or_else(|_| "of no id".into(), |id| id.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    fn sample() -> KeyRecord {
+        KeyRecord {
+            digest: KeyDigest::from_bytes([7; 32]),
+            id: KeyId::new(),
+            account: AccountId::new(),
+            environment: Environment::Production,
+            customer: "clx8f2k9h0001qr5tgvwxyz12".parse().ok(),
+            state: KeyState::Active,
+            expires_at: Some(UnixMillis(5)),
+            allowed_ips: AddressList::parse(&["192.0.2.0/24", "2001:db8::1"]).ok(),
+            api_version: "2026-11-01".into(),
+            rotated_at: None,
+            customer_limits: Some(Limits { rate: 5, burst: 10 }),
+        }
+    }
+
+    #[test]
+    fn records_survive_the_wire() {
+        let key = Record::Key(sample());
+        assert_eq!(Record::try_from(feed::Record::from(&key)).unwrap(), key);
+        let account = Record::Account(AccountRecord {
+            id: AccountId::new(),
+            status: AccountStatus::Suspended,
+            tier: "growth".into(),
+            limits: Limits {
+                rate: 100,
+                burst: 200,
+            },
+            annual_limit: 10_000_000,
+            contract: Contract {
+                start: Some(UnixMillis(1)),
+                end: None,
+            },
+            test_environment: EnvironmentId::random().unwrap(),
+            production_environment: EnvironmentId::random().unwrap(),
+        });
+        assert_eq!(Record::try_from(feed::Record::from(&account)).unwrap(), account);
+    }
+
+    #[test]
+    fn a_blank_field_is_refused_by_name() {
+        let blank = |change: fn(&mut feed::Key)| {
+            let mut wire = feed::Key::from(&sample());
+            change(&mut wire);
+            KeyRecord::try_from(wire).unwrap_err().reason
+        };
+        assert_eq!(blank(|key| key.digest.clear()), "digest is not 32 bytes");
+        assert_eq!(blank(|key| key.state = 0), "unknown state 0");
+        assert_eq!(blank(|key| key.state = 99), "unknown state 99");
+        assert_eq!(blank(|key| key.account_id.clear()), "not an account id (UUID)");
+        assert_eq!(
+            blank(|key| key.customer_limits = Some(feed::Limits { rate: 0, burst: 1 })),
+            "a rate or burst is 0"
+        );
+        let empty = Record::try_from(feed::Record { record: None }).unwrap_err();
+        assert_eq!(empty.to_string(), "record: is of no known kind");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_record_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(wire) = feed::Record::decode(bytes.as_slice()) {
+                let _ = Record::try_from(wire);
+            }
+        }
+
+        #[test]
+        fn no_mutation_of_a_record_panics(at in 0usize..200, to in any::<u8>()) {
+            let mut bytes = feed::Record::from(&Record::Key(sample())).encode_to_vec();
+            let at = at % bytes.len();
+            bytes[at] = to;
+            if let Ok(wire) = feed::Record::decode(bytes.as_slice()) {
+                let _ = Record::try_from(wire);
+            }
+        }
+    }
+}

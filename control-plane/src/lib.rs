@@ -1,0 +1,3 @@
+//! Keyward's control plane: accounts, keys, tiers and usage over REST; the sync service for gateways.
+
+pub mod store;

@@ -1,0 +1,125 @@
+//! The database: opening it, its pools, and a transaction that writes. All SQL is below this module.
+//!
+//! One text of every query serves SQLite and (later) PostgreSQL: `sqlx`'s `Any` driver, `$1` placeholders,
+//! and only columns of 64-bit integers, text and bytes. Writes go through a pool of one connection on SQLite,
+//! which has one writer anyway; reads have a pool of their own and never wait for a writer (WAL).
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyPool, Transaction};
+
+pub mod changes;
+pub mod usage;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// The database can't be reached, is broken, or refused a statement.
+#[derive(Debug, thiserror::Error)]
+#[error("the store is unavailable")]
+pub struct StoreError(#[from] sqlx::Error);
+
+/// What every function of the store answers.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The open database. Cloning shares its pools.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: AnyPool,
+    writer: AnyPool,
+}
+
+impl Store {
+    /// Opens a database, makes it when it is an absent SQLite file, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it can't be reached or a migration fails.
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        sqlx::any::install_default_drivers();
+        if let Some(path) = url
+            .strip_prefix("sqlite://")
+            .filter(|path| !path.starts_with(':'))
+        {
+            let path = path.split('?').next().unwrap_or(path);
+            if let Some(folder) = std::path::Path::new(path).parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+        }
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let options = AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc"))?;
+        let pool = |connections| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(Duration::from_secs(5))
+                .after_connect(|connection, _| {
+                    Box::pin(async move {
+                        for pragma in [
+                            "PRAGMA busy_timeout = 5000",
+                            "PRAGMA journal_mode = WAL",
+                            // Durable before a change is acknowledged: a revocation outlives a power cut.
+                            "PRAGMA synchronous = FULL",
+                            "PRAGMA foreign_keys = ON",
+                        ] {
+                            sqlx::query(pragma).execute(&mut *connection).await?;
+                        }
+                        Ok(())
+                    })
+                })
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&writer).await?;
+        let readers = pool(8).connect_with(options).await?;
+        Ok(Self { readers, writer })
+    }
+
+    /// The pool for reads that need no transaction.
+    #[must_use]
+    pub fn readers(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    /// Begins a transaction that may write. Dropping it rolls it back.
+    ///
+    /// # Errors
+    /// When the database can't be reached or stays locked.
+    pub async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Begins a transaction that sees one state of the database throughout, for snapshots.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn begin_reading(&self) -> Result<Transaction<'static, Any>> {
+        Ok(self.readers.begin().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fresh_database_is_made_with_its_folder_and_schema() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/deep/cp.db", folder.path().display());
+        for _ in 0..2 {
+            let store = Store::open(&url).await.unwrap();
+            let (revision,): (i64,) = sqlx::query_as("SELECT revision FROM change_head")
+                .fetch_one(store.readers())
+                .await
+                .unwrap();
+            assert_eq!(revision, 0);
+            let mut tx = store.begin().await.unwrap();
+            let (next,): (i64,) =
+                sqlx::query_as("UPDATE change_head SET revision = revision + $1 RETURNING revision")
+                    .bind(1i64)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .unwrap();
+            assert_eq!(next, 1);
+            tx.rollback().await.unwrap();
+        }
+    }
+}

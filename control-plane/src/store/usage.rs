@@ -1,0 +1,1 @@
+//! Usage as the gateways reported it.
