@@ -1,1 +1,4 @@
 //! Skeleton.
+
+pub mod address;
+pub mod path;
