@@ -3,3 +3,4 @@
 pub mod address;
 pub mod path;
 pub mod route;
+pub mod telemetry;
