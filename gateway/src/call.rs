@@ -18,9 +18,9 @@ use crate::clock::Now;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
 use crate::limits::fields::Standing;
-use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, DECISIONS, Rejection};
+use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, DECISIONS, Rejection};
 use crate::telemetry::{Decision, Finished, TierSlot};
-use crate::worker::Worker;
+use crate::worker::{InFlight, Worker};
 
 /// What nginx calls 499: the client went away before the answer was out.
 pub const CLIENT_CLOSED: u16 = 499;
@@ -29,6 +29,7 @@ pub const CLIENT_CLOSED: u16 = 499;
 #[derive(Debug)]
 pub struct Call {
     worker: Rc<Worker>,
+    _in_flight: InFlight,
     started: Now,
     route: Cell<Option<u16>>,
     tier: Cell<TierSlot>,
@@ -65,12 +66,12 @@ impl Call {
     /// A call that has just begun.
     #[must_use]
     pub fn begin(worker: &Rc<Worker>, started: Now) -> Self {
-        worker.call_began();
         Self {
             worker: Rc::clone(worker),
+            _in_flight: worker.begin_call(),
             started,
             route: Cell::new(None),
-            tier: Cell::new(TierSlot::default()),
+            tier: Cell::new(TierSlot::NONE),
             status: Cell::new(CLIENT_CLOSED),
             decision: Cell::new(None),
             upstream: Cell::new(None),
@@ -129,6 +130,10 @@ impl Call {
 
     /// It was sent to an upstream: from here on it is accepted, whatever comes back.
     pub fn accepted(&self, upstream: u16, standing: Option<&Standing>) {
+        // A repeated attempt is still one call.
+        if self.decision.get() == Some(ACCEPTED) {
+            return;
+        }
         self.decision.set(Some(ACCEPTED));
         self.upstream.set(Some(upstream));
         if let Some(counter) = &self.counter {
@@ -217,7 +222,7 @@ impl Call {
             route: self.route.get(),
             tier: self.tier.get(),
             status,
-            decision: Decision::new(decision.unwrap_or(ACCEPTED)),
+            decision: Decision(decision.unwrap_or(CLIENT_GONE)),
             duration,
             overhead: duration.saturating_sub(self.upstream_time.get()),
             upstream: self.upstream.get(),
@@ -226,12 +231,11 @@ impl Call {
             bytes_out,
         });
         self.log(duration);
-        self.worker.call_ended();
     }
 
     fn log(&mut self, duration: Duration) {
         let (Some(log), Some(writer)) = (self.log.take(), self.worker.access_log()) else { return };
-        let decision = self.decision.get().unwrap_or(ACCEPTED);
+        let decision = self.decision.get().unwrap_or(CLIENT_GONE);
         let _ = (&log, writer, duration, decision, DECISIONS, Entry::default());
     }
 }
