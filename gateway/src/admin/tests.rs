@@ -208,7 +208,15 @@ async fn connections_beyond_the_bound_wait_for_a_place() {
         held.push(stream);
     }
     let waiting = tokio::spawn(ask(running.address, "GET", "/livez"));
-    tokio::task::yield_now().await;
+    // Time enough for it to be answered, were there a place.
+    for _ in 0..20 {
+        let mut some = [0; 1024];
+        held[0]
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: admin\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(held[0].read(&mut some).await.unwrap() > 0);
+    }
     assert!(!waiting.is_finished());
     held.pop();
     let (head, _) = timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
