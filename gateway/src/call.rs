@@ -12,13 +12,14 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Uri};
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
 
-use crate::access_log::Entry;
+use crate::access_log::{Entry, Verdict};
 use crate::admission::Caller;
 use crate::clock::Now;
 use crate::ledger::{Counter, CounterKey};
+use crate::path::normalise;
 use crate::limits::Which;
 use crate::limits::fields::Standing;
-use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, DECISIONS, Rejection};
+use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::telemetry::{Decision, Finished, TierSlot};
 use crate::worker::{InFlight, Worker};
 
@@ -35,6 +36,8 @@ pub struct Call {
     tier: Cell<TierSlot>,
     status: Cell<u16>,
     decision: Cell<Option<u8>>,
+    /// `accepted`, or the code of the refusal, for people.
+    code: Cell<&'static str>,
     upstream: Cell<Option<u16>>,
     upstream_time: Cell<Duration>,
     bytes_in: Cell<u64>,
@@ -74,6 +77,7 @@ impl Call {
             tier: Cell::new(TierSlot::NONE),
             status: Cell::new(CLIENT_CLOSED),
             decision: Cell::new(None),
+            code: Cell::new("CLIENT_GONE"),
             upstream: Cell::new(None),
             upstream_time: Cell::new(Duration::ZERO),
             bytes_in: Cell::new(0),
@@ -135,6 +139,7 @@ impl Call {
             return;
         }
         self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
         self.upstream.set(Some(upstream));
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
@@ -154,11 +159,13 @@ impl Call {
     pub fn answered_at_edge(&self, status: u16) {
         self.status.set(status);
         self.decision.set(Some(ANSWERED_AT_EDGE));
+        self.code.set("answered");
     }
 
     /// It was refused. A call that was already accepted stays accepted; only its answer is ours.
     pub fn refused(&self, rejection: &Rejection, status: u16) {
         self.status.set(status);
+        self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {
             return;
         }
@@ -235,8 +242,31 @@ impl Call {
 
     fn log(&mut self, duration: Duration) {
         let (Some(log), Some(writer)) = (self.log.take(), self.worker.access_log()) else { return };
-        let decision = self.decision.get().unwrap_or(CLIENT_GONE);
-        let _ = (&log, writer, duration, decision, DECISIONS, Entry::default());
+        let is_accepted = self.decision.get() == Some(ACCEPTED);
+        if !writer.wants(if is_accepted { Verdict::Accepted } else { Verdict::Refused }) {
+            return;
+        }
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let routes = self.worker.shared().routes.routes();
+        writer.log(Entry {
+            time: self.started.unix,
+            request_id: text(&log.request_id),
+            method: log.method,
+            host: log.host.as_ref().map(text).unwrap_or_default(),
+            path: normalise(log.uri.path()).map(|path| path.into_text().into_owned()).unwrap_or_default(),
+            route: self.route.get().and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+            status: self.status.get(),
+            code: self.code.get(),
+            account: log.caller.map(|who| who.account),
+            environment: log.caller.map(|who| who.environment),
+            key_id: log.caller.map(|who| who.key),
+            customer: log.caller.and_then(|who| who.customer),
+            client: log.client,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            duration,
+            upstream_time: self.upstream.get().map(|_| self.upstream_time.get()),
+        });
     }
 }
 

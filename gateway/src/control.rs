@@ -14,7 +14,11 @@ use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::server::Quiescence;
 use crate::sync::{Follower, SyncLink};
+use crate::telemetry::catalogue;
 use crate::worker::Shared;
+
+/// How long the access log may take to write what is left at the end.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// What the control thread runs.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub(crate) struct Services {
     pub(crate) link: SyncLink,
     pub(crate) quiescence: Quiescence,
     /// Kept here so that it outlives every worker.
-    pub(crate) log: Option<AccessLog>,
+    pub(crate) log: Arc<AccessLog>,
 }
 
 /// The link to the control plane, with the token read from its file.
@@ -66,6 +70,7 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
         }
     };
     let Services { admin, link, quiescence, log } = services;
+    observe(shared, &log);
     runtime.block_on(async {
         let follower = Follower::new(
             link,
@@ -76,7 +81,23 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
         );
         tokio::join!(serve_admin(shared, admin, stop), keep_house(shared, stop), follower.run(stop.clone()));
     });
-    drop(log);
+    if !log.close(LAST_LINES) {
+        tracing::warn!("the access log could not be written to its end");
+    }
+}
+
+/// Shows at every scrape what other modules know.
+fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
+    let log = Arc::clone(log);
+    shared.telemetry.observe(Box::new(move |sums| log.observe(sums)));
+    // Weak: the telemetry is itself a part of what is shared.
+    let known = Arc::downgrade(shared);
+    shared.telemetry.observe(Box::new(move |sums| {
+        let Some(shared) = known.upgrade() else { return };
+        sums.gauge(&catalogue::CACHE_ENTRIES, [], shared.keys.cached_count() as f64);
+        sums.gauge(&catalogue::LIMITER_BUCKETS, [], shared.keys.bucket_count() as f64);
+        sums.gauge(&catalogue::SYNC_REVISION, [], shared.keys.position().revision as f64);
+    }));
 }
 
 async fn serve_admin(shared: &Arc<Shared>, listener: std::net::TcpListener, stop: &CancellationToken) {

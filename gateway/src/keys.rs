@@ -146,6 +146,12 @@ impl KeySet {
         self.known.entry_count() + self.unknown.entry_count()
     }
 
+    /// Buckets in memory, about.
+    #[must_use]
+    pub fn bucket_count(&self) -> usize {
+        self.accounts.len() * 2 + self.customers.len()
+    }
+
     /// The fence, to ask whether a held key is current.
     #[must_use]
     pub fn generations(&self) -> &Generations {

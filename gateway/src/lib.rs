@@ -86,8 +86,9 @@ impl Gateway {
         let (proxy_address, admin_address) = (address_of(&listeners)?, admin.local_addr()?);
 
         let (stop_workers, stop_control) = (CancellationToken::new(), CancellationToken::new());
-        let log = access_log::AccessLog::open(&config.access_log).context("can't open the access log")?;
-        let (workers, quiescence) = start_workers(&shared, listeners, log.as_ref(), &stop_workers)?;
+        let log = access_log::AccessLog::start(&config.access_log).context("can't open the access log")?;
+        let log = Arc::new(log);
+        let (workers, quiescence) = start_workers(&shared, listeners, &log, &stop_workers)?;
         let link = control::link(&shared, proxy_address)?;
         let services = control::Services { admin, link, quiescence, log };
         let control = {
@@ -180,7 +181,7 @@ type Workers = (Vec<JoinHandle<()>>, Quiescence);
 fn start_workers(
     shared: &Arc<Shared>,
     listeners: Vec<std::net::TcpListener>,
-    log: Option<&access_log::AccessLog>,
+    log: &Arc<access_log::AccessLog>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Workers> {
     let (mut threads, mut questions) = (Vec::new(), Vec::new());
@@ -189,9 +190,9 @@ fn start_workers(
         let (ask, asked) = mpsc::unbounded_channel();
         questions.push(ask);
         let service = Service { listener, questions: asked, open: Arc::clone(&open), stop: stop.clone() };
-        let (shared, log) = (Arc::clone(shared), log.map(access_log::AccessLog::handle));
+        let (shared, log) = (Arc::clone(shared), Arc::clone(log));
         let run = move || {
-            let serve = async move { server::run(Rc::new(Worker::new(shared, log)), service).await };
+            let serve = async move { server::run(Rc::new(Worker::new(shared, &log)), service).await };
             if let Err(error) = on_this_thread(serve) {
                 tracing::error!(%error, "a worker ended");
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use keyward_config::GatewayConfig;
 use keyward_contract::{KeyDigest, UnixMillis};
 
-use crate::access_log;
+use crate::access_log::{AccessLog, WorkerLog};
 use crate::address::TrustedProxies;
 use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
@@ -55,7 +55,7 @@ pub struct Worker {
     recent: RefCell<Recent>,
     pools: Pools,
     telemetry: WorkerTelemetry,
-    access_log: Option<access_log::Handle>,
+    access_log: Option<WorkerLog>,
     deadlines: Deadlines,
     in_flight: Cell<usize>,
     in_flight_bound: usize,
@@ -64,13 +64,13 @@ pub struct Worker {
 impl Worker {
     /// A worker that has served nothing yet.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, access_log: Option<access_log::Handle>) -> Self {
+    pub fn new(shared: Arc<Shared>, access_log: &AccessLog) -> Self {
         let config = &shared.config;
         Self {
             recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
             pools: Pools::new(&config.upstreams, config.timeouts),
             telemetry: shared.telemetry.worker(),
-            access_log,
+            access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
             in_flight: Cell::new(0),
             in_flight_bound: config.bounds.concurrent_requests.div_ceil(config.workers.max(1)),
@@ -104,7 +104,7 @@ impl Worker {
 
     /// The access log, when there is one.
     #[must_use]
-    pub fn access_log(&self) -> Option<&access_log::Handle> {
+    pub fn access_log(&self) -> Option<&WorkerLog> {
         self.access_log.as_ref()
     }
 
