@@ -1,6 +1,8 @@
 //! The harness on small programs that every machine has.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod licences;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
