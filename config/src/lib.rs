@@ -13,6 +13,7 @@ pub mod control_plane;
 mod document;
 mod error;
 pub mod gateway;
+mod kind;
 mod leaf;
 mod load;
 mod reading;
@@ -30,5 +31,6 @@ pub use gateway::{
     HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Route, Staleness, Timeouts, Upstream,
     WhenStale,
 };
+pub use kind::{Kind, check};
 pub use standalone::StandaloneConfig;
 pub use surroundings::Surroundings;

@@ -133,7 +133,7 @@ fn stage_one<'a, T: DeserializeOwned>(
     reading::read(Document::parse(text, origin, &surroundings.environment)?)
 }
 
-fn text_of(path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn text_of(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| {
         let place = Place::File {
             origin: path.display().to_string(),

@@ -9,6 +9,10 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+#[expect(
+    clippy::unwrap_used,
+    reason = "a shipped file that can't be read is a failed test"
+)]
 fn text(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).unwrap()
 }
