@@ -194,16 +194,17 @@ fn check_prefix(at: &str, prefix: &Prefix, path: &Path, report: &mut Report<'_>)
     }
 }
 
-/// Notes routes that serve the same host, path, method and environment: neither is the more specific one.
+/// Notes routes of which none is more specific: same host, same shape of path, and a method that both list or
+/// that neither does. Environments make no difference: a route is chosen before the key is looked at.
 fn check_conflicts(routes: &[Route], report: &mut Report<'_>) {
     let mut alike: HashMap<(&HostPattern, PathPattern), Vec<(usize, &Route)>> = HashMap::new();
     for (index, route) in routes.iter().enumerate() {
         let same = alike.entry((&route.host, shape(&route.path))).or_default();
-        if let Some((earlier, _)) = same.iter().find(|(_, earlier)| overlap(earlier, route)) {
+        if let Some((earlier, _)) = same.iter().find(|(_, earlier)| conflict(earlier, route)) {
             report.wrong(
                 &format!("routes[{index}]"),
                 format!(
-                    "serves the same calls as routes[{earlier}]; give them different hosts, paths, methods or environments"
+                    "serves the same calls as routes[{earlier}]; give them different hosts, paths or methods"
                 ),
             );
         }
@@ -223,13 +224,11 @@ fn shape(path: &PathPattern) -> PathPattern {
     }
 }
 
-fn overlap(a: &Route, b: &Route) -> bool {
-    let methods = match (&a.methods, &b.methods) {
+fn conflict(a: &Route, b: &Route) -> bool {
+    match (&a.methods, &b.methods) {
         (Some(a), Some(b)) => a.iter().any(|method| b.contains(method)),
-        _ => true,
-    };
-    methods
-        && a.environments
-            .iter()
-            .any(|environment| b.environments.contains(environment))
+        (None, None) => true,
+        // The one that lists a method is the more specific one for it.
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }
