@@ -66,12 +66,13 @@ pub async fn head_in(tx: &mut Transaction<'static, Any>) -> Result<u64> {
 /// # Errors
 /// When the database fails.
 pub async fn after(store: &Store, revision: u64, limit: u32) -> Result<Vec<(u64, Vec<u8>)>> {
-    let rows: Vec<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT revision, records FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2")
-            .bind(i64::try_from(revision).unwrap_or(i64::MAX))
-            .bind(i64::from(limit))
-            .fetch_all(store.readers())
-            .await?;
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT revision, records FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2",
+    )
+    .bind(i64::try_from(revision).unwrap_or(i64::MAX))
+    .bind(i64::from(limit))
+    .fetch_all(store.readers())
+    .await?;
     Ok(rows
         .into_iter()
         .map(|(revision, change)| (u64::try_from(revision).unwrap_or_default(), change))

@@ -212,7 +212,11 @@ pub async fn last_used(store: &Store, keys: &[KeyId]) -> Result<HashMap<KeyId, U
 fn calendar(now: UnixMillis) -> (i64, i64, i64) {
     let date = now.date();
     let start = |date| day_of(UnixMillis::start_of(date));
-    (start(date), start(date.first_of_month()), start(date.first_of_year()))
+    (
+        start(date),
+        start(date.first_of_month()),
+        start(date.first_of_year()),
+    )
 }
 
 /// A stored count; a negative one, which nothing writes, counts as none.

@@ -181,7 +181,11 @@ async fn read(
         let terms: Vec<String> = (0..chunk.len())
             .map(|at| {
                 let first = at * 3 + 1;
-                format!("(subject = ${first} AND hour = ${} AND boot = ${})", first + 1, first + 2)
+                format!(
+                    "(subject = ${first} AND hour = ${} AND boot = ${})",
+                    first + 1,
+                    first + 2
+                )
             })
             .collect();
         let sql = format!("SELECT * FROM usage_counters WHERE {}", terms.join(" OR "));
@@ -347,7 +351,9 @@ const ACCOUNTS: (&str, &str) = (
      refused = usage_account_days.refused + excluded.refused",
 );
 
-fn account_row(((account, environment, day), sums): (&(AccountId, &'static str, i64), &[i64; 3])) -> Vec<Cell> {
+fn account_row(
+    ((account, environment, day), sums): (&(AccountId, &'static str, i64), &[i64; 3]),
+) -> Vec<Cell> {
     let mut row = vec![
         Cell::Text(account.to_string()),
         Cell::Text((*environment).to_owned()),

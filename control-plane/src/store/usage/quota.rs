@@ -9,7 +9,10 @@ use crate::store::{Result, Store};
 ///
 /// # Errors
 /// When the database fails.
-pub async fn accounts_in_use(store: &Store, since: UnixMillis) -> Result<Vec<(AccountId, Option<UnixMillis>)>> {
+pub async fn accounts_in_use(
+    store: &Store,
+    since: UnixMillis,
+) -> Result<Vec<(AccountId, Option<UnixMillis>)>> {
     let rows: Vec<(String, Option<i64>)> = sqlx::query_as(
         "SELECT id, contract_start FROM accounts WHERE id IN (SELECT account_id FROM usage_account_days \
          WHERE environment = 'production' AND accepted > 0 AND day >= $1)",

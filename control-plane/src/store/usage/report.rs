@@ -217,7 +217,10 @@ mod tests {
         assert_eq!(refused(|c| c.account_key_id = vec![1]), "malformed key id");
         assert_eq!(refused(|c| c.environment = 0), "unknown environment");
         assert_eq!(refused(|c| c.last_accepted_at_ms = -1), "negative instant");
-        assert_eq!(refused(|c| c.route = "r".repeat(256)), "route is too long or holds a zero byte");
+        assert_eq!(
+            refused(|c| c.route = "r".repeat(256)),
+            "route is too long or holds a zero byte"
+        );
     }
 
     proptest! {

@@ -102,7 +102,10 @@ async fn days_months_years_and_periods_are_kept_apart() {
         counter(account, hour - 24 * 19, 1000),   // 31 December
         counter(account, hour - 24 * 400, 10000), // over a year ago
     ];
-    Merger::default().merge(&store, &[report("a", counters)]).await.unwrap();
+    Merger::default()
+        .merge(&store, &[report("a", counters)])
+        .await
+        .unwrap();
     let usage = used(&store, account).await;
     assert_eq!(
         (usage.day.accepted, usage.month.accepted, usage.year.accepted),
@@ -154,8 +157,13 @@ async fn kinds_of_refusal_the_bucket_and_last_use_are_told() {
     assert_eq!(usage.last_request_at, Some(UnixMillis(NOON.0 + 9)));
     assert_eq!(usage.bucket.map(|bucket| bucket.millitokens), Some(1500));
     let stranger = KeyId::new();
-    let used = last_used(&store, &[account_key, customer_key, stranger]).await.unwrap();
-    assert_eq!(used.get(&account_key), Some(&UnixMillis(NOON.hour() * 3_600_000 + 1)));
+    let used = last_used(&store, &[account_key, customer_key, stranger])
+        .await
+        .unwrap();
+    assert_eq!(
+        used.get(&account_key),
+        Some(&UnixMillis(NOON.hour() * 3_600_000 + 1))
+    );
     assert_eq!(used.get(&customer_key), used.get(&account_key));
     assert_eq!(used.get(&stranger), None);
 }
