@@ -1,1 +1,6 @@
 //! Skeleton.
+
+pub mod address;
+pub mod path;
+pub mod route;
+pub mod telemetry;
