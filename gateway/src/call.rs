@@ -12,15 +12,16 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Uri};
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
 
-use crate::access_log::Entry;
+use crate::access_log::{Entry, Verdict};
 use crate::admission::Caller;
 use crate::clock::Now;
 use crate::ledger::{Counter, CounterKey};
+use crate::path::normalise;
 use crate::limits::Which;
 use crate::limits::fields::Standing;
-use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, DECISIONS, Rejection};
+use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::telemetry::{Decision, Finished, TierSlot};
-use crate::worker::Worker;
+use crate::worker::{InFlight, Worker};
 
 /// What nginx calls 499: the client went away before the answer was out.
 pub const CLIENT_CLOSED: u16 = 499;
@@ -29,11 +30,14 @@ pub const CLIENT_CLOSED: u16 = 499;
 #[derive(Debug)]
 pub struct Call {
     worker: Rc<Worker>,
+    _in_flight: InFlight,
     started: Now,
     route: Cell<Option<u16>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
     decision: Cell<Option<u8>>,
+    /// `accepted`, or the code of the refusal, for people.
+    code: Cell<&'static str>,
     upstream: Cell<Option<u16>>,
     upstream_time: Cell<Duration>,
     bytes_in: Cell<u64>,
@@ -65,14 +69,15 @@ impl Call {
     /// A call that has just begun.
     #[must_use]
     pub fn begin(worker: &Rc<Worker>, started: Now) -> Self {
-        worker.call_began();
         Self {
             worker: Rc::clone(worker),
+            _in_flight: worker.begin_call(),
             started,
             route: Cell::new(None),
-            tier: Cell::new(TierSlot::default()),
+            tier: Cell::new(TierSlot::NONE),
             status: Cell::new(CLIENT_CLOSED),
             decision: Cell::new(None),
+            code: Cell::new("CLIENT_GONE"),
             upstream: Cell::new(None),
             upstream_time: Cell::new(Duration::ZERO),
             bytes_in: Cell::new(0),
@@ -129,7 +134,12 @@ impl Call {
 
     /// It was sent to an upstream: from here on it is accepted, whatever comes back.
     pub fn accepted(&self, upstream: u16, standing: Option<&Standing>) {
+        // A repeated attempt is still one call.
+        if self.decision.get() == Some(ACCEPTED) {
+            return;
+        }
         self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
         self.upstream.set(Some(upstream));
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
@@ -149,11 +159,13 @@ impl Call {
     pub fn answered_at_edge(&self, status: u16) {
         self.status.set(status);
         self.decision.set(Some(ANSWERED_AT_EDGE));
+        self.code.set("answered");
     }
 
     /// It was refused. A call that was already accepted stays accepted; only its answer is ours.
     pub fn refused(&self, rejection: &Rejection, status: u16) {
         self.status.set(status);
+        self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {
             return;
         }
@@ -217,7 +229,7 @@ impl Call {
             route: self.route.get(),
             tier: self.tier.get(),
             status,
-            decision: Decision::new(decision.unwrap_or(ACCEPTED)),
+            decision: Decision(decision.unwrap_or(CLIENT_GONE)),
             duration,
             overhead: duration.saturating_sub(self.upstream_time.get()),
             upstream: self.upstream.get(),
@@ -226,13 +238,35 @@ impl Call {
             bytes_out,
         });
         self.log(duration);
-        self.worker.call_ended();
     }
 
     fn log(&mut self, duration: Duration) {
         let (Some(log), Some(writer)) = (self.log.take(), self.worker.access_log()) else { return };
-        let decision = self.decision.get().unwrap_or(ACCEPTED);
-        let _ = (&log, writer, duration, decision, DECISIONS, Entry::default());
+        let is_accepted = self.decision.get() == Some(ACCEPTED);
+        if !writer.wants(if is_accepted { Verdict::Accepted } else { Verdict::Refused }) {
+            return;
+        }
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let routes = self.worker.shared().routes.routes();
+        writer.log(Entry {
+            time: self.started.unix,
+            request_id: text(&log.request_id),
+            method: log.method,
+            host: log.host.as_ref().map(text).unwrap_or_default(),
+            path: normalise(log.uri.path()).map(|path| path.into_text().into_owned()).unwrap_or_default(),
+            route: self.route.get().and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+            status: self.status.get(),
+            code: self.code.get(),
+            account: log.caller.map(|who| who.account),
+            environment: log.caller.map(|who| who.environment),
+            key_id: log.caller.map(|who| who.key),
+            customer: log.caller.and_then(|who| who.customer),
+            client: log.client,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            duration,
+            upstream_time: self.upstream.get().map(|_| self.upstream_time.get()),
+        });
     }
 }
 

@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use crate::path::{self, Normalised};
+use crate::path::{self, Normalised, PathError};
 use crate::rejection::Rejection;
 
 /// A head that can be read in one way only.
@@ -33,7 +33,7 @@ pub enum Target<'a> {
 }
 
 /// The methods that a route can have at all.
-const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+pub const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 /// Reads a head; `uri_bound` is `bounds.uri` in bytes.
 ///
@@ -57,7 +57,7 @@ pub fn parse(parts: &Parts, uri_bound: usize) -> Result<Target<'_>, Rejection> {
     if !raw_path.starts_with('/') {
         return Err(bad("the request target must be a path that begins with `/`"));
     }
-    let path = path::normalise(raw_path).map_err(|error| Rejection::InvalidInput(error.reason()))?;
+    let path = path::normalise(raw_path).map_err(|error| bad(reason(error)))?;
     let announced_length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(Target::Resource(Parsed { host: host_of(authority), path, query, announced_length }))
 }
@@ -128,6 +128,19 @@ fn host_of(authority: &str) -> &str {
     match authority.rfind(']') {
         Some(end) => authority.get(..=end).unwrap_or(authority),
         None => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
+fn reason(error: PathError) -> &'static str {
+    match error {
+        PathError::NotAbsolute => "the request target must be a path that begins with `/`",
+        PathError::Escape => "the path has a `%` without two hex digits after it",
+        PathError::Control => "the path has a control character",
+        PathError::Backslash => "the path has a backslash",
+        PathError::Reserved => "the path has a character that must be percent-encoded",
+        PathError::NotUtf8 => "the path is not UTF-8",
+        PathError::AboveRoot => "the path leaves the root",
+        PathError::DisguisedDots => "the path has disguised dot segments",
     }
 }
 

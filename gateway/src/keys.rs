@@ -146,6 +146,12 @@ impl KeySet {
         self.known.entry_count() + self.unknown.entry_count()
     }
 
+    /// Buckets in memory, about.
+    #[must_use]
+    pub fn bucket_count(&self) -> usize {
+        self.accounts.len() * 2 + self.customers.len()
+    }
+
     /// The fence, to ask whether a held key is current.
     #[must_use]
     pub fn generations(&self) -> &Generations {
@@ -181,11 +187,15 @@ impl KeySet {
     /// Finds a key by its text: one keyed BLAKE3, then the layers in turn.
     pub fn find(&self, text: &[u8], recent: &mut Recent) -> (Lookup, Layer) {
         let Some(digest_key) = &*self.digest_key.load() else { return (Lookup::Unavailable, Layer::Recent) };
-        let digest = digest_key.digest(text);
-        if let Some(key) = recent.find(&digest, &self.generations) {
+        self.find_digest(&digest_key.digest(text), recent)
+    }
+
+    /// Finds a key by its digest.
+    pub fn find_digest(&self, digest: &KeyDigest, recent: &mut Recent) -> (Lookup, Layer) {
+        if let Some(key) = recent.find(digest, &self.generations) {
             return (Lookup::Known(key), Layer::Recent);
         }
-        let (answer, layer) = self.find_shared(&digest);
+        let (answer, layer) = self.find_shared(digest);
         if let Lookup::Known(key) = &answer {
             recent.remember(key);
         }
@@ -227,7 +237,7 @@ impl KeySet {
         let account = self.account(record.account, view)?;
         let customer = record.customer.map(|id| {
             let cell = self.customers.entry((record.account, record.environment, id));
-            let cell = Arc::clone(&cell.or_insert_with(|| Arc::new(CustomerCell::new(id))));
+            let cell = Arc::clone(&cell.or_insert_with(|| Arc::new(CustomerCell::new(id, Arc::clone(&account)))));
             cell.set_own_limits(record.customer_limits);
             cell
         });
@@ -363,11 +373,7 @@ impl KeySet {
     /// Forgets cells that no key holds any more and that say nothing: their bucket is full again, their quota
     /// untouched. To be called now and then; idle state vanishes by it.
     pub fn forget_idle(&self, now_ms: u64) {
-        self.customers.retain(|(account, ..), cell| {
-            let limits = self.accounts.get(account).map(|account| account.policy().record.limits);
-            let is_full = limits.is_none_or(|limits| cell.bucket.is_full(now_ms, cell.limits(limits)));
-            Arc::strong_count(cell) > 1 || !is_full
-        });
+        self.customers.retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
         self.accounts.retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
     }
 }
@@ -439,3 +445,6 @@ impl Drop for SnapshotWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

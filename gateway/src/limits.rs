@@ -64,10 +64,16 @@ struct Charged {
 }
 
 impl Permit {
-    /// Who calls.
+    /// Who calls; `None` on public routes.
     #[must_use]
-    pub fn admitted(&self) -> &Admitted {
-        &self.admitted
+    pub fn caller(&self) -> Option<&Caller> {
+        self.admitted.caller()
+    }
+
+    /// Gives up the permit and keeps who it was, for a refusal by the forwarding step.
+    #[must_use]
+    pub fn into_caller(self) -> Option<Caller> {
+        self.admitted.into_caller()
     }
 
     /// How the limits stand after this call; `None` on public routes.

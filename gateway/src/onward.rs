@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use arrayvec::{ArrayString, ArrayVec};
 use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, TRANSFER_ENCODING, VIA};
@@ -28,7 +29,8 @@ const CUSTOMER: HeaderName = HeaderName::from_static("keyward-customer");
 const TIER: HeaderName = HeaderName::from_static("keyward-tier");
 const API_VERSION: HeaderName = HeaderName::from_static("keyward-api-version");
 
-const VIA_KEYWARD: HeaderValue = HeaderValue::from_static("1.1 keyward");
+/// `Via`, towards both sides.
+pub const VIA_KEYWARD: HeaderValue = HeaderValue::from_static("1.1 keyward");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 
 /// Where a call came from.
@@ -98,6 +100,23 @@ pub fn response(headers: &mut HeaderMap) {
         }
     }
     dropped.remove_from(headers);
+}
+
+/// Tells the holder of a key in its rotation grace that it ends, and when (RFC 9745, RFC 8594).
+pub fn rotation(headers: &mut HeaderMap, caller: &Caller) {
+    let keys = [Some(caller.key()), caller.customer_key()];
+    let Some(key) = keys.into_iter().flatten().find(|key| key.record.rotated_at.is_some()) else { return };
+    if let Some(rotated_at) = key.record.rotated_at
+        && let Ok(value) = HeaderValue::from_str(&format!("@{}", rotated_at.0.div_euclid(1_000)))
+    {
+        headers.insert(HeaderName::from_static("deprecation"), value);
+    }
+    if let Some(end) = key.record.expires_at.and_then(|end| u64::try_from(end.0).ok())
+        && let Some(end) = std::time::SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(end))
+        && let Ok(value) = HeaderValue::from_str(&httpdate::fmt_http_date(end))
+    {
+        headers.insert(HeaderName::from_static("sunset"), value);
+    }
 }
 
 /// Names to be removed; few calls have more than eight.

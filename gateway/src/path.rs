@@ -6,7 +6,7 @@
 //! - characters that need no encoding are decoded (`%61` is `a`, `%2e` is `.`), what needs encoding is encoded,
 //!   and every encoding is written in upper case. Nothing is decoded twice: `%252e` stays `%252e`;
 //! - dot segments are resolved afterwards (RFC 3986 §5.2.4); those that leave the root are refused, and so are
-//!   those in disguise, `..;x` and `..%2F`, which some upstreams read as `..`;
+//!   those that some upstreams read otherwise than RFC 3986: `..;x`, `..%2F`, and `..` after an encoded slash;
 //! - backslash, NUL and control characters are refused raw and encoded, as is what decodes to no valid UTF-8;
 //! - an encoded slash is kept, is no separator, and is reported: whether it may pass is the route's setting;
 //! - `//` is kept as it is.
@@ -21,15 +21,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalised<'a> {
     text: Cow<'a, str>,
-    escapes: Escapes,
-}
-
-/// Which percent-encodings are left in a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escapes {
-    None,
-    Some,
-    WithSlash,
+    encoded_slash: bool,
 }
 
 impl<'a> Normalised<'a> {
@@ -48,7 +40,7 @@ impl<'a> Normalised<'a> {
     /// Whether there is a `%2F` in it, which only routes with `encoded_slashes = "keep"` take.
     #[must_use]
     pub fn has_encoded_slash(&self) -> bool {
-        self.escapes == Escapes::WithSlash
+        self.encoded_slash
     }
 
     /// The path, borrowed where nothing had to be changed.
@@ -82,7 +74,7 @@ pub enum PathError {
     /// `..` above the root.
     #[error("the path leaves the root")]
     AboveRoot,
-    /// A dot segment with parameters or beside an encoded slash.
+    /// A dot segment with parameters, or one that meets an encoded slash.
     #[error("the path has a dot segment in disguise")]
     DisguisedDots,
 }
@@ -143,17 +135,17 @@ pub fn normalise(raw: &str) -> Result<Normalised<'_>, PathError> {
     if is_clean(raw.as_bytes()) {
         return Ok(Normalised {
             text: Cow::Borrowed(raw),
-            escapes: Escapes::None,
+            encoded_slash: false,
         });
     }
-    let (text, escapes) = canonical_escapes(raw)?;
-    let text = resolve_dots(&text)?;
+    let text = resolve_dots(&canonical_escapes(raw)?)?;
+    let encoded_slash = text.contains("%2F");
     let text = if text == raw {
         Cow::Borrowed(raw)
     } else {
         Cow::Owned(text)
     };
-    Ok(Normalised { text, escapes })
+    Ok(Normalised { text, encoded_slash })
 }
 
 /// Whether a path is in the one form already and has no escapes: the common case.
@@ -183,9 +175,8 @@ fn begins_with_dot_segment(rest: &[u8]) -> bool {
 }
 
 /// Decodes what needs no encoding, encodes what does, and refuses what no path may hold.
-fn canonical_escapes(raw: &str) -> Result<(String, Escapes), PathError> {
+fn canonical_escapes(raw: &str) -> Result<String, PathError> {
     let mut text = String::with_capacity(raw.len().saturating_add(16));
-    let mut escapes = Escapes::None;
     let mut all_ascii = true;
     let mut rest = raw.bytes();
     while let Some(byte) = rest.next() {
@@ -203,14 +194,7 @@ fn canonical_escapes(raw: &str) -> Result<(String, Escapes), PathError> {
             Class::Control => return Err(PathError::Control),
             Class::Backslash => return Err(PathError::Backslash),
             _ if kept => text.push(char::from(value)),
-            Class::Slash => {
-                escapes = Escapes::WithSlash;
-                push_escape(&mut text, value);
-            }
             _ => {
-                if escapes == Escapes::None {
-                    escapes = Escapes::Some;
-                }
                 all_ascii &= value.is_ascii();
                 push_escape(&mut text, value);
             }
@@ -219,7 +203,7 @@ fn canonical_escapes(raw: &str) -> Result<(String, Escapes), PathError> {
     if !all_ascii && std::str::from_utf8(&decoded(&text).collect::<Vec<u8>>()).is_err() {
         return Err(PathError::NotUtf8);
     }
-    Ok((text, escapes))
+    Ok(text)
 }
 
 fn escaped_byte(rest: &mut std::str::Bytes<'_>) -> Result<u8, PathError> {
@@ -260,6 +244,10 @@ fn resolve_dots(path: &str) -> Result<String, PathError> {
             Dots::Here => {}
             Dots::Above => {
                 let parent = resolved.rfind('/').ok_or(PathError::AboveRoot)?;
+                if resolved.get(parent..).is_some_and(|left| left.contains("%2F")) {
+                    // One segment to us, several to who decodes it: the two would end in different places.
+                    return Err(PathError::DisguisedDots);
+                }
                 resolved.truncate(parent);
             }
         }

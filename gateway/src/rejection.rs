@@ -95,12 +95,15 @@ pub const DECISIONS: &[&str] = &[
     "upstream_timeout",
     "internal_error",
     "answered_at_edge",
+    "client_gone",
 ];
 
 /// The index of `accepted` in [`DECISIONS`].
 pub const ACCEPTED: u8 = 0;
 /// The index of `answered_at_edge` in [`DECISIONS`]: the gateway itself was asked, as by `OPTIONS *`.
 pub const ANSWERED_AT_EDGE: u8 = 20;
+/// The index of `client_gone` in [`DECISIONS`]: the client went away before anything was decided.
+pub const CLIENT_GONE: u8 = 21;
 
 impl Rejection {
     /// Its index in [`DECISIONS`].
@@ -419,7 +422,7 @@ mod tests {
         for (index, rejection) in all().iter().enumerate() {
             assert_eq!(usize::from(rejection.decision()), index + 1);
         }
-        assert_eq!(DECISIONS.len(), all().len() + 2);
+        assert_eq!(DECISIONS.len(), all().len() + 3);
         assert_eq!(DECISIONS[usize::from(ANSWERED_AT_EDGE)], "answered_at_edge");
     }
 

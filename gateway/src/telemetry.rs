@@ -216,7 +216,6 @@ impl WorkerTelemetry {
     }
 
     /// Counts a client connection as open until the guard is dropped.
-    #[must_use]
     pub fn connection(&self) -> Open {
         self.counts().connections_opened.add(1);
         Open {
@@ -226,7 +225,6 @@ impl WorkerTelemetry {
     }
 
     /// Counts a call as in flight until the guard is dropped.
-    #[must_use]
     pub fn in_flight(&self) -> Open {
         self.counts().calls_begun.add(1);
         Open {

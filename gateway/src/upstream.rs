@@ -86,6 +86,9 @@ pub trait Departure {
     /// # Errors
     /// When the permit no longer holds.
     fn depart(&self) -> Result<(), Rejection>;
+
+    /// The request has been written, or may have been. Called once; also when the client goes away meanwhile.
+    fn departed(&self);
 }
 
 impl Pools {
@@ -174,11 +177,16 @@ impl Pools {
             departure.depart().map_err(|rejection| Unanswered { rejection, reach })?;
             // Only a call that may be sent again, on a connection that may be stale, pays for a copy.
             let copy = (is_pooled && may_repeat).then(|| copy_of(&request, &connection));
+            let leaving = OnTheWay { departure, is_unsent: false };
             match lease.send(request).await {
                 Ok(response) => return accept(response, lease),
                 Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if is_pooled => request = unsent,
+                    Some(unsent) if is_pooled => {
+                        leaving.was_not_sent();
+                        request = unsent;
+                    }
                     Some(_) => {
+                        leaving.was_not_sent();
                         return Err(Unanswered { rejection: Rejection::UpstreamUnavailable, reach });
                     }
                     None => {
@@ -190,6 +198,26 @@ impl Pools {
                     }
                 },
             }
+        }
+    }
+}
+
+/// A request that is being written: unless it is known that nothing was, it has departed, however this ends.
+struct OnTheWay<'a, D: Departure> {
+    departure: &'a D,
+    is_unsent: bool,
+}
+
+impl<D: Departure> OnTheWay<'_, D> {
+    fn was_not_sent(mut self) {
+        self.is_unsent = true;
+    }
+}
+
+impl<D: Departure> Drop for OnTheWay<'_, D> {
+    fn drop(&mut self) {
+        if !self.is_unsent {
+            self.departure.departed();
         }
     }
 }

@@ -3,22 +3,24 @@
 //! What is here belongs to one thread and is reached without locks; what all workers share is in [`Shared`].
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use keyward_config::GatewayConfig;
+use keyward_contract::{KeyDigest, UnixMillis};
 
-use crate::access_log;
+use crate::access_log::{AccessLog, WorkerLog};
 use crate::address::TrustedProxies;
 use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
 use crate::credential::CredentialNames;
 use crate::deadlines::Deadlines;
-use crate::keys::{KeySet, Lookup, Recent};
+use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::Ledger;
 use crate::limits::Engine;
 use crate::route::RouteTable;
 use crate::sync::SyncState;
-use crate::telemetry::{Telemetry, WorkerTelemetry};
+use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
 use crate::upstream::Pools;
 
 /// What all workers share, made once.
@@ -53,7 +55,7 @@ pub struct Worker {
     recent: RefCell<Recent>,
     pools: Pools,
     telemetry: WorkerTelemetry,
-    access_log: Option<access_log::Handle>,
+    access_log: Option<WorkerLog>,
     deadlines: Deadlines,
     in_flight: Cell<usize>,
     in_flight_bound: usize,
@@ -62,13 +64,13 @@ pub struct Worker {
 impl Worker {
     /// A worker that has served nothing yet.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, access_log: Option<access_log::Handle>) -> Self {
+    pub fn new(shared: Arc<Shared>, access_log: &AccessLog) -> Self {
         let config = &shared.config;
         Self {
             recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
             pools: Pools::new(&config.upstreams, config.timeouts),
             telemetry: shared.telemetry.worker(),
-            access_log,
+            access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
             in_flight: Cell::new(0),
             in_flight_bound: config.bounds.concurrent_requests.div_ceil(config.workers.max(1)),
@@ -102,7 +104,7 @@ impl Worker {
 
     /// The access log, when there is one.
     #[must_use]
-    pub fn access_log(&self) -> Option<&access_log::Handle> {
+    pub fn access_log(&self) -> Option<&WorkerLog> {
         self.access_log.as_ref()
     }
 
@@ -130,21 +132,53 @@ impl Worker {
         self.in_flight.get()
     }
 
-    pub(crate) fn call_began(&self) {
+    /// Counts a call as in flight until the guard is dropped.
+    pub(crate) fn begin_call(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
-        self.telemetry.set_requests_in_flight(self.in_flight.get() as u64);
+        InFlight { worker: Rc::clone(self), _open: self.telemetry.in_flight() }
     }
+}
 
-    pub(crate) fn call_ended(&self) {
-        self.in_flight.set(self.in_flight.get().saturating_sub(1));
-        self.telemetry.set_requests_in_flight(self.in_flight.get() as u64);
+/// A call in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    worker: Rc<Worker>,
+    _open: crate::telemetry::Open,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
     }
 }
 
 impl FindKey for Worker {
     fn find_key(&self, text: &[u8]) -> Lookup {
-        let (answer, layer) = self.shared.keys.find(text, &mut self.recent.borrow_mut());
-        self.telemetry.looked_up(layer, matches!(answer, Lookup::Known(_)));
+        self.count(self.shared.keys.find(text, &mut self.recent.borrow_mut()))
+    }
+
+    fn find_digest(&self, digest: &KeyDigest) -> Lookup {
+        self.count(self.shared.keys.find_digest(digest, &mut self.recent.borrow_mut()))
+    }
+
+    fn now(&self) -> UnixMillis {
+        self.shared.clock.now().unix
+    }
+}
+
+impl Worker {
+    fn count(&self, (answer, layer): (Lookup, Layer)) -> Lookup {
+        match layer {
+            Layer::Recent => self.telemetry.cache_hit(CacheLevel::Recent),
+            Layer::Shared => {
+                self.telemetry.cache_miss(CacheLevel::Recent);
+                self.telemetry.cache_hit(CacheLevel::Memory);
+            }
+            Layer::Replica => {
+                self.telemetry.cache_miss(CacheLevel::Recent);
+                self.telemetry.cache_miss(CacheLevel::Memory);
+            }
+        }
         answer
     }
 }

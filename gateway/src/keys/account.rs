@@ -130,6 +130,8 @@ impl AccountPolicy {
 pub struct CustomerCell {
     /// Its id.
     pub id: CustomerId,
+    /// Whose end customer it is; held, so that the account's cell outlives its customers'.
+    account: Arc<AccountCell>,
     /// Its bucket.
     pub bucket: Bucket,
     /// `Keyward-Customer`.
@@ -139,9 +141,14 @@ pub struct CustomerCell {
 }
 
 impl CustomerCell {
-    pub(super) fn new(id: CustomerId) -> Self {
+    pub(super) fn new(id: CustomerId, account: Arc<AccountCell>) -> Self {
         let header = HeaderValue::from_str(id.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        Self { id, bucket: Bucket::default(), header, own_limits: AtomicU64::new(0) }
+        Self { id, account, bucket: Bucket::default(), header, own_limits: AtomicU64::new(0) }
+    }
+
+    /// Whether it says nothing that a fresh cell would not say.
+    pub(super) fn is_idle(&self, now_ms: u64) -> bool {
+        self.bucket.is_full(now_ms, self.limits(self.account.policy().record.limits))
     }
 
     pub(super) fn set_own_limits(&self, own: Option<Limits>) {

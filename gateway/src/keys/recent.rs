@@ -14,34 +14,39 @@ use super::generations::{Generations, Stamp};
 
 const WAYS: usize = 4;
 
+/// The worker's own count of holders around the shared key: cloning within the worker then touches no cache line
+/// of another.
+#[derive(Debug)]
+struct Held(Arc<KeyEntry>);
+
 /// A key as one worker holds it: cheap to clone within the worker, stamped for the fence.
 #[derive(Clone, Debug)]
 pub struct HeldKey {
-    entry: Rc<Arc<KeyEntry>>,
+    entry: Rc<Held>,
     stamp: Stamp,
 }
 
 impl HeldKey {
     pub(super) fn new(entry: Arc<KeyEntry>, stamp: Stamp) -> Self {
-        Self { entry: Rc::new(entry), stamp }
+        Self { entry: Rc::new(Held(entry)), stamp }
     }
 
     /// The key.
     #[must_use]
     pub fn entry(&self) -> &KeyEntry {
-        &self.entry
+        &self.entry.0
     }
 
     /// The key, to be kept beyond this worker.
     #[must_use]
     pub fn shared(&self) -> Arc<KeyEntry> {
-        Arc::clone(&self.entry)
+        Arc::clone(&self.entry.0)
     }
 
     /// Whether no change may have touched it since it was read.
     #[must_use]
     pub fn is_current(&self, generations: &Generations) -> bool {
-        generations.stamp(&self.entry.record.digest) == self.stamp
+        generations.stamp(&self.entry.0.record.digest) == self.stamp
     }
 }
 
@@ -53,7 +58,7 @@ pub struct Recent {
 
 #[derive(Clone, Debug)]
 struct Slot {
-    entry: Rc<Arc<KeyEntry>>,
+    entry: Rc<Held>,
     tag: u32,
     stamp: Stamp,
 }
@@ -71,17 +76,17 @@ impl Recent {
     pub fn find(&self, digest: &KeyDigest, generations: &Generations) -> Option<HeldKey> {
         let tag = tag_of(digest);
         let slots = self.sets[self.set_of(digest)].iter().flatten();
-        let slot = slots.filter(|slot| slot.tag == tag).find(|slot| slot.entry.record.digest == *digest)?;
+        let slot = slots.filter(|slot| slot.tag == tag).find(|slot| slot.entry.0.record.digest == *digest)?;
         (slot.stamp == generations.stamp(digest))
             .then(|| HeldKey { entry: Rc::clone(&slot.entry), stamp: slot.stamp })
     }
 
     /// Remembers a key in place of its own older self or of the one that came into its set first.
     pub fn remember(&mut self, key: &HeldKey) {
-        let digest = key.entry.record.digest;
+        let digest = key.entry.0.record.digest;
         let (index, tag) = (self.set_of(&digest), tag_of(&digest));
         let set = &mut self.sets[index];
-        let is_same = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.entry.record.digest == digest);
+        let is_same = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.entry.0.record.digest == digest);
         let place = set.iter().position(is_same).or_else(|| set.iter().position(Option::is_none));
         let place = place.unwrap_or(WAYS - 1);
         set[..=place].rotate_right(1);

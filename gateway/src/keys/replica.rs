@@ -71,7 +71,7 @@ pub struct Position {
 }
 
 /// One whole key set on disk.
-pub struct Replica {
+pub(super) struct Replica {
     database: Database,
     file: PathBuf,
 }
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Replica {
 }
 
 /// What a replica held at one moment; readers share it without locks.
-pub struct View {
+pub(super) struct View {
     keys: ReadOnlyTable<[u8; 32], &'static [u8]>,
     accounts: ReadOnlyTable<[u8; 16], &'static [u8]>,
     quotas: ReadOnlyTable<[u8; 16], &'static [u8]>,
@@ -100,7 +100,7 @@ impl View {
     ///
     /// # Errors
     /// When the disk fails or the stored record is broken.
-    pub fn key(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>> {
+    pub(super) fn key(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>> {
         let Some(stored) = self.keys.get(digest.as_bytes())? else { return Ok(None) };
         let wire = feed::Key::decode(stored.value()).map_err(|e| ReplicaError::Record(e.to_string()))?;
         KeyRecord::try_from(wire).map(Some).map_err(|error| ReplicaError::Record(error.to_string()))
@@ -110,7 +110,7 @@ impl View {
     ///
     /// # Errors
     /// When the disk fails or the stored record is broken.
-    pub fn account(&self, id: AccountId) -> Result<Option<AccountRecord>> {
+    pub(super) fn account(&self, id: AccountId) -> Result<Option<AccountRecord>> {
         let Some(stored) = self.accounts.get(id.as_uuid().as_bytes())? else { return Ok(None) };
         let wire = feed::Account::decode(stored.value()).map_err(|e| ReplicaError::Record(e.to_string()))?;
         AccountRecord::try_from(wire).map(Some).map_err(|error| ReplicaError::Record(error.to_string()))
@@ -130,7 +130,7 @@ impl Replica {
     ///
     /// # Errors
     /// When the folder can't be used or the file is broken beyond redb's own recovery.
-    pub fn open(folder: &Path) -> Result<Option<Self>> {
+    pub(super) fn open(folder: &Path) -> Result<Option<Self>> {
         fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
         let current = match fs::read_to_string(folder.join("current")) {
             Ok(name) => Some(name.trim().to_owned()),

@@ -202,8 +202,8 @@ macro_rules! label {
 label! {
     /// Where a key look-up was answered.
     CacheLevel {
-        /// The connection's memory of its last credentials.
-        Connection = "connection",
+        /// The worker's own recent keys.
+        Recent = "recent",
         /// The cache of hot keys.
         Memory = "memory",
         /// The replica on disk.

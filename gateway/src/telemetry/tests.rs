@@ -194,7 +194,7 @@ fn upstreams_and_caches_are_counted() {
     for &failure in UpstreamFailure::ALL {
         worker.upstream_failed(0, failure);
     }
-    worker.cache_miss(CacheLevel::Connection);
+    worker.cache_miss(CacheLevel::Recent);
     assert_eq!(
         value(&telemetry, r#"keyward_upstream_connects_total{upstream="api"}"#),
         1.0
@@ -207,11 +207,11 @@ fn upstreams_and_caches_are_counted() {
         1.0
     );
     assert_eq!(
-        value(&telemetry, r#"keyward_cache_misses_total{level="connection"}"#),
+        value(&telemetry, r#"keyward_cache_misses_total{level="recent"}"#),
         1.0
     );
     assert_eq!(
-        value(&telemetry, r#"keyward_cache_hits_total{level="connection"}"#),
+        value(&telemetry, r#"keyward_cache_hits_total{level="recent"}"#),
         0.0
     );
 }
