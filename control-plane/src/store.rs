@@ -10,7 +10,13 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool, Transaction};
 
+pub mod accounts;
+pub mod admin_keys;
+pub mod audit;
 pub mod changes;
+pub mod customers;
+pub mod idempotency;
+pub mod keys;
 pub mod records;
 pub mod usage;
 

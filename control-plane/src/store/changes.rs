@@ -33,3 +33,14 @@ pub async fn append(tx: &mut Transaction<'static, Any>, now: UnixMillis, records
         .await?;
     Ok(revision_number)
 }
+
+/// The newest revision, as the transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn head(tx: &mut Transaction<'static, Any>) -> Result<u64> {
+    let (revision,): (i64,) = sqlx::query_as("SELECT revision FROM change_head WHERE id = 1")
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(u64::try_from(revision).unwrap_or_default())
+}
