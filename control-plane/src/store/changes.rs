@@ -44,3 +44,14 @@ pub async fn head(tx: &mut Transaction<'static, Any>) -> Result<u64> {
         .await?;
     Ok(u64::try_from(revision).unwrap_or_default())
 }
+
+/// The newest revision.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest(store: &super::Store) -> Result<u64> {
+    let (revision,): (i64,) = sqlx::query_as("SELECT revision FROM change_head WHERE id = 1")
+        .fetch_one(store.readers())
+        .await?;
+    Ok(u64::try_from(revision).unwrap_or_default())
+}
