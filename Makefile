@@ -1,0 +1,77 @@
+# Everything a developer types. `make test` is what CI runs; `make help` lists the rest.
+#
+# All steps of `make test` share one target folder and one profile. Two kinds of dependency artefacts are
+# built, each once: metadata (clippy, rustdoc) and code (binaries, tests). `--workspace --all-targets` is the
+# same everywhere, because another choice of packages means other features and so a second build.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+TOOLS := target/tools
+OHA_VERSION := 1.16.0
+
+export CARGO_TERM_COLOR ?= auto
+# Where rustup puts it, for shells that haven't been told yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help test lint format unit doc loadtest bench peers tools
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: tools ## everything that must hold: format, lints, documentation, all tests, licences
+	@.ci/step --reset
+	@.ci/step "format" $(CARGO) fmt --all --check
+	@.ci/step "lints" $(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" .ci/step "documentation" $(CARGO) doc --workspace --no-deps --locked
+	@.ci/step "build" $(CARGO) build --workspace --all-targets --locked
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		.ci/step "tests" $(CARGO) nextest run --workspace --locked; \
+	else \
+		.ci/step "tests" $(CARGO) test --workspace --locked --tests; \
+	fi
+	@.ci/step "examples in the documentation" $(CARGO) test --workspace --locked --doc
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		.ci/step "licences, bans, sources" $(CARGO) deny --offline check licenses bans sources; \
+	else \
+		echo "cargo-deny is not installed: licences were checked by a test, advisories were not."; \
+	fi
+	@.ci/step --summary
+
+lint: tools ## format and lints alone
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+format: ## writes the format
+	$(CARGO) fmt --all
+
+unit: tools ## the tests beside the code alone: no processes
+	$(CARGO) test --workspace --locked --lib
+
+doc: tools ## the documentation of the code, in target/doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+loadtest: tools $(TOOLS)/bin/oha ## oha and our own generator against a running stack; report in target/loadtest
+	$(CARGO) build --release --locked -p keyward -p keyward-gateway -p keyward-control-plane -p keyward-loadtest
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" target/release/keyward-loadtest $(ARGS)
+
+bench: tools ## criterion benchmarks of the hot functions
+	$(CARGO) bench --locked -p keyward-benches $(ARGS)
+
+peers: tools ## the gateway against nginx on the same work: processor time per request
+	@.ci/install nginx:nginx-light
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-benches
+	target/release/peers $(ARGS)
+
+# cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests.
+tools:
+	@.ci/install cc:gcc /usr/include/stdlib.h:libc6-dev setpriv:util-linux taskset:util-linux \
+		/etc/ssl/certs/ca-certificates.crt:ca-certificates
+	@command -v $(CARGO) >/dev/null || { \
+		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
+		exit 1; }
+
+# Without its TLS it needs neither cmake nor a second C library: all we load is plain HTTP on loopback.
+$(TOOLS)/bin/oha:
+	@echo "Installing oha $(OHA_VERSION) with cargo into $(TOOLS)"
+	$(CARGO) install oha --version $(OHA_VERSION) --locked --no-default-features --root $(TOOLS) --target-dir $(TOOLS)/build

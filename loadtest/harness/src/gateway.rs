@@ -1,0 +1,242 @@
+//! `keyward-gateway` as a process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::control_plane::ControlPlaneProcess;
+use crate::process::Process;
+use crate::program::{Program, binary};
+use crate::{READY_WITHIN, free_address};
+
+/// One route for every path, which needs an account key and, in production, a customer key.
+const EVERY_PATH: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\n";
+
+/// How to start a gateway.
+#[derive(Clone, Debug)]
+pub struct GatewaySetup {
+    /// Where its replica, its ledger, its configuration and its logs lie.
+    pub folder: PathBuf,
+    /// Its name.
+    pub id: String,
+    /// The control plane's sync address, as `http://host:port`.
+    pub control_plane: String,
+    /// The file with the token for it.
+    pub token_file: PathBuf,
+    /// The upstream that is called `api`.
+    pub upstream: SocketAddr,
+    /// Settings before the first table, as TOML; such as `workers = 1`.
+    pub settings: String,
+    /// The routes, as TOML tables.
+    pub routes: String,
+    /// More of the configuration, as TOML tables.
+    pub configuration: String,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+    /// The one processor core it may run on.
+    pub core: Option<usize>,
+    /// The program; the workspace's own by default.
+    pub binary: Option<PathBuf>,
+}
+
+impl GatewaySetup {
+    /// A gateway of this control plane that keeps everything in `folder`.
+    #[must_use]
+    pub fn new(
+        folder: impl Into<PathBuf>,
+        control_plane: &ControlPlaneProcess,
+        upstream: SocketAddr,
+    ) -> Self {
+        Self {
+            folder: folder.into(),
+            id: "test".to_owned(),
+            control_plane: control_plane.sync_url(),
+            token_file: control_plane.token_file(),
+            upstream,
+            settings: String::new(),
+            routes: EVERY_PATH.to_owned(),
+            configuration: String::new(),
+            environment: Vec::new(),
+            core: None,
+            binary: None,
+        }
+    }
+
+    /// The same with these routes, as TOML tables, in place of the one for every path.
+    #[must_use]
+    pub fn routes(mut self, tables: &str) -> Self {
+        tables.clone_into(&mut self.routes);
+        self
+    }
+
+    /// The same with settings before the first table, as TOML.
+    #[must_use]
+    pub fn settings(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.settings);
+        self
+    }
+
+    /// The same with more configuration, as TOML tables.
+    #[must_use]
+    pub fn configured(mut self, tables: &str) -> Self {
+        self.configuration.push_str(tables);
+        self.configuration.push('\n');
+        self
+    }
+
+    /// The same with an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn text(&self, proxy: SocketAddr, admin: SocketAddr) -> String {
+        format!(
+            "{settings}\n[listen]\nproxy = \"{proxy}\"\nadmin = \"{admin}\"\n\
+             [gateway]\nid = \"{id}\"\n\
+             [control_plane]\nurls = [\"{control_plane}\"]\ntoken_file = {token}\n\
+             [replica]\npath = {replica}\n[ledger]\npath = {ledger}\n\
+             {configuration}\n\
+             [[upstreams]]\nname = \"api\"\nendpoints = [\"http://{upstream}\"]\n{routes}",
+            settings = self.settings,
+            id = self.id,
+            control_plane = self.control_plane,
+            token = quoted(&self.token_file),
+            replica = quoted(&self.folder.join("replica")),
+            ledger = quoted(&self.folder.join("ledger")),
+            configuration = self.configuration,
+            upstream = self.upstream,
+            routes = self.routes,
+        )
+    }
+
+    fn program(&self, configuration: &Path) -> anyhow::Result<Program> {
+        let path = match &self.binary {
+            Some(path) => path.clone(),
+            None => binary("keyward-gateway")?,
+        };
+        let program = Program::new(path, &self.folder)
+            .arg("--config")
+            .arg(configuration);
+        let program = self
+            .environment
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value));
+        Ok(match self.core {
+            Some(core) => program.on_core(core),
+            None => program,
+        })
+    }
+}
+
+/// A running gateway on ports of its own.
+#[derive(Debug)]
+pub struct GatewayProcess {
+    process: Process,
+    program: Program,
+    proxy: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl GatewayProcess {
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it isn't in time; the message holds what it wrote.
+    pub async fn start(setup: &GatewaySetup) -> anyhow::Result<Self> {
+        let gateway = Self::launch(setup)?;
+        gateway.ready().await?;
+        Ok(gateway)
+    }
+
+    /// Starts one and waits for nothing.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn launch(setup: &GatewaySetup) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&setup.folder)?;
+        let (proxy, admin) = (free_address()?, free_address()?);
+        let configuration = setup.folder.join("gateway.toml");
+        std::fs::write(&configuration, setup.text(proxy, admin))?;
+        let program = setup.program(&configuration)?;
+        Ok(Self {
+            process: program.spawn()?,
+            program,
+            proxy,
+            admin,
+        })
+    }
+
+    /// Waits until `/readyz` says yes.
+    ///
+    /// # Errors
+    /// When it doesn't in time.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let url = format!("{}/readyz", self.admin_url());
+        self.process.ready(&url, READY_WITHIN).await
+    }
+
+    /// Kills it with no chance to clean up; [`Self::restart`] starts it again.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// Starts it again, on the same ports and data, killing it first when it still runs.
+    ///
+    /// # Errors
+    /// When it isn't ready in time.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.process.kill();
+        self.process = self.program.spawn()?;
+        self.ready().await
+    }
+
+    /// Stops it in good order.
+    ///
+    /// # Errors
+    /// When it doesn't end within that time, or with another exit code than 0.
+    pub async fn stop(&self, within: Duration) -> anyhow::Result<()> {
+        let status = self.process.terminate(within).await?;
+        anyhow::ensure!(status.success(), "the gateway ended with {status}");
+        Ok(())
+    }
+
+    /// Its metrics, as Prometheus text.
+    ///
+    /// # Errors
+    /// When it doesn't answer.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let url = format!("{}/metrics", self.admin_url());
+        Ok(crate::http_client()?.get(url).send().await?.text().await?)
+    }
+
+    /// Where partners call, as `http://host:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.proxy)
+    }
+
+    /// Where partners call.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    /// Health and metrics, as `http://host:port`.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// A path as a TOML string.
+pub(crate) fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
