@@ -28,7 +28,7 @@ pub fn routes(app: App, stop: CancellationToken) -> Router {
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
-    let revision = changes::newest(&health.app.registry.store).await;
+    let revision = changes::head(&health.app.registry.store).await;
     let draining = health.stop.is_cancelled();
     let ready = revision.is_ok() && !draining;
     let status = if ready {
@@ -49,7 +49,7 @@ async fn readyz(State(health): State<Health>) -> Response {
 
 async fn metrics(State(health): State<Health>) -> Response {
     let registry = &health.app.registry;
-    if let Ok(revision) = changes::newest(&registry.store).await {
+    if let Ok(revision) = changes::head(&registry.store).await {
         health
             .app
             .telemetry

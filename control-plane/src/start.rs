@@ -15,7 +15,7 @@ use crate::operations::{Registry, bootstrap, catalogue};
 use crate::secrets::{self, Secrets};
 use crate::store::{Store, idempotency};
 use crate::surfaces::limits::CallLimits;
-use crate::sync::{self, Feed, Gateways};
+use crate::sync::{self, Gateways, SyncSecrets};
 use crate::telemetry::Telemetry;
 use crate::{App, Shared, health, router, server};
 
@@ -57,25 +57,28 @@ impl ControlPlane {
             telemetry: Telemetry::new()?,
         });
         let api = bind("listen.api", config.listen.api).await?;
-        let sync = bind("listen.sync", config.listen.sync).await?;
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let secrets = SyncSecrets {
+            token: secrets.gateway_token,
+            digest_key: app.registry.digest_key.clone(),
+        };
+        let (store, gateways) = (app.registry.store.clone(), app.registry.gateways.clone());
+        let (sync, streams) = sync::serve(store, gateways, secrets, config.listen.sync, stop.clone()).await?;
         let running = RunningControlPlane {
             api: api.local_addr()?,
-            sync: sync.local_addr()?,
+            sync,
             admin: admin.local_addr()?,
             app: app.clone(),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let feed = Feed {
-            store: app.registry.store.clone(),
-            gateways: app.registry.gateways.clone(),
-            digest_key: app.registry.digest_key.clone(),
-            token: secrets.gateway_token,
-        };
         tasks.spawn(server::serve(api, router::api(&app), stop.clone()));
-        tasks.spawn(sync::serve(sync, feed, stop.clone()));
+        tasks.spawn(async move {
+            if let Err(error) = streams.await {
+                tracing::error!(%error, "the sync service ended in a panic");
+            }
+        });
         // Health goes last: it says that the others drain.
         tasks.spawn(server::serve(admin, health::routes(app, stop.clone()), stop));
         tasks.close();

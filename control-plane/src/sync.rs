@@ -1,9 +1,17 @@
 //! The gateways that are connected, and how far each of them is.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use keyward_contract::UnixMillis;
+use anyhow::Context;
+use keyward_contract::{DigestKey, UnixMillis};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Store;
 
 /// The connected gateways. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,21 +85,33 @@ impl fmt::Display for Propagation {
     }
 }
 
-/// What the sync service works with.
-#[derive(Debug)]
-pub struct Feed {
-    /// The database.
-    pub store: crate::store::Store,
-    /// Who is connected.
-    pub gateways: Gateways,
-    /// Given to gateways that have none.
-    pub digest_key: keyward_contract::DigestKey,
-    /// What gateways must show.
-    pub token: secrecy::SecretString,
+/// What gateways must show, and what they may ask for.
+#[derive(Clone, Debug)]
+pub struct SyncSecrets {
+    /// The gateway token, as text.
+    pub token: SecretString,
+    /// The key of all digests.
+    pub digest_key: DigestKey,
 }
 
-/// Serves gateways until `stop`.
-pub async fn serve(listener: tokio::net::TcpListener, feed: Feed, stop: tokio_util::sync::CancellationToken) {
-    stop.cancelled().await;
-    drop((listener, feed));
+/// Listens for gateways and serves them until `shutdown`; the handle ends when every stream has.
+///
+/// # Errors
+/// When the address can't be used.
+pub async fn serve(
+    store: Store,
+    gateways: Gateways,
+    secrets: SyncSecrets,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen.sync: can't listen on {address}"))?;
+    let address = listener.local_addr()?;
+    let handle = tokio::spawn(async move {
+        shutdown.cancelled().await;
+        drop((listener, store, gateways, secrets));
+    });
+    Ok((address, handle))
 }

@@ -31,7 +31,7 @@ impl Role {
 
     /// Reads what [`Role::as_str`] wrote.
     #[must_use]
-    pub fn from_str(text: &str) -> Option<Self> {
+    pub fn from_stored(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
 }
@@ -73,7 +73,7 @@ mod tests {
     fn roles_are_ordered_by_what_they_may_do() {
         assert!(Role::Owner > Role::Operator && Role::Operator > Role::Viewer);
         for role in Role::ALL {
-            assert_eq!(Role::from_str(role.as_str()), Some(role));
+            assert_eq!(Role::from_stored(role.as_str()), Some(role));
         }
     }
 }

@@ -39,7 +39,7 @@ impl Origin {
 
     /// Reads what [`Origin::as_str`] wrote.
     #[must_use]
-    pub fn from_str(text: &str) -> Option<Self> {
+    pub fn from_stored(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|origin| origin.as_str() == text)
     }
 }

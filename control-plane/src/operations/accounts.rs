@@ -100,11 +100,27 @@ pub struct Used {
 /// # Errors
 /// When the tier is none, the contract ends before it starts, or the database fails.
 pub async fn create(registry: &Registry, actor: &Actor, wanted: NewAccount) -> Result<Changed<Created>> {
+    let mut change = Change::begin(registry, actor).await?;
+    let (created, records) = create_within(registry, &mut change, wanted).await?;
+    let account = &created.found.account;
+    let entry = entry("account.created", account, None, Some(remembered(account)));
+    let settled = change.commit(entry, &records).await?;
+    Ok(Changed {
+        value: created,
+        settled,
+    })
+}
+
+/// Makes an account inside a change, with the records that gateways must be told.
+pub(super) async fn create_within(
+    registry: &Registry,
+    change: &mut Change<'_>,
+    wanted: NewAccount,
+) -> Result<(Created, Vec<Record>)> {
     let terms = registry
         .catalogue
         .terms(&wanted.tier, wanted.overrides.as_ref())?;
     let contract = check_contract(wanted.contract)?;
-    let mut change = Change::begin(registry, actor).await?;
     let account = Account {
         id: AccountId::new(),
         company_name: wanted.company_name,
@@ -130,22 +146,19 @@ pub async fn create(registry: &Registry, actor: &Actor, wanted: NewAccount) -> R
         expires_at: None,
         allowed_ips: None,
     };
-    let (key, plain) = account_keys::issue(registry, &mut change, &account, first).await?;
-    let sandbox_key = seed_sandbox(registry, &mut change, &account).await?;
-    let records = [
+    let (key, plain) = account_keys::issue(registry, change, &account, first).await?;
+    let sandbox_key = seed_sandbox(registry, change, &account).await?;
+    let records = vec![
         Record::Account(account.record()),
         Record::Key(key.record(None)),
         Record::Key(sandbox_key.record(None)),
     ];
-    let entry = entry("account.created", &account, None, Some(remembered(&account)));
-    let settled = change.commit(entry, &records).await?;
     let found = Found {
         annual_price: Some(terms.annual_price),
         api_key_id: Some(key.id.to_string()),
         account,
     };
-    let value = Created { found, key, plain };
-    Ok(Changed { value, settled })
+    Ok((Created { found, key, plain }, records))
 }
 
 async fn seed_sandbox(registry: &Registry, change: &mut Change<'_>, account: &Account) -> Result<ApiKey> {

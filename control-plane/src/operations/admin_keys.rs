@@ -21,6 +21,28 @@ pub async fn create(
     role: Role,
 ) -> Result<Changed<(AdminKey, PlainKey)>> {
     let mut change = Change::begin(registry, actor).await?;
+    let (key, plain) = create_within(registry, &mut change, name, role).await?;
+    let entry = Entry {
+        action: "admin_key.created",
+        target: ("admin_key", key.id.to_string()),
+        account: None,
+        before: None,
+        after: Some(json!({"name": key.name, "role": role.as_str(), "mask": key.mask})),
+    };
+    let settled = change.commit(entry, &[]).await?;
+    Ok(Changed {
+        value: (key, plain),
+        settled,
+    })
+}
+
+/// Makes an admin key inside a change.
+pub(super) async fn create_within(
+    registry: &Registry,
+    change: &mut Change<'_>,
+    name: Name,
+    role: Role,
+) -> Result<(AdminKey, PlainKey)> {
     let minted = registry.mint(KeyKind::Admin, Environment::Production)?;
     let key = AdminKey {
         id: KeyId::new(),
@@ -33,18 +55,7 @@ pub async fn create(
         last_used_at: None,
     };
     admin_keys::insert(&mut change.tx, &key).await?;
-    let entry = Entry {
-        action: "admin_key.created",
-        target: ("admin_key", key.id.to_string()),
-        account: None,
-        before: None,
-        after: Some(json!({"name": key.name, "role": role.as_str(), "mask": key.mask})),
-    };
-    let settled = change.commit(entry, &[]).await?;
-    Ok(Changed {
-        value: (key, minted.plain),
-        settled,
-    })
+    Ok((key, minted.plain))
 }
 
 /// Every admin key, newest first.

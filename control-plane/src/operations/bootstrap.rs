@@ -1,16 +1,16 @@
 //! What a fresh database starts with, so that the first call needs no reading: an operator, a demo account with a
-//! key in each environment, and an end customer in each.
+//! key in each environment, and an end customer in each. One change: a start that is cut short is begun again.
 
-use keyward_contract::{Contract, Environment, PlainKey};
+use keyward_contract::{AccountId, Contract, Environment, PlainKey, Record};
+use serde_json::json;
 
 use super::account_keys::{self, NewKey};
 use super::accounts::{self, NewAccount};
-use super::identify::{self, Call, PortalCaller};
+use super::change::{Change, Entry};
 use super::{Actor, Registry, Result, admin_keys, end_customers};
 use crate::domain::account::Metadata;
 use crate::domain::admin::Role;
-use crate::domain::refusal::Missing;
-use crate::domain::text::{MAX_NAME, Name};
+use crate::domain::text::Name;
 use crate::store;
 
 /// The name of the demo account.
@@ -18,6 +18,7 @@ pub const DEMO_COMPANY: &str = "Demo Company";
 /// The name of its end customer in each environment.
 pub const DEMO_CUSTOMER: &str = "Demo Customer";
 const DEMO_TIER: &str = "growth";
+const DEMO_EMAIL: &str = "demo@example.com";
 
 /// What was made, in clear. Shown once.
 #[derive(Debug)]
@@ -46,14 +47,14 @@ pub struct EnvironmentCredentials {
 /// Fills an empty database; `None` when it has an account or an admin key already.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails: then it is as empty as before.
 pub async fn run(registry: &Registry) -> Result<Option<Credentials>> {
-    if store::accounts::any(registry.store.readers()).await? || !admin_keys::list(registry).await?.is_empty()
-    {
+    let actor = Actor::system("bootstrap");
+    let mut change = Change::begin(registry, &actor).await?;
+    if store::accounts::any(&mut change.tx).await? || store::admin_keys::any(&mut change.tx).await? {
         return Ok(None);
     }
-    let actor = Actor::system("bootstrap");
-    let created = accounts::create(registry, &actor, demo_account()?).await?.value;
+    let (created, mut records) = accounts::create_within(registry, &mut change, demo_account()).await?;
     let account = created.found.account;
     let test_key = NewKey {
         name: None,
@@ -61,16 +62,27 @@ pub async fn run(registry: &Registry) -> Result<Option<Credentials>> {
         expires_at: None,
         allowed_ips: None,
     };
-    let (_, test_plain) = account_keys::create(registry, &actor, account.id, test_key)
-        .await?
-        .value;
-    let production = with_customer(registry, created.plain).await?;
-    let test = with_customer(registry, test_plain).await?;
-    // Last: as long as there is no admin key, a start that was cut short is begun again by hand, not half-used.
-    let name = Name::parse("name", "standalone", MAX_NAME)?;
-    let (_, admin_key) = admin_keys::create(registry, &actor, name, Role::Owner)
-        .await?
-        .value;
+    let (key, test_plain) = account_keys::issue(registry, &mut change, &account, test_key).await?;
+    records.push(Record::Key(key.record(None)));
+    let mut demo = Demo {
+        registry,
+        account: account.id,
+        records,
+    };
+    let production = demo
+        .customer(&mut change, Environment::Production, created.plain)
+        .await?;
+    let test = demo.customer(&mut change, Environment::Test, test_plain).await?;
+    let name = Name::from_stored("bootstrap".to_owned());
+    let (_, admin_key) = admin_keys::create_within(registry, &mut change, name, Role::Owner).await?;
+    let entry = Entry {
+        action: "store.bootstrapped",
+        target: ("account", account.id.to_string()),
+        account: Some(account.id),
+        before: None,
+        after: Some(json!({"company_name": DEMO_COMPANY, "tier": DEMO_TIER})),
+    };
+    change.commit(entry, &demo.records).await?;
     Ok(Some(Credentials {
         admin_key,
         account_id: account.id.to_string(),
@@ -79,33 +91,38 @@ pub async fn run(registry: &Registry) -> Result<Option<Credentials>> {
     }))
 }
 
-fn demo_account() -> Result<NewAccount> {
-    Ok(NewAccount {
-        company_name: Name::parse("company_name", DEMO_COMPANY, MAX_NAME)?,
-        contact_email: "demo@example.com".to_owned(),
+fn demo_account() -> NewAccount {
+    NewAccount {
+        company_name: Name::from_stored(DEMO_COMPANY.to_owned()),
+        contact_email: DEMO_EMAIL.to_owned(),
         tier: DEMO_TIER.to_owned(),
         contract: Contract::default(),
         metadata: Metadata::default(),
         overrides: None,
-    })
+    }
 }
 
-async fn with_customer(registry: &Registry, account_key: PlainKey) -> Result<EnvironmentCredentials> {
-    let caller = caller(registry, &account_key).await?;
-    let name = Name::parse("name", DEMO_CUSTOMER, MAX_NAME)?;
-    let made = end_customers::create(registry, &caller, name).await?.value;
-    Ok(EnvironmentCredentials {
-        account_key,
-        customer_id: made.customer.id.to_string(),
-        customer_key: made.key.ok_or(Missing::Key)?,
-    })
+struct Demo<'a> {
+    registry: &'a Registry,
+    account: AccountId,
+    records: Vec<Record>,
 }
 
-async fn caller(registry: &Registry, key: &PlainKey) -> Result<PortalCaller> {
-    let call = Call {
-        request_id: "bootstrap".to_owned(),
-        address: None,
-    };
-    let found = identify::account_key(registry, key.expose().as_bytes(), &call).await?;
-    found.map_err(|_| Missing::Key.into())
+impl Demo<'_> {
+    async fn customer(
+        &mut self,
+        change: &mut Change<'_>,
+        environment: Environment,
+        account_key: PlainKey,
+    ) -> Result<EnvironmentCredentials> {
+        let name = Name::from_stored(DEMO_CUSTOMER.to_owned());
+        let place = (self.account, environment);
+        let (customer, key, plain) = end_customers::create_within(self.registry, change, place, name).await?;
+        self.records.push(Record::Key(key.record(None)));
+        Ok(EnvironmentCredentials {
+            account_key,
+            customer_id: customer.id.to_string(),
+            customer_key: plain,
+        })
+    }
 }

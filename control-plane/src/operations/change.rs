@@ -145,7 +145,7 @@ impl<'a> Change<'a> {
     /// # Errors
     /// When the database fails.
     pub async fn nothing_to_do(mut self) -> Result<Settled> {
-        let revision = changes::head(&mut self.tx).await?;
+        let revision = changes::head_in(&mut self.tx).await?;
         self.tx.rollback().await.map_err(StoreError::from)?;
         let propagation = self.registry.gateways.acknowledged(revision).await;
         Ok(Settled {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use keyward_contract::{CustomerId, KeyKind, KeyState, PlainKey, QuotaPeriod, Record, UnixMillis};
+use keyward_contract::{
+    AccountId, CustomerId, Environment, KeyKind, KeyState, PlainKey, QuotaPeriod, Record, UnixMillis,
+};
 use serde_json::{Value, json};
 
 use super::change::{Change, Entry};
@@ -85,8 +87,30 @@ pub async fn list(registry: &Registry, caller: &PortalCaller, page: Page) -> Res
 /// When its name is taken or the database fails.
 pub async fn create(registry: &Registry, caller: &PortalCaller, name: Name) -> Result<Changed<Found>> {
     let mut change = Change::begin(registry, &caller.actor).await?;
-    let account = caller.account.id;
-    let environment = caller.environment();
+    let place = (caller.account.id, caller.environment());
+    let (customer, key, plain) = create_within(registry, &mut change, place, name).await?;
+    let entry = entry(
+        "end_customer.created",
+        &customer,
+        None,
+        Some(remembered(&customer)),
+    );
+    let settled = change.commit(entry, &[Record::Key(key.record(None))]).await?;
+    let value = Found {
+        customer,
+        key: Some(plain),
+        last_used_at: None,
+    };
+    Ok(Changed { value, settled })
+}
+
+/// Makes an end customer with its key inside a change.
+pub(super) async fn create_within(
+    registry: &Registry,
+    change: &mut Change<'_>,
+    (account, environment): (AccountId, Environment),
+    name: Name,
+) -> Result<(EndCustomer, ApiKey, PlainKey)> {
     if customers::name_is_taken(&mut change.tx, account, environment, &name).await? {
         return Err(Conflict::NameTaken.into());
     }
@@ -102,20 +126,9 @@ pub async fn create(registry: &Registry, caller: &PortalCaller, name: Name) -> R
     customers::insert(&mut change.tx, &customer)
         .await
         .map_err(name_taken)?;
-    let (key, plain) = issue(registry, &mut change, &customer, &caller.actor.id).await?;
-    let entry = entry(
-        "end_customer.created",
-        &customer,
-        None,
-        Some(remembered(&customer)),
-    );
-    let settled = change.commit(entry, &[Record::Key(key.record(None))]).await?;
-    let value = Found {
-        customer,
-        key: Some(plain),
-        last_used_at: None,
-    };
-    Ok(Changed { value, settled })
+    let by = change.actor_id().to_owned();
+    let (key, plain) = issue(registry, change, &customer, &by).await?;
+    Ok((customer, key, plain))
 }
 
 /// Finds one of the caller's end customers, with its key in clear.
@@ -258,8 +271,8 @@ pub async fn used(registry: &Registry, caller: &PortalCaller, id: CustomerId) ->
         .ok_or(Missing::EndCustomer)?;
     let seen = usage::customer_usage(&registry.store, account.id, environment, id, now).await?;
     let quota = match environment {
-        keyward_contract::Environment::Test => None,
-        keyward_contract::Environment::Production => {
+        Environment::Test => None,
+        Environment::Production => {
             let period = QuotaPeriod::at(now, account.contract.start);
             let AccountUsage { in_period, .. } =
                 usage::account_usage(&registry.store, account.id, period, now).await?;

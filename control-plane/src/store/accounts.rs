@@ -116,9 +116,9 @@ pub async fn of_tier(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn any(pool: &AnyPool) -> Result<bool> {
-    Ok(sqlx::query("SELECT 1 AS one FROM accounts LIMIT 1")
-        .fetch_optional(pool)
+pub async fn any(tx: &mut Transaction<'static, Any>) -> Result<bool> {
+    Ok(sqlx::query("SELECT id FROM accounts LIMIT 1")
+        .fetch_optional(&mut **tx)
         .await?
         .is_some())
 }

@@ -54,6 +54,17 @@ pub async fn list(pool: &AnyPool) -> Result<Vec<AdminKey>> {
     rows.iter().map(admin_key).collect()
 }
 
+/// Whether there is any admin key at all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn any(tx: &mut Transaction<'static, Any>) -> Result<bool> {
+    Ok(sqlx::query("SELECT id FROM admin_keys LIMIT 1")
+        .fetch_optional(&mut **tx)
+        .await?
+        .is_some())
+}
+
 /// How many owners could sign in.
 ///
 /// # Errors
@@ -120,7 +131,7 @@ fn admin_key(row: &AnyRow) -> Result<AdminKey> {
             .parse()
             .map_err(StoreError::corrupt)?,
         name: Name::from_stored(row.try_get("name")?),
-        role: Role::from_str(&role).ok_or_else(|| StoreError::corrupt(format!("role `{role}`")))?,
+        role: Role::from_stored(&role).ok_or_else(|| StoreError::corrupt(format!("role `{role}`")))?,
         mask: KeyMask::from_stored(row.try_get("mask")?),
         digest: digest(&row.try_get::<Vec<u8>, _>("digest")?)?,
         created_at: UnixMillis(row.try_get("created_at")?),

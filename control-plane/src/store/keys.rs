@@ -299,7 +299,8 @@ fn key(row: &AnyRow) -> Result<ApiKey> {
             .map(|id| id.parse().map_err(StoreError::corrupt))
             .transpose()?,
         user: row.try_get("user_id")?,
-        origin: Origin::from_str(&origin).ok_or_else(|| StoreError::corrupt(format!("origin `{origin}`")))?,
+        origin: Origin::from_stored(&origin)
+            .ok_or_else(|| StoreError::corrupt(format!("origin `{origin}`")))?,
         name: row.try_get::<Option<String>, _>("name")?.map(Name::from_stored),
         mask: KeyMask::from_stored(row.try_get("mask")?),
         digest: digest(&row.try_get::<Vec<u8>, _>("digest")?)?,

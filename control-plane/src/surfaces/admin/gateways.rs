@@ -13,7 +13,7 @@ use crate::surfaces::problem::Problem;
 /// # Errors
 /// When the store is away.
 pub async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
-    let revision = changes::newest(&app.registry.store)
+    let revision = changes::head(&app.registry.store)
         .await
         .map_err(crate::operations::Error::from)?;
     let gateways: Vec<_> = app

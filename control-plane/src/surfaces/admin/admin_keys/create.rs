@@ -27,7 +27,7 @@ pub async fn create(
     Json(fields): Json,
 ) -> Result<Response, Problem> {
     let name = Name::parse("name", fields.text("name")?.required("name")?, MAX_KEY_NAME)?;
-    let role = Role::from_str(fields.text("role")?.required("role")?)
+    let role = Role::from_stored(fields.text("role")?.required("role")?)
         .ok_or_else(|| InvalidField::new("role", "must be owner, operator or viewer"))?;
     let made = admin_keys::create(&app.registry, &caller.actor, name, role).await?;
     let (key, plain) = &made.value;
