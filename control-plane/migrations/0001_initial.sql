@@ -32,7 +32,7 @@ CREATE TABLE accounts (
     contract_end   BIGINT,                     -- midnight UTC, exclusive for gateways (the day after the last)
     overrides      TEXT,                       -- JSON, custom tier only
     metadata       TEXT NOT NULL,              -- JSON object
-    search         TEXT NOT NULL,              -- name and e-mail in lower case, for GET /admin/customers?query=
+    search         TEXT NOT NULL DEFAULT '',   -- name and e-mail in lower case, for GET /admin/customers?query=
     -- The limits as last sent to the gateways, so that a changed catalogue is noticed at start.
     rate_limit     BIGINT NOT NULL,
     burst_limit    BIGINT NOT NULL,
