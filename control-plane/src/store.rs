@@ -10,8 +10,15 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool, Transaction};
 
+pub mod accounts;
+pub mod admin_keys;
+pub mod audit;
 pub mod changes;
+pub mod customers;
+pub mod idempotency;
+pub mod keys;
 pub mod records;
+pub mod settings;
 pub mod usage;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -76,9 +83,7 @@ impl Store {
             .filter(|path| !path.starts_with(':'))
         {
             let path = path.split('?').next().unwrap_or(path);
-            if let Some(folder) = std::path::Path::new(path).parent() {
-                std::fs::create_dir_all(folder)?;
-            }
+            make_private(std::path::Path::new(path))?;
         }
         let separator = if url.contains('?') { '&' } else { '?' };
         let options = AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc"))?;
@@ -134,6 +139,20 @@ impl Store {
     pub async fn begin_reading(&self) -> Result<Transaction<'static, Any>> {
         Ok(self.readers.begin().await?)
     }
+}
+
+/// Makes an absent database file with its folder, for its owner alone; SQLite gives its log the same mode.
+fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }
 
 #[cfg(test)]
