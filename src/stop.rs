@@ -1,0 +1,38 @@
+//! Being asked to stop: Ctrl-C or SIGTERM. Once means in good order, twice means at once.
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that ask the program to stop.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// Begins to listen. From now on the signals no longer end the process by themselves.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("can't listen for signals");
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits until the program is asked to stop. May be dropped and called again.
+    pub(crate) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Ends what runs; a second request to stop cuts that short, and is an error.
+    pub(crate) async fn end(&mut self, ending: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::select! {
+            () = ending => Ok(()),
+            () = self.asked() => anyhow::bail!("stopped at once: asked a second time"),
+        }
+    }
+}
