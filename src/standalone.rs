@@ -18,12 +18,13 @@ use keyward_control_plane::operations::bootstrap;
 use keyward_control_plane::{ControlPlane, RunningControlPlane};
 use keyward_gateway::{Gateway, RunningGateway};
 use keyward_upstream::Upstream;
+use tokio::runtime::Builder;
 
 use self::announcement::{Addresses, Announcement};
 use self::folder::DataFolder;
 use crate::cli::StandaloneOptions;
 use crate::failure::Failure;
-use crate::stop::Stop;
+use crate::stop::{Stop, run_to_its_end};
 use crate::{logging, output};
 
 /// A first key set on one machine takes milliseconds; a million keys some seconds.
@@ -40,9 +41,8 @@ pub(crate) fn run(options: &StandaloneOptions) -> Result<(), Failure> {
     logging::begin()?;
     // Held until the end: two processes on one folder would undo each other's work.
     let _folder = DataFolder::open(&config.data_dir)?;
-    ports::check(&config)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(anyhow::Error::from)?;
-    runtime.block_on(serve(config, options))?;
+    ports::check(&config, options.listen_offset)?;
+    run_to_its_end(Builder::new_multi_thread(), serve(config, options))?;
     Ok(())
 }
 

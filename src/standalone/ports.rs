@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use keyward_config::StandaloneConfig;
 
 /// Binds each address and lets go of it again. What takes a port in between is told by what then fails.
-pub(crate) fn check(config: &StandaloneConfig) -> anyhow::Result<()> {
+pub(crate) fn check(config: &StandaloneConfig, offset: u16) -> anyhow::Result<()> {
+    let other = offset.saturating_add(100);
     let listeners = [
         ("listen.proxy", Some(config.gateway.listen.proxy)),
         ("listen.gateway_admin", Some(config.gateway.listen.admin)),
@@ -20,7 +21,7 @@ pub(crate) fn check(config: &StandaloneConfig) -> anyhow::Result<()> {
     ];
     let complaints: Vec<_> = listeners
         .into_iter()
-        .filter_map(|(key, address)| complaint(key, address?))
+        .filter_map(|(key, address)| complaint(key, address?, other))
         .collect();
     if complaints.is_empty() {
         return Ok(());
@@ -28,11 +29,12 @@ pub(crate) fn check(config: &StandaloneConfig) -> anyhow::Result<()> {
     anyhow::bail!("{}", complaints.join("\n"))
 }
 
-fn complaint(key: &str, address: SocketAddr) -> Option<String> {
+/// What is wrong with an address, with another offset to try.
+fn complaint(key: &str, address: SocketAddr, other: u16) -> Option<String> {
     let error = TcpListener::bind(address).err()?;
     Some(match error.kind() {
         ErrorKind::AddrInUse => format!(
-            "{address} ({key}) is in use; stop what listens there, or move every port with --listen-offset 100"
+            "{address} ({key}) is in use; stop what listens there, or move every port with --listen-offset {other}"
         ),
         ErrorKind::PermissionDenied => {
             format!(
@@ -62,7 +64,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         assert_eq!(
-            complaint("listen.api", address).unwrap(),
+            complaint("listen.api", address, 100).unwrap(),
             format!(
                 "{address} (listen.api) is in use; stop what listens there, or move every port with --listen-offset 100"
             )
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_free_port_is_no_complaint() {
-        assert_eq!(complaint("listen.api", "127.0.0.1:0".parse().unwrap()), None);
+        assert_eq!(complaint("listen.api", "127.0.0.1:0".parse().unwrap(), 100), None);
     }
 
     #[test]
