@@ -42,7 +42,10 @@ pub(crate) fn routes(
     }
     if typed.len() > MOST_ROUTES {
         let count = typed.len();
-        report.wrong("routes", format!("there are {count}; at most {MOST_ROUTES} can be served"));
+        report.wrong(
+            "routes",
+            format!("there are {count}; at most {MOST_ROUTES} can be served"),
+        );
     }
     check_names(&typed, report);
     let routes: Vec<Route> = typed
