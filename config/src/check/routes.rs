@@ -15,6 +15,9 @@ use crate::leaf::word::{Credential, Served, Slashes, Verb};
 use crate::report::Report;
 use crate::{typed, wording};
 
+/// Gateways number routes in two bytes.
+const MOST_ROUTES: usize = 10_000;
+
 /// What a route takes from elsewhere.
 pub(crate) struct Defaults<'a> {
     /// Those it may name.
@@ -35,6 +38,13 @@ pub(crate) fn routes(
         report.missing(
             "routes",
             "there is none; write [[routes]] with path = \"/\" and the name of an upstream, such as upstream = \"api\"",
+        );
+    }
+    if typed.len() > MOST_ROUTES {
+        let count = typed.len();
+        report.wrong(
+            "routes",
+            format!("there are {count}; at most {MOST_ROUTES} can be served"),
         );
     }
     check_names(&typed, report);

@@ -357,3 +357,14 @@ fn one_mistake_in_an_upstream_has_one_message() {
         "gateway.toml:2: upstreams[0].name: 5 is a number; write a name such as \"api\""
     );
 }
+
+#[test]
+fn more_routes_than_a_gateway_can_number_are_refused() {
+    let routes: String = (0..=10_000)
+        .map(|number| format!("[[routes]]\npath = \"/{number}\"\nupstream = \"api\"\n"))
+        .collect();
+    assert_eq!(
+        parse(&routes).unwrap_err(),
+        "gateway.toml:2: routes: there are 10001; at most 10000 can be served"
+    );
+}
