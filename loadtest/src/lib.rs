@@ -6,8 +6,13 @@
 pub mod answer;
 pub mod generator;
 pub mod histogram;
+pub mod oha;
+pub mod plot;
 pub mod random;
+pub mod report;
 pub mod requests;
+pub mod scenario;
+pub mod stack;
 
 pub use generator::{Load, Outcome};
 pub use histogram::Histogram;
