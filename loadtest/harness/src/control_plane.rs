@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
+use serde::Deserialize;
+
 use crate::process::Process;
 use crate::program::{Program, binary};
 use crate::{READY_WITHIN, free_address};
 
-/// How to start a control plane.
+/// How to start a control plane, and where: its ports are chosen when this is made.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneSetup {
     /// Where its database, its secrets, its configuration and its logs lie.
@@ -17,17 +20,25 @@ pub struct ControlPlaneSetup {
     pub configuration: String,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    api: SocketAddr,
+    sync: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl ControlPlaneSetup {
     /// A control plane that keeps everything in `folder`.
-    #[must_use]
-    pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn new(folder: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        Ok(Self {
             folder: folder.into(),
             configuration: String::new(),
             environment: Vec::new(),
-        }
+            api: free_address()?,
+            sync: free_address()?,
+            admin: free_address()?,
+        })
     }
 
     /// The same with more configuration, as TOML tables.
@@ -44,6 +55,84 @@ impl ControlPlaneSetup {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
+
+    /// Makes accounts and end customers straight in its database, in seconds for 100 000 keys. To be called
+    /// before it is started.
+    ///
+    /// # Errors
+    /// When `keyward-control-plane seed` fails; the message holds what it wrote.
+    pub fn seed(&self, plan: &SeedPlan) -> anyhow::Result<Vec<SeededAccount>> {
+        self.write_configuration()?;
+        let printed = self
+            .program()?
+            .arg("seed")
+            .arg("--config")
+            .arg(self.configuration_file())
+            .arg("--accounts")
+            .arg(plan.accounts.to_string())
+            .arg("--customers-per-account")
+            .arg(plan.customers_per_account.to_string())
+            .args(["--tier", &plan.tier])
+            .run()?;
+        let accounts = printed.lines().map(serde_json::from_str);
+        accounts
+            .collect::<Result<_, _>>()
+            .context("not the JSON lines that were agreed")
+    }
+
+    fn configuration_file(&self) -> PathBuf {
+        self.folder.join("control-plane.toml")
+    }
+
+    fn write_configuration(&self) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.folder)?;
+        let at = |file: &str| crate::gateway::quoted(&self.folder.join(file));
+        let text = format!(
+            "[listen]\napi = \"{api}\"\nsync = \"{sync}\"\nadmin = \"{admin}\"\n\
+             [database]\nurl = \"sqlite://{database}\"\n\
+             [secrets]\nmaster_key_file = {master}\ndigest_key_file = {digest}\ngateway_token_file = {token}\n\
+             {configuration}",
+            api = self.api,
+            sync = self.sync,
+            admin = self.admin,
+            database = self.folder.join("control-plane.db").display(),
+            master = at("master.key"),
+            digest = at("digest.key"),
+            token = at("gateway.token"),
+            configuration = self.configuration,
+        );
+        Ok(std::fs::write(self.configuration_file(), text)?)
+    }
+
+    fn program(&self) -> anyhow::Result<Program> {
+        let program = Program::new(binary("keyward-control-plane")?, &self.folder);
+        Ok(self
+            .environment
+            .iter()
+            .fold(program, |program, (name, value)| program.env(name, value)))
+    }
+}
+
+/// What [`ControlPlaneSetup::seed`] makes.
+#[derive(Clone, Debug)]
+pub struct SeedPlan {
+    /// How many accounts, each with a production key.
+    pub accounts: usize,
+    /// How many end customers each of them gets, in production.
+    pub customers_per_account: usize,
+    /// The key of their tier.
+    pub tier: String,
+}
+
+/// An account that was seeded: one JSON line of `keyward-control-plane seed`.
+#[derive(Clone, Deserialize)]
+pub struct SeededAccount {
+    /// Its id.
+    pub account_id: String,
+    /// Its production key.
+    pub account_key: String,
+    /// The keys of its end customers.
+    pub customer_keys: Vec<String>,
 }
 
 /// A running control plane on ports of its own.
@@ -51,11 +140,7 @@ impl ControlPlaneSetup {
 pub struct ControlPlaneProcess {
     process: Process,
     program: Program,
-    folder: PathBuf,
-    configuration: PathBuf,
-    api: SocketAddr,
-    sync: SocketAddr,
-    admin: SocketAddr,
+    setup: ControlPlaneSetup,
 }
 
 impl ControlPlaneProcess {
@@ -64,37 +149,12 @@ impl ControlPlaneProcess {
     /// # Errors
     /// When it isn't in time; the message holds what it wrote.
     pub async fn start(setup: &ControlPlaneSetup) -> anyhow::Result<Self> {
-        let folder = setup.folder.clone();
-        std::fs::create_dir_all(&folder)?;
-        let (api, sync, admin) = (free_address()?, free_address()?, free_address()?);
-        let at = |file: &str| crate::gateway::quoted(&folder.join(file));
-        let text = format!(
-            "[listen]\napi = \"{api}\"\nsync = \"{sync}\"\nadmin = \"{admin}\"\n\
-             [database]\nurl = \"sqlite://{}\"\n\
-             [secrets]\nmaster_key_file = {}\ndigest_key_file = {}\ngateway_token_file = {}\n{}",
-            folder.join("control-plane.db").display(),
-            at("master.key"),
-            at("digest.key"),
-            at("gateway.token"),
-            setup.configuration,
-        );
-        let configuration = folder.join("control-plane.toml");
-        std::fs::write(&configuration, text)?;
-        let program = Program::new(binary("keyward-control-plane")?, &folder)
-            .arg("--config")
-            .arg(&configuration);
-        let program = setup
-            .environment
-            .iter()
-            .fold(program, |program, (name, value)| program.env(name, value));
+        setup.write_configuration()?;
+        let program = setup.program()?.arg("--config").arg(setup.configuration_file());
         let control_plane = Self {
             process: program.spawn()?,
             program,
-            folder,
-            configuration,
-            api,
-            sync,
-            admin,
+            setup: setup.clone(),
         };
         control_plane.ready().await?;
         Ok(control_plane)
@@ -139,9 +199,11 @@ impl ControlPlaneProcess {
     /// # Errors
     /// When the command fails.
     pub fn admin_key(&self, name: &str) -> anyhow::Result<String> {
-        let printed = Program::new(binary("keyward-control-plane")?, &self.folder)
+        let printed = self
+            .setup
+            .program()?
             .args(["admin-key", "create", "--config"])
-            .arg(&self.configuration)
+            .arg(self.setup.configuration_file())
             .args(["--name", name, "--role", "owner"])
             .run()?;
         let key = printed.split_whitespace().find(|word| word.starts_with("ak_"));
@@ -152,31 +214,31 @@ impl ControlPlaneProcess {
     /// The REST surfaces, as `http://host:port`.
     #[must_use]
     pub fn api_url(&self) -> String {
-        format!("http://{}", self.api)
+        format!("http://{}", self.setup.api)
     }
 
     /// The gateways' stream, as `http://host:port`.
     #[must_use]
     pub fn sync_url(&self) -> String {
-        format!("http://{}", self.sync)
+        format!("http://{}", self.setup.sync)
     }
 
     /// Health and metrics, as `http://host:port`.
     #[must_use]
     pub fn admin_url(&self) -> String {
-        format!("http://{}", self.admin)
+        format!("http://{}", self.setup.admin)
     }
 
     /// The file with the token that its gateways show.
     #[must_use]
     pub fn token_file(&self) -> PathBuf {
-        self.folder.join("gateway.token")
+        self.setup.folder.join("gateway.token")
     }
 
     /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.setup.folder
     }
 
     /// The process.

@@ -16,7 +16,7 @@ mod spawner;
 mod standalone;
 mod usage;
 
-pub use control_plane::{ControlPlaneProcess, ControlPlaneSetup};
+pub use control_plane::{ControlPlaneProcess, ControlPlaneSetup, SeedPlan, SeededAccount};
 pub use eventually::eventually;
 pub use gateway::{GatewayProcess, GatewaySetup};
 pub use http::{http_client, metric};

@@ -52,6 +52,12 @@ impl Nginx {
         Ok(Self { master, worker })
     }
 
+    /// The process id of its worker, which does the work.
+    #[must_use]
+    pub fn worker(&self) -> u32 {
+        self.worker
+    }
+
     /// What its worker has used.
     ///
     /// # Errors
