@@ -1,1 +1,3 @@
-//! Skeleton.
+//! Benchmarks of the hot functions, and comparisons with peers.
+
+pub mod replica;

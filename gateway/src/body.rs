@@ -1,9 +1,11 @@
 //! Bodies in both directions: streamed with back-pressure, counted, bounded, never buffered whole.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -11,7 +13,7 @@ use hyper::body::Incoming;
 
 use crate::call::Call;
 use crate::server::watch::ConnectionState;
-use crate::upstream::Lease;
+use crate::upstream::exchange::AnswerStream;
 
 /// Why a request body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,16 +29,16 @@ pub enum BodyFault {
 /// How a request body fared, seen by the step that forwards.
 #[derive(Debug, Default)]
 pub struct BodyFate {
-    fault: Cell<Option<BodyFault>>,
+    bound: u64,
     bytes: Cell<u64>,
     is_over: Cell<bool>,
 }
 
 impl BodyFate {
-    /// Why it did not come to its end.
+    /// Bytes that it may have at most.
     #[must_use]
-    pub fn fault(&self) -> Option<BodyFault> {
-        self.fault.get()
+    pub fn bound(&self) -> u64 {
+        self.bound
     }
 
     /// Bytes that went on.
@@ -66,24 +68,15 @@ impl RequestBody {
     /// Takes the client's body, at most `bound` bytes of it.
     #[must_use]
     pub fn new(incoming: Incoming, bound: u64, connection: Rc<ConnectionState>) -> (Self, Rc<BodyFate>) {
-        let fate = Rc::<BodyFate>::default();
+        let fate = Rc::new(BodyFate { bound, ..BodyFate::default() });
         let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
         fate.is_over.set(incoming.is_none());
         (Self { incoming, left: bound, fate: Rc::clone(&fate), connection }, fate)
     }
 
-    /// No body.
-    #[must_use]
-    pub fn empty(connection: Rc<ConnectionState>) -> Self {
-        let fate = Rc::<BodyFate>::default();
-        fate.is_over.set(true);
-        Self { incoming: None, left: 0, fate, connection }
-    }
-
     fn end(&mut self, fault: Option<BodyFault>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         self.incoming = None;
         self.fate.is_over.set(fault.is_none());
-        self.fate.fault.set(fault);
         Poll::Ready(fault.map(Err))
     }
 }
@@ -132,8 +125,7 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub struct AnswerBody {
     kind: Kind,
-    call: Option<Box<Call>>,
-    fate: Option<Rc<BodyFate>>,
+    call: Box<Call>,
     connection: Rc<ConnectionState>,
 }
 
@@ -141,91 +133,70 @@ pub struct AnswerBody {
 enum Kind {
     /// One piece, made here.
     Fixed(Option<Bytes>),
-    /// What the upstream sends, and the connection that it comes on.
-    Streamed(Incoming, Option<Lease>),
-    /// Over.
-    Done,
+    /// What the upstream sends.
+    Streamed(Streamed),
+}
+
+/// An upstream's answer on its way, with what it depends on.
+#[derive(Debug)]
+pub struct Streamed {
+    /// The answer's body.
+    pub stream: AnswerStream,
+    /// How the request's body fares.
+    pub fate: Rc<BodyFate>,
+    /// When the whole call is over, monotonic.
+    pub deadline: Duration,
 }
 
 impl AnswerBody {
     /// A body made here.
     #[must_use]
     pub fn fixed(bytes: Bytes, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
-        Self { kind: Kind::Fixed(Some(bytes).filter(|b| !b.is_empty())), call: Some(call), fate: None, connection }
+        Self { kind: Kind::Fixed(Some(bytes).filter(|bytes| !bytes.is_empty())), call, connection }
     }
 
-    /// The upstream's body; its connection goes back to the pool when the body has come to its end.
+    /// An upstream's body.
     #[must_use]
-    pub fn streamed(
-        incoming: Incoming,
-        lease: Lease,
-        call: Box<Call>,
-        fate: Rc<BodyFate>,
-        connection: Rc<ConnectionState>,
-    ) -> Self {
-        let kind = if incoming.is_end_stream() {
-            lease.give_back(fate.is_over());
-            Kind::Done
-        } else {
-            Kind::Streamed(incoming, Some(lease))
-        };
-        Self { kind, call: Some(call), fate: Some(fate), connection }
-    }
-
-    fn count(&self, bytes: usize) {
-        if let Some(call) = &self.call {
-            call.add_bytes_out(bytes);
-        }
+    pub fn streamed(streamed: Streamed, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
+        Self { kind: Kind::Streamed(streamed), call, connection }
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
-        match &mut this.kind {
-            Kind::Done => Poll::Ready(None),
-            Kind::Fixed(bytes) => {
-                let bytes = bytes.take();
-                this.kind = Kind::Done;
-                this.count(bytes.as_ref().map_or(0, Bytes::len));
-                Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
-            }
-            Kind::Streamed(incoming, lease) => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
-                let is_over = frame.is_none() || incoming.is_end_stream();
-                if is_over && !matches!(frame, Some(Err(_))) {
-                    if let Some(lease) = lease.take() {
-                        lease.give_back(this.fate.as_ref().is_none_or(|fate| fate.is_over()));
-                    }
-                    this.kind = Kind::Done;
+        let piece = match &mut this.kind {
+            Kind::Fixed(bytes) => bytes.take().map(Ok),
+            Kind::Streamed(streamed) => match streamed.stream.poll_piece(context) {
+                Poll::Ready(piece) => piece,
+                Poll::Pending if this.call.is_late(streamed.deadline, context) => {
+                    Some(Err(io::ErrorKind::TimedOut.into()))
                 }
-                if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
-                    this.count(data.len());
-                }
-                Poll::Ready(frame)
-            }
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        if let Some(Ok(bytes)) = &piece {
+            this.call.add_bytes_out(bytes.len());
         }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Done | Kind::Fixed(None) => true,
-            Kind::Fixed(Some(_)) => false,
-            Kind::Streamed(incoming, _) => incoming.is_end_stream(),
+            Kind::Fixed(bytes) => bytes.is_none(),
+            Kind::Streamed(streamed) => streamed.stream.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Done | Kind::Fixed(None) => SizeHint::with_exact(0),
-            Kind::Fixed(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Streamed(incoming, _) => incoming.size_hint(),
+            Kind::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Streamed(streamed) => {
+                streamed.stream.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }
@@ -233,12 +204,11 @@ impl Body for AnswerBody {
 impl Drop for AnswerBody {
     fn drop(&mut self) {
         self.connection.call_over();
-        let Some(call) = &self.call else { return };
-        if let Some(fate) = &self.fate {
-            call.add_bytes_in(usize::try_from(fate.bytes()).unwrap_or(usize::MAX));
-        }
-        if matches!(self.kind, Kind::Streamed(..)) {
-            call.cut_short();
+        if let Kind::Streamed(streamed) = &self.kind {
+            self.call.add_bytes_in(streamed.fate.bytes());
+            if !streamed.stream.is_over() {
+                self.call.cut_short();
+            }
         }
     }
 }

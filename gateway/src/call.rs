@@ -15,6 +15,7 @@ use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
 use crate::access_log::{Entry, Verdict};
 use crate::admission::Caller;
 use crate::clock::Now;
+use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::path::normalise;
 use crate::limits::Which;
@@ -43,6 +44,7 @@ pub struct Call {
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     counter: Option<Arc<Counter>>,
+    alarm: Option<Alarm>,
     log: Option<Box<Logged>>,
 }
 
@@ -83,6 +85,7 @@ impl Call {
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             counter: None,
+            alarm: None,
             log: None,
         }
     }
@@ -201,8 +204,15 @@ impl Call {
     }
 
     /// Bytes of the request body went on.
-    pub fn add_bytes_in(&self, bytes: usize) {
-        self.bytes_in.set(self.bytes_in.get() + bytes as u64);
+    pub fn add_bytes_in(&self, bytes: u64) {
+        self.bytes_in.set(self.bytes_in.get() + bytes);
+    }
+
+    /// Whether it has gone on for longer than it may; if not, the task is woken when it has.
+    pub fn is_late(&mut self, deadline: Duration, context: &std::task::Context<'_>) -> bool {
+        let worker = &self.worker;
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::set(worker, deadline));
+        alarm.is_over(context.waker())
     }
 
     /// Bytes of the answer went out.

@@ -6,8 +6,11 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
+
+use crate::worker::Worker;
 
 /// How often [`Deadlines::sweep`] is to be called.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -40,11 +43,34 @@ struct Registered<'a> {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        let mut slots = self.deadlines.slots.borrow_mut();
-        if let Some(entry) = slots.entries.get_mut(self.index) {
-            *entry = None;
-        }
-        slots.free.push(self.index);
+        self.deadlines.vacate(self.index);
+    }
+}
+
+/// A registered deadline of a call, kept by the call itself.
+#[derive(Debug)]
+pub struct Alarm {
+    worker: Rc<Worker>,
+    index: usize,
+}
+
+impl Alarm {
+    /// Goes off at `at` (monotonic, since the gateway started).
+    #[must_use]
+    pub fn set(worker: &Rc<Worker>, at: Duration) -> Self {
+        Self { index: worker.deadlines().occupy(at), worker: Rc::clone(worker) }
+    }
+
+    /// Whether it has gone off; if not, `waker` is woken when it does.
+    #[must_use]
+    pub fn is_over(&self, waker: &Waker) -> bool {
+        self.worker.deadlines().note(self.index, waker)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.worker.deadlines().vacate(self.index);
     }
 }
 
@@ -75,6 +101,18 @@ impl Deadlines {
     }
 
     fn register(&self, at: Duration) -> Registered<'_> {
+        Registered { deadlines: self, index: self.occupy(at) }
+    }
+
+    fn vacate(&self, index: usize) {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(entry) = slots.entries.get_mut(index) {
+            *entry = None;
+        }
+        slots.free.push(index);
+    }
+
+    fn occupy(&self, at: Duration) -> usize {
         let entry = Some(Entry { at, is_over: false, waker: None });
         let mut slots = self.slots.borrow_mut();
         let index = slots.free.pop().unwrap_or(slots.entries.len());
@@ -82,7 +120,7 @@ impl Deadlines {
             Some(place) => *place = entry,
             None => slots.entries.push(entry),
         }
-        Registered { deadlines: self, index }
+        index
     }
 
     /// Remembers whom to wake; answers whether the deadline is over.

@@ -35,6 +35,7 @@ pub mod limits;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
+pub mod program;
 pub mod random;
 pub mod rejection;
 pub mod route;

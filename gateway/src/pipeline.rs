@@ -6,28 +6,31 @@
 //! `Identified`, `Admitted`, `Permit`, and only a `Permit` is forwarded. `?` is how a step says no. Around them
 //! is one wrapper ([`serve`]): request id, one clock reading, account, refusal → answer, panic → 500.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use keyward_config::Require;
 
 use crate::admission::{self, Refused};
-use crate::body::{AnswerBody, BodyFate, RequestBody};
+use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
 use crate::call::Call;
 use crate::connection::Connection;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
 use crate::limits::{self, Permit};
-use crate::onward;
+use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
-use crate::upstream::{self, Answered, Departure, Onward, Reach};
+use crate::upstream::pump::BodyFraming;
+use crate::upstream::{Answered, Departure, Onward, Reach};
 
 /// Serves one call. Never fails: every "no" is an answer.
 pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -90,30 +93,43 @@ async fn handle(
         call.identify(caller);
     }
     let permit = limits::charge(shared.engine, admitted, route.cost, now).await?;
-    let target = upstream_target(route, &parsed, &parts)?;
     let body_bound = route.max_body;
     if parsed.announced_length.is_some_and(|length| length > body_bound) {
         permit.give_back();
         return Err(Refused::caller(Rejection::PayloadTooLarge(body_bound), permit.into_caller()));
     }
+    let Some(destination) = worker.pools().destination(route.upstream) else {
+        permit.give_back();
+        return Err(Refused::caller(Rejection::UpstreamUnavailable, permit.into_caller()));
+    };
 
     let (body, fate) = RequestBody::new(body, body_bound, Rc::clone(connection.state()));
-    let mut headers = parts.headers;
-    let dropped = (!route.forward_credentials).then_some(&shared.credentials);
-    onward::request(&mut headers, &connection.origin(), permit.caller(), dropped, request_id);
+    let is_sized = body.is_end_stream() || parsed.announced_length.is_some();
+    let framing = if is_sized { BodyFraming::Sized } else { BodyFraming::Chunked };
+    let with = Additions {
+        origin: connection.origin(),
+        caller: permit.caller(),
+        credentials: (!route.forward_credentials).then_some(&shared.credentials),
+        request_id,
+        default_host: destination.authority(),
+        framing,
+    };
+    let mut head = worker.pools().buffer();
+    onward::write_request(&mut head, &parts.method, &target(route, &parsed, &parts), &parts.headers, &with);
     let onward = Onward {
+        destination,
         method: parts.method,
-        target,
-        headers,
+        head,
         body,
+        framing,
         fate: Rc::clone(&fate),
-        connection: Rc::clone(connection.state()),
         timeout: route.timeout,
     };
     let departure = Leaving { call, permit: &permit, route, client };
-    let forwarded = worker.pools().forward(&worker, &permit, route.upstream, onward, &departure).await;
+    let forwarded = worker.pools().forward(&worker, &permit, onward, &departure).await;
+    let deadline = now.monotonic + route.timeout;
     match forwarded {
-        Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded { answered, fate, permit }))),
+        Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded { answered, fate, permit, deadline }))),
         Err(unanswered) => {
             if unanswered.reach == Reach::Never {
                 permit.give_back();
@@ -140,10 +156,15 @@ fn note(call: &mut Call, refused: &Refused) {
 }
 
 /// The target as matched; the client's own text where nothing had to be changed.
-fn upstream_target(route: &Route, parsed: &Parsed<'_>, parts: &Parts) -> Result<http::Uri, Rejection> {
+fn target<'a>(route: &Route, parsed: &'a Parsed<'_>, parts: &'a Parts) -> Cow<'a, str> {
     let path = route.forwarded_path(&parsed.path);
-    let is_as_sent = parts.uri.authority().is_none() && path == parts.uri.path();
-    if is_as_sent { Ok(parts.uri.clone()) } else { upstream::target(path, parsed.query) }
+    match parts.uri.path_and_query() {
+        Some(target) if path == parts.uri.path() => Cow::Borrowed(target.as_str()),
+        _ => Cow::Owned(match parsed.query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        }),
+    }
 }
 
 /// The last moment before a call is written to an upstream.
@@ -172,21 +193,24 @@ struct Forwarded {
     answered: Answered,
     fate: Rc<BodyFate>,
     permit: Permit,
+    deadline: Duration,
 }
 
 impl Forwarded {
     fn answer(self, call: Box<Call>, connection: &Rc<Connection>, request_id: HeaderValue) -> Response<AnswerBody> {
-        let Answered { response, lease, took } = self.answered;
-        let (mut parts, incoming) = response.into_parts();
-        call.answered(parts.status.as_u16(), took);
-        parts.version = http::Version::HTTP_11;
-        onward::response(&mut parts.headers);
-        finish_headers(&mut parts.headers, request_id, self.permit.standing(), &call);
-        if let Some(caller) = self.permit.caller() {
-            onward::rotation(&mut parts.headers, caller);
+        let Self { answered: Answered { head, stream, took }, fate, permit, deadline } = self;
+        call.answered(head.status.as_u16(), took);
+        let mut headers = head.headers;
+        finish_headers(&mut headers, request_id, permit.standing(), &call);
+        if let Some(caller) = permit.caller() {
+            onward::rotation(&mut headers, caller);
         }
-        let state = Rc::clone(connection.state());
-        Response::from_parts(parts, AnswerBody::streamed(incoming, lease, call, self.fate, state))
+        let streamed = Streamed { stream, fate, deadline };
+        let body = AnswerBody::streamed(streamed, call, Rc::clone(connection.state()));
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers;
+        response
     }
 }
 

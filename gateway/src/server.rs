@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
@@ -88,9 +89,14 @@ pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
     tokio::task::spawn_local(answer_questions(service.questions));
     tokio::task::spawn_local(tick(Rc::clone(&server)));
     tokio::select! {
-        () = accept(&server, listener) => {}
+        () = accept(&server, &listener) => {}
         () = service.stop.cancelled() => {}
     }
+    // Clients that the kernel has already greeted are served, too.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        server.greet(stream, peer);
+    }
+    drop(listener);
     server.drain().await;
     Ok(())
 }
@@ -129,6 +135,14 @@ impl Server {
         Some(OpenConnection { server: Rc::clone(self), _counted: self.worker.telemetry().connection() })
     }
 
+    fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        // Over the bound: closing at once is the cheapest "no" there is.
+        let Some(open) = self.opened() else { return };
+        let state = ConnectionState::new(&self.clock);
+        self.connections.borrow_mut().push(Rc::downgrade(&state));
+        tokio::task::spawn_local(serve(Rc::clone(self), stream, peer, state, open));
+    }
+
     async fn drain(&self) {
         self.connections.borrow().iter().filter_map(Weak::upgrade).for_each(|connection| connection.drain());
         let deadline = self.worker.now().monotonic + self.worker.shared().config.drain.timeout;
@@ -138,14 +152,10 @@ impl Server {
     }
 }
 
-async fn accept(server: &Rc<Server>, listener: TcpListener) {
+async fn accept(server: &Rc<Server>, listener: &TcpListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Over the bound: closing at once is the cheapest "no" there is.
-                let Some(open) = server.opened() else { continue };
-                tokio::task::spawn_local(serve(Rc::clone(server), stream, peer, open));
-            }
+            Ok((stream, peer)) => server.greet(stream, peer),
             Err(error) => {
                 // Out of file descriptors or a client that was gone at once: neither ends the listener.
                 tracing::warn!(%error, "can't accept a connection");
@@ -155,17 +165,22 @@ async fn accept(server: &Rc<Server>, listener: TcpListener) {
     }
 }
 
-async fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr, open: OpenConnection) {
+async fn serve(
+    server: Rc<Server>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    state: Rc<ConnectionState>,
+    open: OpenConnection,
+) {
     let _open = open;
     let _ = stream.set_nodelay(true);
-    let state = ConnectionState::new(&server.clock);
-    server.connections.borrow_mut().push(Rc::downgrade(&state));
     let connection = Rc::new(Connection::new(&server.worker, peer, Rc::clone(&state)));
     let bounds = server.worker.shared().config.bounds;
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(bounds.head.max(8 * 1024))
         .max_headers(bounds.headers)
+        .max_header_size(bounds.head)
         // The watcher keeps the time; hyper needs no timer.
         .header_read_timeout(None)
         .half_close(false);
@@ -176,7 +191,7 @@ async fn serve(server: Rc<Server>, stream: TcpStream, peer: SocketAddr, open: Op
     let mut serving = pin!(builder.serve_connection(WatchedStream::new(stream, Rc::clone(&state)), service));
     let mut is_told = false;
     let _ended = poll_fn(|context| {
-        if state.is_draining() && !is_told {
+        if state.is_to_end() && !is_told {
             is_told = true;
             serving.as_mut().graceful_shutdown();
         }

@@ -5,58 +5,85 @@
 //! is no error of the call: what was never written is sent on another, and a call without a body whose method
 //! is idempotent (RFC 9110 §9.2.2) once more even when it may have been written.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
-use hyper::body::Incoming;
+use http::Method;
 use keyward_config::{Timeouts, Upstream};
 
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
-use crate::server::watch::ConnectionState;
+use crate::telemetry::UpstreamFailure;
 use crate::worker::Worker;
 
+pub mod exchange;
+pub mod framing;
+pub mod head;
 pub mod pool;
+pub mod pump;
 
-use pool::EndpointPool;
-pub use pool::Lease;
+use exchange::{AnswerStream, Failure, exchange};
+use head::AnswerHead;
+use pool::{Connection, EndpointPool};
+use pump::{BodyFraming, Pump};
+
+/// Attempts of one call: more stale connections than this in a row are no accident.
+const MAX_ATTEMPTS: usize = 8;
+
+/// Buffers for heads that a worker keeps.
+const MAX_SPARE_BUFFERS: usize = 64;
 
 /// One worker's connections to every upstream.
 #[derive(Debug)]
 pub struct Pools {
     upstreams: Vec<Vec<Rc<EndpointPool>>>,
     timeouts: Timeouts,
+    spare: RefCell<Vec<Vec<u8>>>,
 }
 
 /// A request as it goes on.
 #[derive(Debug)]
 pub struct Onward {
+    /// Where it goes.
+    pub destination: Destination,
     /// Its method.
     pub method: Method,
-    /// Path and query, as matched.
-    pub target: Uri,
-    /// Its head, rewritten.
-    pub headers: HeaderMap,
+    /// Its head as it is written.
+    pub head: Vec<u8>,
     /// Its body.
     pub body: RequestBody,
+    /// How the body is framed in the head.
+    pub framing: BodyFraming,
     /// How the body fares.
     pub fate: Rc<BodyFate>,
-    /// The client's connection.
-    pub connection: Rc<ConnectionState>,
     /// The most that the whole call may take.
     pub timeout: Duration,
 }
 
-/// What came back: the answer, and the connection that its body comes on.
+/// The endpoint that was chosen for a call.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    endpoint: Rc<EndpointPool>,
+    upstream: u16,
+}
+
+impl Destination {
+    /// Its authority, for a request without `Host`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.endpoint.authority()
+    }
+}
+
+/// What came back.
 #[derive(Debug)]
 pub struct Answered {
-    /// The upstream's answer.
-    pub response: Response<Incoming>,
-    /// Its connection.
-    pub lease: Lease,
+    /// The answer's head.
+    pub head: AnswerHead,
+    /// Its body.
+    pub stream: AnswerStream,
     /// How long the upstream took to answer the head.
     pub took: Duration,
 }
@@ -87,7 +114,8 @@ pub trait Departure {
     /// When the permit no longer holds.
     fn depart(&self) -> Result<(), Rejection>;
 
-    /// The request has been written, or may have been. Called once; also when the client goes away meanwhile.
+    /// The request has been written, or may have been. Called once an attempt; also when the client goes away
+    /// meanwhile.
     fn departed(&self);
 }
 
@@ -98,10 +126,35 @@ impl Pools {
         let endpoints = |upstream: &Upstream| {
             upstream.endpoints.iter().map(|endpoint| Rc::new(EndpointPool::new(endpoint))).collect()
         };
-        Self { upstreams: upstreams.iter().map(endpoints).collect(), timeouts }
+        Self { upstreams: upstreams.iter().map(endpoints).collect(), timeouts, spare: RefCell::default() }
     }
 
-    /// Sends a permitted call to one of an upstream's endpoints and waits for its answer's head.
+    /// Chooses an endpoint of an upstream.
+    #[must_use]
+    pub fn destination(&self, upstream: usize) -> Option<Destination> {
+        let endpoint = match self.upstreams.get(upstream)?.as_slice() {
+            [only] => only,
+            several => several.get(crate::random::next() as usize % several.len().max(1))?,
+        };
+        Some(Destination { endpoint: Rc::clone(endpoint), upstream: u16::try_from(upstream).unwrap_or(u16::MAX) })
+    }
+
+    /// An empty buffer to write a head into.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2_048))
+    }
+
+    fn keep_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        // One that a large body has passed through would hold its memory for ever.
+        if spare.len() < MAX_SPARE_BUFFERS && buffer.capacity() <= 16 * 1_024 {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// Sends a permitted call to its destination and waits for the head of the answer.
     ///
     /// # Errors
     /// Rows 13, 15 and 16; 400 for a body that turns out malformed.
@@ -109,112 +162,113 @@ impl Pools {
         &self,
         worker: &Worker,
         _permit: &Permit,
-        upstream: usize,
-        mut onward: Onward,
-        departure: &impl Departure,
-    ) -> Result<Answered, Unanswered> {
-        let never = |rejection| Unanswered { rejection, reach: Reach::Never };
-        let endpoint = self.endpoint(upstream).ok_or_else(|| never(Rejection::UpstreamUnavailable))?;
-        if !onward.headers.contains_key(HOST) {
-            onward.headers.insert(HOST, endpoint.authority().clone());
-        }
-        let began = worker.now().monotonic;
-        let limit = self.timeouts.response_headers.min(onward.timeout);
-        let fate = Rc::clone(&onward.fate);
-        let sent = worker.deadlines().until(began + limit, self.exchange(endpoint, onward, departure)).await;
-        match sent {
-            Some(Ok((response, lease))) => {
-                let took = worker.now().monotonic.saturating_sub(began);
-                Ok(Answered { response, lease, took })
-            }
-            Some(Err(unanswered)) => Err(unanswered),
-            // A client that is slow to send must not look like a slow upstream.
-            None if fate.is_over() => {
-                Err(Unanswered { rejection: Rejection::UpstreamTimeout, reach: Reach::Perhaps })
-            }
-            None => Err(Unanswered {
-                rejection: Rejection::InvalidInput("the request body did not arrive in time"),
-                reach: Reach::Perhaps,
-            }),
-        }
-    }
-
-    /// Round-robin over the endpoints.
-    fn endpoint(&self, upstream: usize) -> Option<&Rc<EndpointPool>> {
-        let endpoints = self.upstreams.get(upstream)?;
-        match endpoints.as_slice() {
-            [only] => Some(only),
-            [] => None,
-            several => several.get(crate::random::next() as usize % several.len()),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        endpoint: &Rc<EndpointPool>,
         onward: Onward,
         departure: &impl Departure,
-    ) -> Result<(Response<Incoming>, Lease), Unanswered> {
-        let Onward { method, target, headers, body, fate, connection, .. } = onward;
-        let may_repeat = method.is_idempotent() && fate.is_over();
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = target;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = headers;
+    ) -> Result<Answered, Unanswered> {
+        let began = worker.now().monotonic;
+        let limit = self.timeouts.response_headers.min(onward.timeout);
+        let (fate, upstream) = (Rc::clone(&onward.fate), onward.destination.upstream);
+        let attempts = self.attempts(worker, onward, departure);
+        match worker.deadlines().until(began + limit, attempts).await {
+            Some(Ok((head, stream))) => {
+                let took = worker.now().monotonic.saturating_sub(began);
+                Ok(Answered { head, stream, took })
+            }
+            Some(Err(unanswered)) => Err(unanswered),
+            None => {
+                // A client that is slow to send must not look like a slow upstream.
+                let rejection = if fate.is_over() {
+                    worker.telemetry().upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
+                    Rejection::UpstreamTimeout
+                } else {
+                    Rejection::InvalidInput("the request body did not arrive in time")
+                };
+                Err(Unanswered { rejection, reach: Reach::Perhaps })
+            }
+        }
+    }
 
+    async fn attempts(
+        &self,
+        worker: &Worker,
+        onward: Onward,
+        departure: &impl Departure,
+    ) -> Result<(AnswerHead, AnswerStream), Unanswered> {
+        let Onward { destination: Destination { endpoint, upstream }, method, head, body, framing, fate, .. } = onward;
+        let mut pump = Pump::new(head, body, framing);
         let mut reach = Reach::Never;
-        loop {
-            let pooled = endpoint.idle().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let pooled = endpoint.idle();
             let is_pooled = pooled.is_some();
-            let mut lease = match pooled {
-                Some(lease) => lease,
-                None => endpoint.connect(self.timeouts.connect).await.map_err(|error| {
-                    tracing::debug!(%error, upstream = %endpoint.name(), "can't connect");
-                    Unanswered { rejection: Rejection::UpstreamUnavailable, reach }
+            let mut connection = match pooled {
+                Some(connection) => connection,
+                None => self.connect(worker, &endpoint, upstream).await.ok_or(Unanswered {
+                    rejection: Rejection::UpstreamUnavailable,
+                    reach,
                 })?,
             };
             departure.depart().map_err(|rejection| Unanswered { rejection, reach })?;
-            // Only a call that may be sent again, on a connection that may be stale, pays for a copy.
-            let copy = (is_pooled && may_repeat).then(|| copy_of(&request, &connection));
-            let leaving = OnTheWay { departure, is_unsent: false };
-            match lease.send(request).await {
-                Ok(response) => return accept(response, lease),
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if is_pooled => {
-                        leaving.was_not_sent();
-                        request = unsent;
-                    }
-                    Some(_) => {
-                        leaving.was_not_sent();
-                        return Err(Unanswered { rejection: Rejection::UpstreamUnavailable, reach });
-                    }
-                    None => {
-                        reach = Reach::Perhaps;
-                        match copy.filter(|_| is_broken_off(failed.error())) {
-                            Some(copy) => request = copy,
-                            None => return Err(explain(failed.error(), &fate)),
-                        }
-                    }
-                },
+            let mut leaving = Leaving { departure, is_unsent: false };
+            let failure = match exchange(&mut connection, &mut pump, &method).await {
+                Ok(head) => {
+                    drop(leaving);
+                    let unfinished = if pump.is_over() {
+                        self.keep_buffer(pump.into_buffer());
+                        None
+                    } else {
+                        Some(pump)
+                    };
+                    let stream = AnswerStream::new(connection, endpoint, &head, unfinished);
+                    return Ok((head, stream));
+                }
+                Err(failure) => failure,
+            };
+            leaving.is_unsent = matches!(failure, Failure::Unsent);
+            drop(leaving);
+            let may_repeat = match failure {
+                Failure::Unsent => is_pooled,
+                Failure::BrokenOff => {
+                    reach = Reach::Perhaps;
+                    is_pooled && method.is_idempotent() && pump.can_rewind()
+                }
+                Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => {
+                    reach = Reach::Perhaps;
+                    false
+                }
+            };
+            if !may_repeat {
+                return Err(explain(worker, upstream, &failure, &fate, reach));
+            }
+            pump.rewind();
+        }
+        Err(Unanswered { rejection: Rejection::UpstreamUnavailable, reach })
+    }
+
+    async fn connect(&self, worker: &Worker, endpoint: &Rc<EndpointPool>, upstream: u16) -> Option<Connection> {
+        match endpoint.connect(self.timeouts.connect).await {
+            Ok(connection) => {
+                worker.telemetry().upstream_connected(upstream);
+                Some(connection)
+            }
+            Err(error) => {
+                let is_late = error.kind() == std::io::ErrorKind::TimedOut;
+                let failure =
+                    if is_late { UpstreamFailure::ConnectTimeout } else { UpstreamFailure::Connect };
+                worker.telemetry().upstream_failed(upstream, failure);
+                tracing::debug!(%error, upstream = endpoint.authority(), "can't connect");
+                None
             }
         }
     }
 }
 
 /// A request that is being written: unless it is known that nothing was, it has departed, however this ends.
-struct OnTheWay<'a, D: Departure> {
+struct Leaving<'a, D: Departure> {
     departure: &'a D,
     is_unsent: bool,
 }
 
-impl<D: Departure> OnTheWay<'_, D> {
-    fn was_not_sent(mut self) {
-        self.is_unsent = true;
-    }
-}
-
-impl<D: Departure> Drop for OnTheWay<'_, D> {
+impl<D: Departure> Drop for Leaving<'_, D> {
     fn drop(&mut self) {
         if !self.is_unsent {
             self.departure.departed();
@@ -222,61 +276,23 @@ impl<D: Departure> Drop for OnTheWay<'_, D> {
     }
 }
 
-/// An answer that hyper let pass and that can't be passed on is the upstream's fault.
-fn accept(response: Response<Incoming>, lease: Lease) -> Result<(Response<Incoming>, Lease), Unanswered> {
-    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-        let rejection = Rejection::BadGateway("the service switched protocols without being asked");
-        return Err(Unanswered { rejection, reach: Reach::Perhaps });
-    }
-    Ok((response, lease))
-}
-
-fn copy_of(request: &Request<RequestBody>, connection: &Rc<ConnectionState>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::empty(Rc::clone(connection)));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
-}
-
-/// The connection ended before a byte of the answer: what a stale connection looks like.
-fn is_broken_off(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(error)
-}
-
-fn is_reset(error: &hyper::Error) -> bool {
-    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| {
-        matches!(io.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
-    })
-}
-
-fn explain(error: &hyper::Error, fate: &BodyFate) -> Unanswered {
-    let rejection = match fate.fault() {
-        Some(BodyFault::Client) => Rejection::InvalidInput("the request body is malformed or broke off"),
-        Some(BodyFault::TooLarge) => Rejection::PayloadTooLarge(fate.bytes()),
-        None if error.is_parse() => Rejection::BadGateway("the service answered something that is no HTTP"),
-        None => Rejection::BadGateway("the service broke off before it answered"),
+fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate, reach: Reach) -> Unanswered {
+    let failed = |kind| worker.telemetry().upstream_failed(upstream, kind);
+    let rejection = match failure {
+        Failure::Unsent => {
+            failed(UpstreamFailure::Closed);
+            Rejection::UpstreamUnavailable
+        }
+        Failure::BrokenOff | Failure::CutShort => {
+            failed(UpstreamFailure::Closed);
+            Rejection::BadGateway("the service broke off before it answered")
+        }
+        Failure::Malformed(malformed) => {
+            failed(UpstreamFailure::Malformed);
+            Rejection::BadGateway(malformed.0)
+        }
+        Failure::Body(BodyFault::Client) => Rejection::InvalidInput("the request body is malformed or broke off"),
+        Failure::Body(BodyFault::TooLarge) => Rejection::PayloadTooLarge(fate.bound()),
     };
-    Unanswered { rejection, reach: Reach::Perhaps }
-}
-
-/// A target of path and query, without a new parse where the client's own can be used.
-///
-/// # Errors
-/// When path and query together are no valid target.
-pub fn target(path: &str, query: Option<&str>) -> Result<Uri, Rejection> {
-    let text = match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    Uri::try_from(text).map_err(|_| Rejection::InvalidInput("the request target is malformed"))
-}
-
-/// `Host` for an endpoint.
-#[must_use]
-pub fn authority(host: &str, port: u16) -> HeaderValue {
-    let host = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    HeaderValue::from_str(&host).unwrap_or(HeaderValue::from_static("upstream"))
+    Unanswered { rejection, reach }
 }

@@ -13,6 +13,7 @@ use keyward_contract::{AccountId, AccountRecord, CustomerId, Environment, Limits
 use crate::limits::bucket::Bucket;
 use crate::limits::fields;
 use crate::limits::quota::Quota;
+use crate::onward::lines;
 use crate::telemetry::TierSlot;
 
 /// One account: its present policy, its buckets and its quota.
@@ -82,21 +83,23 @@ pub struct AccountPolicy {
     pub record: AccountRecord,
     /// Where its calls are counted in metrics.
     pub tier_slot: TierSlot,
-    /// `Keyward-Account`.
-    pub account_header: HeaderValue,
-    /// `Keyward-Tier`.
-    pub tier_header: HeaderValue,
     /// `RateLimit-Policy` of calls in the test environment: without and with an end customer.
     pub test_policies: [HeaderValue; 2],
     /// `RateLimit-Policy` of calls in production: without and with an end customer.
     pub production_policies: [HeaderValue; 2],
-    test_environment_header: HeaderValue,
-    production_environment_header: HeaderValue,
+    test_identity: Box<[u8]>,
+    production_identity: Box<[u8]>,
 }
 
 impl AccountPolicy {
     pub(super) fn new(record: AccountRecord, tier_slot: TierSlot) -> Self {
-        let visible = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"));
+        let identity = |environment| {
+            lines(&[
+                ("keyward-account", &record.id.to_string()),
+                ("keyward-environment", &record.environment_id(environment).to_string()),
+                ("keyward-tier", &record.tier),
+            ])
+        };
         let policies = |quota: Option<u64>| {
             [
                 fields::policy(record.limits, None, quota),
@@ -105,22 +108,20 @@ impl AccountPolicy {
         };
         Self {
             tier_slot,
-            account_header: visible(&record.id.to_string()),
-            tier_header: visible(&record.tier),
             test_policies: policies(None),
             production_policies: policies(Some(record.annual_limit)),
-            test_environment_header: visible(&record.test_environment.to_string()),
-            production_environment_header: visible(&record.production_environment.to_string()),
+            test_identity: identity(Environment::Test),
+            production_identity: identity(Environment::Production),
             record,
         }
     }
 
-    /// `Keyward-Environment`.
+    /// The lines `Keyward-Account`, `Keyward-Environment` and `Keyward-Tier` of a forwarded head.
     #[must_use]
-    pub fn environment_header(&self, environment: Environment) -> &HeaderValue {
+    pub fn identity(&self, environment: Environment) -> &[u8] {
         match environment {
-            Environment::Test => &self.test_environment_header,
-            Environment::Production => &self.production_environment_header,
+            Environment::Test => &self.test_identity,
+            Environment::Production => &self.production_identity,
         }
     }
 }
@@ -134,16 +135,16 @@ pub struct CustomerCell {
     account: Arc<AccountCell>,
     /// Its bucket.
     pub bucket: Bucket,
-    /// `Keyward-Customer`.
-    pub header: HeaderValue,
+    /// The line `Keyward-Customer` of a forwarded head.
+    pub identity: Box<[u8]>,
     /// Rate and burst of its own, in one word so that they change together; 0 when it has none.
     own_limits: AtomicU64,
 }
 
 impl CustomerCell {
     pub(super) fn new(id: CustomerId, account: Arc<AccountCell>) -> Self {
-        let header = HeaderValue::from_str(id.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        Self { id, account, bucket: Bucket::default(), header, own_limits: AtomicU64::new(0) }
+        let identity = lines(&[("keyward-customer", id.as_str())]);
+        Self { id, account, bucket: Bucket::default(), identity, own_limits: AtomicU64::new(0) }
     }
 
     /// Whether it says nothing that a fresh cell would not say.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
 use keyward_contract::KeyRecord;
 
 use super::account::{AccountCell, CustomerCell};
 use crate::ledger::Counter;
+use crate::onward::lines;
 
 /// A known key: its record, its account and end customer, and its ready-made headers.
 #[derive(Debug)]
@@ -18,20 +18,21 @@ pub struct KeyEntry {
     pub account: Arc<AccountCell>,
     /// The end customer of a customer key.
     pub customer: Option<Arc<CustomerCell>>,
-    /// `Keyward-Key-Id`.
-    pub key_id_header: HeaderValue,
-    /// `Keyward-Api-Version`, when it is pinned to one.
-    pub api_version_header: Option<HeaderValue>,
+    /// The lines `Keyward-Key-Id` and, when it is pinned to one, `Keyward-Api-Version` of a forwarded head.
+    pub identity: Box<[u8]>,
     /// The usage counter that the last call with this key used: nearly always the next one's too.
     pub last_counter: ArcSwapOption<Counter>,
 }
 
 impl KeyEntry {
     pub(super) fn new(record: KeyRecord, account: Arc<AccountCell>, customer: Option<Arc<CustomerCell>>) -> Self {
-        let visible = |text: &str| HeaderValue::from_str(text).ok();
+        let id = record.id.to_string();
+        let identity = match record.api_version.as_str() {
+            "" => lines(&[("keyward-key-id", &id)]),
+            version => lines(&[("keyward-key-id", &id), ("keyward-api-version", version)]),
+        };
         Self {
-            key_id_header: visible(&record.id.to_string()).unwrap_or(HeaderValue::from_static("-")),
-            api_version_header: visible(&record.api_version).filter(|_| !record.api_version.is_empty()),
+            identity,
             last_counter: ArcSwapOption::empty(),
             record,
             account,

@@ -17,6 +17,9 @@ use hyper_util::rt::TokioIo;
 use keyward_config::Timeouts;
 use tokio::net::TcpStream;
 
+/// How long a drain waits for the first call of a new connection.
+const FIRST_CALL_GRACE: Duration = Duration::from_millis(500);
+
 /// The time as of the worker's last tick.
 pub type TickClock = Rc<Cell<Duration>>;
 
@@ -41,7 +44,7 @@ pub struct ConnectionState {
     write_stuck_since: Cell<Option<Duration>>,
     body_awaited_since: Cell<Option<Duration>>,
     is_over: Cell<bool>,
-    is_draining: Cell<bool>,
+    draining_since: Cell<Option<Duration>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -56,7 +59,7 @@ impl ConnectionState {
             write_stuck_since: Cell::new(None),
             body_awaited_since: Cell::new(None),
             is_over: Cell::new(false),
-            is_draining: Cell::new(false),
+            draining_since: Cell::new(None),
             waker: RefCell::new(None),
         })
     }
@@ -86,14 +89,19 @@ impl ConnectionState {
 
     /// Asks the connection to end after the call it serves, or now when it serves none.
     pub fn drain(&self) {
-        self.is_draining.set(true);
+        self.draining_since.set(Some(self.clock.get()));
         self.wake();
     }
 
-    /// Whether it is to end after the call it serves.
+    /// Whether it is to end after the call it serves. A connection whose first call is on its way is given a
+    /// moment: the client could not know better when it sent it.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.is_draining.get()
+    pub fn is_to_end(&self) -> bool {
+        let Some(since) = self.draining_since.get() else { return false };
+        match self.phase.get() {
+            Phase::Serving | Phase::Idle => true,
+            Phase::Silent | Phase::Head => self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE,
+        }
     }
 
     /// Ends the connection when one of its limits is over.
@@ -111,6 +119,8 @@ impl ConnectionState {
             || self.body_awaited_since.get().is_some_and(|since| longer_than(since, limits.request_body_idle));
         if is_over {
             self.is_over.set(true);
+        }
+        if is_over || self.is_to_end() {
             self.wake();
         }
     }

@@ -1,69 +1,54 @@
 //! Idle connections to one endpoint, last used first, so that the surplus grows old and is closed.
 
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
 use keyward_config::Endpoint;
 use tokio::net::TcpStream;
 
-use crate::body::RequestBody;
-
 /// Idle connections kept to one endpoint by one worker.
 const MAX_IDLE: usize = 256;
-
-/// Largest head of an answer, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
 
 /// One worker's connections to one endpoint.
 #[derive(Debug)]
 pub struct EndpointPool {
     host: String,
     port: u16,
-    authority: HeaderValue,
-    idle: RefCell<Vec<SendRequest<RequestBody>>>,
+    authority: String,
+    idle: RefCell<Vec<Connection>>,
 }
 
-/// A connection in use for one exchange.
+/// A connection to an endpoint, and what was read from it and not yet used.
 #[derive(Debug)]
-pub struct Lease {
-    pool: Rc<EndpointPool>,
-    sender: SendRequest<RequestBody>,
+pub struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) buffer: BytesMut,
 }
 
 impl EndpointPool {
     pub(super) fn new(endpoint: &Endpoint) -> Self {
-        Self {
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            authority: super::authority(&endpoint.host, endpoint.port),
-            idle: RefCell::default(),
-        }
+        let (host, port) = (endpoint.host.clone(), endpoint.port);
+        let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Self { host, port, authority, idle: RefCell::default() }
     }
 
-    /// `Host` for requests that come without one.
-    pub(super) fn authority(&self) -> &HeaderValue {
+    /// `Host` for requests that come without one, and its name in logs.
+    pub(super) fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// For logs.
-    pub(super) fn name(&self) -> &str {
-        self.authority.to_str().unwrap_or_default()
-    }
-
-    /// An idle connection that is still open.
-    pub(super) async fn idle(self: &Rc<Self>) -> Option<Lease> {
+    /// An idle connection that is not known to be closed.
+    pub(super) fn idle(&self) -> Option<Connection> {
         loop {
-            let mut sender = self.idle.borrow_mut().pop()?;
-            // Given back at the last byte of an answer; the connection's own task may need one more turn.
-            let is_usable = sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok());
-            if is_usable {
-                return Some(Lease { pool: Rc::clone(self), sender });
+            let connection = self.idle.borrow_mut().pop()?;
+            // No system call as long as nothing has come: the runtime knows. Anything that has come is the end
+            // of the connection or an answer that nobody asked for; either way it is of no more use.
+            let silent = connection.stream.try_read(&mut [0]);
+            if silent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return Some(connection);
             }
         }
     }
@@ -71,43 +56,19 @@ impl EndpointPool {
     /// A new connection.
     ///
     /// # Errors
-    /// When the endpoint can't be reached in time.
-    pub(super) async fn connect(self: &Rc<Self>, limit: Duration) -> std::io::Result<Lease> {
+    /// When the endpoint can't be reached within the limit.
+    pub(super) async fn connect(&self, limit: Duration) -> io::Result<Connection> {
         let connecting = TcpStream::connect((self.host.as_str(), self.port));
         let stream = tokio::time::timeout(limit, connecting).await??;
         stream.set_nodelay(true)?;
-        let handshake = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .writev(true)
-            .handshake(TokioIo::new(stream))
-            .await;
-        let (sender, connection) = handshake.map_err(std::io::Error::other)?;
-        tokio::task::spawn_local(async move {
-            // Its error reaches the exchange that was under way; an idle connection's end concerns nobody.
-            let _ = connection.await;
-        });
-        Ok(Lease { pool: Rc::clone(self), sender })
-    }
-}
-
-impl Lease {
-    /// Sends a request and waits for the head of its answer.
-    ///
-    /// # Errors
-    /// With the request itself when not a byte of it can have been written.
-    pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.sender.try_send_request(request).await
+        Ok(Connection { stream, buffer: BytesMut::new() })
     }
 
-    /// The answer has come to its end. The connection is kept when the request had, too.
-    pub fn give_back(self, request_is_over: bool) {
-        let Self { pool, sender } = self;
-        let mut idle = pool.idle.borrow_mut();
-        if request_is_over && !sender.is_closed() && idle.len() < MAX_IDLE {
-            idle.push(sender);
+    /// Keeps a connection for the next call.
+    pub(super) fn keep(self: &Rc<Self>, connection: Connection) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(connection);
         }
     }
 }
