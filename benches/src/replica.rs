@@ -12,7 +12,10 @@ use keyward_gateway::keys::KeySet;
 use keyward_gateway::telemetry::TierSlot;
 
 /// Limits that no benchmark reaches.
-const UNREACHED: Limits = Limits { rate: 1_000_000, burst: 4_000_000 };
+const UNREACHED: Limits = Limits {
+    rate: 1_000_000,
+    burst: 4_000_000,
+};
 
 /// Makes a replica in `folder` with `count` live production account keys, a hundred to an account, and answers
 /// the keys.

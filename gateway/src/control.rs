@@ -34,7 +34,10 @@ pub(crate) struct Services {
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
     let config = &shared.config;
     let token = std::fs::read_to_string(&config.control_plane.token_file).with_context(|| {
-        format!("can't read {} (control_plane.token_file)", config.control_plane.token_file.display())
+        format!(
+            "can't read {} (control_plane.token_file)",
+            config.control_plane.token_file.display()
+        )
     })?;
     Ok(SyncLink {
         urls: config.control_plane.urls.clone(),
@@ -53,7 +56,9 @@ pub(crate) fn secret_of(file: &Path) -> anyhow::Result<[u8; 32]> {
     let text = Zeroizing::new(
         std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?,
     );
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).map(Zeroizing::new);
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text.trim())
+        .map(Zeroizing::new);
     match bytes.map(|bytes| <[u8; 32]>::try_from(bytes.as_slice())) {
         Ok(Ok(secret)) => Ok(secret),
         _ => bail!("{} must hold 32 bytes in base64", file.display()),
@@ -69,7 +74,12 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             return;
         }
     };
-    let Services { admin, link, quiescence, log } = services;
+    let Services {
+        admin,
+        link,
+        quiescence,
+        log,
+    } = services;
     observe(shared, &log);
     runtime.block_on(async {
         let follower = Follower::new(
@@ -79,7 +89,11 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             Arc::clone(&shared.ledger),
             Arc::clone(&shared.sync),
         );
-        tokio::join!(serve_admin(shared, admin, stop), keep_house(shared, stop), follower.run(stop.clone()));
+        tokio::join!(
+            serve_admin(shared, admin, stop),
+            keep_house(shared, stop),
+            follower.run(stop.clone())
+        );
     });
     if !log.close(LAST_LINES) {
         tracing::warn!("the access log could not be written to its end");
@@ -96,7 +110,11 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         let Some(shared) = known.upgrade() else { return };
         sums.gauge(&catalogue::CACHE_ENTRIES, [], shared.keys.cached_count() as f64);
         sums.gauge(&catalogue::LIMITER_BUCKETS, [], shared.keys.bucket_count() as f64);
-        sums.gauge(&catalogue::SYNC_REVISION, [], shared.keys.position().revision as f64);
+        sums.gauge(
+            &catalogue::SYNC_REVISION,
+            [],
+            shared.keys.position().revision as f64,
+        );
     }));
 }
 
