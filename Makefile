@@ -71,7 +71,8 @@ tools:
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }
 
-# Without its TLS it needs neither cmake nor a second C library: all we load is plain HTTP on loopback.
+# It takes about five minutes and stays until target/ is removed. It doesn't build without its TLS.
 $(TOOLS)/bin/oha:
+	@.ci/install cmake:cmake
 	@echo "Installing oha $(OHA_VERSION) with cargo into $(TOOLS)"
-	$(CARGO) install oha --version $(OHA_VERSION) --locked --no-default-features --root $(TOOLS) --target-dir $(TOOLS)/build
+	$(CARGO) install oha --version $(OHA_VERSION) --locked --root $(TOOLS) --target-dir $(TOOLS)/build

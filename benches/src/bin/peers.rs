@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use keyward_benches::measure::{Side, measure};
+use keyward_benches::measure::{Side, measure, prove};
 use keyward_benches::nginx::NginxPeer;
 use keyward_benches::peer::{self, GatewayPeer};
 use keyward_benches::report::{self, Rounds};
@@ -86,7 +86,7 @@ async fn compare(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.rounds,
         arguments.seconds
     );
-    let rounds = run(&peers.sides(upstream)?, &load, arguments.rounds).await?;
+    let rounds = run(&peers.sides(upstream), &load, arguments.rounds).await?;
     println!("\n{}", report::table(&rounds, REFERENCE));
     Ok(())
 }
@@ -116,20 +116,30 @@ async fn start(arguments: &Arguments, folder: &Path, upstream: SocketAddr) -> an
 }
 
 impl Peers {
-    fn sides(&self, upstream: SocketAddr) -> anyhow::Result<Vec<Side>> {
+    fn sides(&self, upstream: SocketAddr) -> Vec<Side> {
         let nginx = Some(self.nginx.nginx.worker());
-        let side = |name, address, pid| Side { name, address, pid };
+        let side = |name, address, pid, checks| Side {
+            name,
+            address,
+            pid,
+            checks,
+        };
         let mut sides = vec![
-            side("no proxy", upstream, None),
-            side("nginx, plain", self.nginx.plain, nginx),
-            side(REFERENCE, self.nginx.checked, nginx),
-            side("nginx, the same and all headers", self.nginx.with_headers, nginx),
+            side("no proxy", upstream, None, false),
+            side("nginx, plain", self.nginx.plain, nginx, false),
+            side(REFERENCE, self.nginx.checked, nginx, true),
+            side(
+                "nginx, the same and all headers",
+                self.nginx.with_headers,
+                nginx,
+                true,
+            ),
         ];
         if let Some(peer) = &self.gateway {
             let (address, pid) = (peer.gateway.address(), peer.gateway.process().pid());
-            sides.push(side("Keyward", address, Some(pid)));
+            sides.push(side("Keyward", address, Some(pid), true));
         }
-        Ok(sides)
+        sides
     }
 }
 
@@ -140,6 +150,7 @@ async fn run(sides: &[Side], load: &Load, rounds: usize) -> anyhow::Result<Vec<R
     };
     let mut all = Vec::new();
     for side in sides {
+        prove(*side, &warm_up).await.with_context(|| side.name)?;
         measure(*side, &warm_up).await.with_context(|| side.name)?;
         all.push(Rounds {
             name: side.name,
