@@ -52,7 +52,7 @@ doc: tools ## the documentation of the code, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 loadtest: tools $(TOOLS)/bin/oha ## oha and our own generator against a running stack; report in target/loadtest
-	$(CARGO) build --release --locked -p keyward -p keyward-gateway -p keyward-control-plane -p keyward-loadtest
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" target/release/keyward-loadtest $(ARGS)
 
 bench: tools ## criterion benchmarks of the hot functions
@@ -60,7 +60,7 @@ bench: tools ## criterion benchmarks of the hot functions
 
 peers: tools ## the gateway against nginx on the same work: processor time per request
 	@.ci/install nginx:nginx-light
-	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-benches
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-benches
 	target/release/peers $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests.

@@ -1,7 +1,8 @@
-//! Comparisons of the gateway with its peers on the same work.
+//! Benchmarks of the hot functions, and comparisons with peers.
 
 pub mod measure;
 pub mod nginx;
 pub mod peer;
+pub mod replica;
 pub mod report;
 pub mod responder;

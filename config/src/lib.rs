@@ -1,11 +1,36 @@
-//! Keyward's configuration.
+//! Keyward's configuration: TOML files with the environment laid over them.
+//!
+//! Two stages. *What was typed*: each value is checked alone, while it is read. *What it means*: the settings
+//! are checked together and become the types that the programs are built from. A file is read once, at start
+//! or reload; nothing here is on a request's path.
+//!
+//! It fails with a [`ConfigError`], which tells everything that is wrong at once: file, line, key, what is
+//! wrong and what would be right. No setting is ever ignored: one that is not known is an error, and so is one
+//! whose feature this version lacks.
 
+mod check;
 pub mod control_plane;
+mod document;
+mod error;
 pub mod gateway;
+mod kind;
+mod leaf;
+mod load;
+mod reading;
+mod report;
+pub mod schema;
+pub mod standalone;
+mod surroundings;
+mod typed;
+mod wording;
 
 pub use control_plane::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles, Tier};
+pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
     AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
     HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Route, Staleness, Timeouts, Upstream,
     WhenStale,
 };
+pub use kind::{Kind, check};
+pub use standalone::StandaloneConfig;
+pub use surroundings::Surroundings;

@@ -32,6 +32,7 @@ CREATE TABLE accounts (
     contract_end   BIGINT,                     -- midnight UTC, exclusive for gateways (the day after the last)
     overrides      TEXT,                       -- JSON, custom tier only
     metadata       TEXT NOT NULL,              -- JSON object
+    search         TEXT NOT NULL DEFAULT '',   -- name and e-mail in lower case, for GET /admin/customers?query=
     -- The limits as last sent to the gateways, so that a changed catalogue is noticed at start.
     rate_limit     BIGINT NOT NULL,
     burst_limit    BIGINT NOT NULL,
@@ -145,6 +146,7 @@ CREATE TABLE audit (
     before      TEXT,
     after       TEXT,
     request_id  TEXT NOT NULL,
-    address     TEXT NOT NULL
+    address     TEXT NOT NULL,
+    hash        TEXT NOT NULL                  -- SHA-256 over the row before and this one: a changed row shows
 );
 CREATE INDEX audit_of_account ON audit (account_id, number);

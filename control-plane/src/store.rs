@@ -10,15 +10,56 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool, Transaction};
 
+pub mod accounts;
+pub mod admin_keys;
+pub mod audit;
 pub mod changes;
+pub mod customers;
+pub mod idempotency;
+pub mod keys;
+pub mod records;
+pub mod settings;
 pub mod usage;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
-/// The database can't be reached, is broken, or refused a statement.
+/// The database can't be reached, is broken, or refused a statement. What it says is for logs alone.
 #[derive(Debug, thiserror::Error)]
-#[error("the store is unavailable")]
+#[error("the store failed: {0}")]
 pub struct StoreError(#[from] sqlx::Error);
+
+impl StoreError {
+    /// A stored value is none that we ever write.
+    pub(crate) fn corrupt(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(sqlx::Error::Decode(reason.into()))
+    }
+
+    /// Whether the database is away (unreachable, locked, full, read-only) rather than at odds with us: worth
+    /// trying again later.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match &self.0 {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => true,
+            // SQLite's primary result codes: busy, locked, readonly, ioerr, corrupt, full, cantopen, notadb.
+            sqlx::Error::Database(error) => error
+                .code()
+                .and_then(|code| code.parse::<u32>().ok())
+                .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 26)),
+            _ => false,
+        }
+    }
+
+    /// Whether a row with these unique values is there already.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
+    }
+}
 
 /// What every function of the store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -42,9 +83,7 @@ impl Store {
             .filter(|path| !path.starts_with(':'))
         {
             let path = path.split('?').next().unwrap_or(path);
-            if let Some(folder) = std::path::Path::new(path).parent() {
-                std::fs::create_dir_all(folder)?;
-            }
+            make_private(std::path::Path::new(path))?;
         }
         let separator = if url.contains('?') { '&' } else { '?' };
         let options = AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc"))?;
@@ -69,6 +108,12 @@ impl Store {
         };
         let writer = pool(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
+        sqlx::query(
+            "INSERT INTO settings (name, value) VALUES ('feed_epoch', $1) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(uuid::Uuid::now_v7().to_string())
+        .execute(&writer)
+        .await?;
         let readers = pool(8).connect_with(options).await?;
         Ok(Self { readers, writer })
     }
@@ -94,6 +139,20 @@ impl Store {
     pub async fn begin_reading(&self) -> Result<Transaction<'static, Any>> {
         Ok(self.readers.begin().await?)
     }
+}
+
+/// Makes an absent database file with its folder, for its owner alone; SQLite gives its log the same mode.
+fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }
 
 #[cfg(test)]

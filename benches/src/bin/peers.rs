@@ -1,7 +1,6 @@
 //! The gateway against nginx on the same work: processor time for each call, in interleaved rounds.
 //!
-//! Each proxy has core 0 for itself; this program, which is load generator and upstream in one, and the
-//! control plane, which is idle, have core 1.
+//! Each proxy has core 0 for itself; this program, which is load generator and upstream in one, has core 1.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -13,7 +12,7 @@ use anyhow::Context;
 use clap::Parser;
 use keyward_benches::measure::{Side, measure, prove};
 use keyward_benches::nginx::NginxPeer;
-use keyward_benches::peer::{self, GatewayPeer};
+use keyward_benches::peer::GatewayPeer;
 use keyward_benches::report::{self, Rounds};
 use keyward_benches::responder;
 use keyward_loadtest::{Credentials, Load, Order, Requests};
@@ -97,11 +96,9 @@ async fn start(arguments: &Arguments, folder: &Path, upstream: SocketAddr) -> an
         let keys = unknown.map(|made| made?.account_key.context("an account key"));
         (keys.collect::<anyhow::Result<Vec<_>>>()?, None)
     } else {
-        let seeded = peer::seed(folder, arguments.keys)?;
         let binary = arguments.gateway_bin.clone();
-        let gateway = GatewayPeer::start(folder, &seeded, upstream, PROXY_CORE, binary).await?;
-        let keys = seeded.accounts.into_iter().map(|account| account.account_key);
-        (keys.collect(), Some(gateway))
+        let peer = GatewayPeer::start(folder, arguments.keys, upstream, PROXY_CORE, binary).await?;
+        (peer.keys.clone(), Some(peer))
     };
     let nginx = NginxPeer::start(folder, upstream, PROXY_CORE, keys.iter().map(String::as_str)).await?;
     let credentials = keys.into_iter().map(|key| Credentials {

@@ -1,0 +1,113 @@
+//! What a control plane's settings mean together.
+
+use std::path::PathBuf;
+
+use keyward_contract::Limits;
+
+use crate::check;
+use crate::control_plane::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles};
+use crate::leaf::unit::Time;
+use crate::report::Report;
+use crate::typed;
+
+/// The most that a rate or a burst may be: ten times what one machine can decide.
+pub(crate) const LARGEST_LIMIT: u64 = 10_000_000;
+
+/// Checks everything but the addresses to listen on, which differ between the programs.
+pub(crate) fn control_plane(
+    typed: typed::control_plane::ControlPlane,
+    report: &mut Report<'_>,
+) -> ControlPlaneConfig {
+    report.within(
+        "propagation.wait",
+        typed.propagation.wait,
+        Time::ms(0)..=Time::seconds(60),
+    );
+    ControlPlaneConfig {
+        listen: ControlPlaneListen {
+            api: typed.listen.api.0,
+            sync: typed.listen.sync.0,
+            admin: typed.listen.admin.0,
+        },
+        database_url: typed.database.url.0,
+        secrets: secrets(typed.secrets, report),
+        propagation_wait: typed.propagation.wait.0,
+        rules: rules(&typed.rules, report),
+        management_limits: management_limits(&typed.management_limits, report),
+        documentation_url: typed.errors.documentation_url.0,
+        tiers: check::tiers::catalogue(&typed.tiers, report),
+    }
+}
+
+fn secrets(typed: typed::control_plane::Secrets, report: &mut Report<'_>) -> SecretFiles {
+    let files: [(&str, PathBuf); 3] = [
+        ("secrets.master_key_file", typed.master_key_file.0),
+        ("secrets.digest_key_file", typed.digest_key_file.0),
+        ("secrets.gateway_token_file", typed.gateway_token_file.0),
+    ];
+    for (index, (path, file)) in files.iter().enumerate() {
+        if let Some((other, _)) = files.iter().take(index).find(|(_, other)| other == file) {
+            report.wrong(
+                path,
+                format!("is the file of {other}; every secret has a file of its own"),
+            );
+        }
+    }
+    let [(_, master_key), (_, digest_key), (_, gateway_token)] = files;
+    SecretFiles {
+        master_key,
+        digest_key,
+        gateway_token,
+    }
+}
+
+fn rules(typed: &typed::control_plane::Rules, report: &mut Report<'_>) -> Rules {
+    let versions = &typed.api_versions;
+    if versions.is_empty() {
+        report.missing("rules.api_versions", "there is none; write [\"2026-11-01\"]");
+    }
+    for (earlier, later) in versions.iter().zip(versions.iter().skip(1)) {
+        if earlier >= later {
+            report.wrong(
+                "rules.api_versions",
+                format!("\"{later}\" follows \"{earlier}\"; write each once, oldest first"),
+            );
+        }
+    }
+    let longest = Time::seconds(36_500 * 86_400);
+    let (window, lifetime) = (typed.api_version_downgrade_window, typed.user_key_lifetime);
+    report.within(
+        "rules.api_version_downgrade_window",
+        window,
+        Time::ms(0)..=longest,
+    );
+    report.within("rules.user_key_lifetime", lifetime, Time::seconds(1)..=longest);
+    Rules {
+        api_versions: versions.iter().map(|version| version.0.clone()).collect(),
+        api_version_downgrade_window: window.0,
+        user_key_lifetime: lifetime.0,
+    }
+}
+
+fn management_limits(
+    typed: &typed::control_plane::ManagementLimits,
+    report: &mut Report<'_>,
+) -> ManagementLimits {
+    ManagementLimits {
+        portal: limit("management_limits.portal", &typed.portal, 20, report),
+        others: limit("management_limits.others", &typed.others, 50, report),
+    }
+}
+
+fn limit(at: &str, typed: &typed::control_plane::Limit, default: u32, report: &mut Report<'_>) -> Limits {
+    let rate = typed.rate.map_or(default, |rate| rate.0);
+    let burst = typed.burst.unwrap_or(u64::from(rate) * 2);
+    report.within(&format!("{at}.rate"), u64::from(rate), 1..=LARGEST_LIMIT);
+    if rate > 0 {
+        report.within(&format!("{at}.burst"), burst, 1..=2 * LARGEST_LIMIT);
+    }
+    Limits {
+        rate,
+        burst: u32::try_from(burst).unwrap_or(u32::MAX),
+    }
+}

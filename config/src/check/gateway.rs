@@ -1,0 +1,226 @@
+//! What a gateway's settings mean together.
+
+use std::time::Duration;
+
+use crate::check;
+use crate::gateway::{
+    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, GatewayConfig, Limiter, Listen, Staleness,
+    Timeouts, WhenStale,
+};
+use crate::leaf::name::CredentialHeader;
+use crate::leaf::unit::{Size, Time};
+use crate::leaf::word::{LimiterMode, Stale};
+use crate::report::Report;
+use crate::surroundings::Surroundings;
+use crate::typed;
+
+const A_DAY: Time = Time::seconds(86_400);
+const A_YEAR: Time = Time::seconds(365 * 86_400);
+/// The least that hyper takes as its buffer.
+const SMALLEST_HEAD: Size = Size(8 << 10);
+/// The most that a request target can have in the `http` crate.
+const LONGEST_URI: Size = Size(65_534);
+
+/// Checks everything but the addresses to listen on, which differ between the programs.
+pub(crate) fn gateway(
+    typed: typed::gateway::Gateway,
+    surroundings: &Surroundings,
+    report: &mut Report<'_>,
+) -> GatewayConfig {
+    let bounds = bounds(&typed.bounds, report);
+    let timeouts = timeouts(&typed.timeouts, report);
+    let upstreams = check::upstreams::upstreams(&typed.upstreams, report);
+    let defaults = check::routes::Defaults {
+        upstreams: &upstreams,
+        max_body: bounds.body,
+        timeout: timeouts.request,
+    };
+    let routes = check::routes::routes(typed.routes, &defaults, report);
+    report.within(
+        "ledger.sync_interval",
+        typed.ledger.sync_interval,
+        Time::ms(10)..=Time::seconds(3600),
+    );
+    report.within("cache.entries", typed.cache.entries, 1..=1_000_000_000);
+    GatewayConfig {
+        id: typed
+            .gateway
+            .id
+            .map_or_else(|| surroundings.host_name.clone(), |id| id.0),
+        listen: Listen {
+            proxy: typed.listen.proxy.0,
+            admin: typed.listen.admin.0,
+        },
+        trusted_proxies: typed.trusted_proxies.iter().map(|block| block.0).collect(),
+        control_plane: link(typed.control_plane, report),
+        digest_key_file: typed.secrets.digest_key_file.map(|file| file.0),
+        replica_path: typed.replica.path.0,
+        ledger_path: typed.ledger.path.0,
+        ledger_sync_interval: typed.ledger.sync_interval.0,
+        cache_entries: typed.cache.entries,
+        staleness: staleness(&typed.sync, report),
+        limiter: match typed.limiter.mode {
+            LimiterMode::Local => Limiter::Local,
+        },
+        credentials: credentials(typed.credentials, report),
+        timeouts,
+        bounds,
+        drain: drain(&typed.drain, report),
+        workers: workers(typed.workers, surroundings, report),
+        access_log: access_log(typed.access_log, report),
+        documentation_url: typed.errors.documentation_url.0,
+        upstreams,
+        routes,
+    }
+}
+
+fn workers(typed: Option<u64>, surroundings: &Surroundings, report: &mut Report<'_>) -> usize {
+    let Some(workers) = typed else {
+        return surroundings.processors.max(1);
+    };
+    report.within("workers", workers, 1..=1024);
+    usize::try_from(workers).unwrap_or(1)
+}
+
+fn link(typed: typed::gateway::Link, report: &mut Report<'_>) -> ControlPlaneLink {
+    let path = "control_plane.urls";
+    let urls: Vec<String> = typed.urls.iter().map(ToString::to_string).collect();
+    if urls.is_empty() {
+        report.missing(path, "there is none; write [\"http://127.0.0.1:8082\"]");
+    }
+    if let Some(twice) = first_repeated(&urls) {
+        report.wrong(path, format!("\"{twice}\" is there twice; remove one"));
+    }
+    ControlPlaneLink {
+        urls,
+        token_file: typed.token_file.0,
+    }
+}
+
+fn staleness(typed: &typed::gateway::Sync, report: &mut Report<'_>) -> Staleness {
+    let then = match typed.when_stale {
+        Stale::Serve => WhenStale::Serve,
+        Stale::Deny => WhenStale::Deny,
+    };
+    match typed.max_staleness {
+        // A heartbeat comes every second.
+        Some(max) => report.within("sync.max_staleness", max, Time::seconds(1)..=A_YEAR),
+        None if then == WhenStale::Deny => report.missing(
+            "sync.when_stale",
+            "\"deny\" needs to know when; write max_staleness too, such as \"3s\"",
+        ),
+        None => {}
+    }
+    Staleness {
+        max: typed.max_staleness.map(|max| max.0),
+        then,
+    }
+}
+
+fn credentials(typed: typed::gateway::Credentials, report: &mut Report<'_>) -> Credentials {
+    let names = |slot: Vec<CredentialHeader>| slot.into_iter().map(|name| name.0).collect::<Vec<_>>();
+    let (account, customer) = (names(typed.account), names(typed.customer));
+    let slots = [
+        ("credentials.account", &account, "x-api-key"),
+        ("credentials.customer", &customer, "x-customer-key"),
+    ];
+    for (path, slot, example) in slots {
+        if slot.is_empty() {
+            report.missing(path, format!("there is none; write [\"{example}\"]"));
+        }
+        if let Some(twice) = first_repeated(slot) {
+            report.wrong(path, format!("\"{twice}\" is there twice; remove one"));
+        }
+    }
+    if let Some(both) = customer.iter().find(|name| account.contains(name)) {
+        report.wrong(
+            "credentials.customer",
+            format!("\"{both}\" carries the account key already; a header carries one of the two"),
+        );
+    } else if customer.iter().any(|name| name == "authorization") {
+        report.wrong(
+            "credentials.customer",
+            "\"authorization\" carries account keys alone; write another such as \"x-customer-key\"",
+        );
+    }
+    Credentials { account, customer }
+}
+
+/// The first that was there before.
+pub(crate) fn first_repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items
+        .iter()
+        .enumerate()
+        .find_map(|(index, item)| items.iter().take(index).find(|earlier| *earlier == item))
+}
+
+fn timeouts(typed: &typed::gateway::Timeouts, report: &mut Report<'_>) -> Timeouts {
+    let mut checked = |key: &str, time: Time| -> Duration {
+        report.within(&format!("timeouts.{key}"), time, Time::ms(1)..=A_YEAR);
+        time.0
+    };
+    Timeouts {
+        first_byte: checked("first_byte", typed.first_byte),
+        request_headers: checked("request_headers", typed.request_headers),
+        request_body_idle: checked("request_body_idle", typed.request_body_idle),
+        write_stall: checked("write_stall", typed.write_stall),
+        idle: checked("idle", typed.idle),
+        connect: checked("connect", typed.connect),
+        response_headers: checked("response_headers", typed.response_headers),
+        request: checked("request", typed.request),
+    }
+}
+
+fn bounds(typed: &typed::gateway::Bounds, report: &mut Report<'_>) -> Bounds {
+    let mut counted = |key: &str, count: u64, most: u64| -> usize {
+        report.within(&format!("bounds.{key}"), count, 1..=most);
+        usize::try_from(count).unwrap_or(usize::MAX)
+    };
+    let (connections, concurrent_requests, headers) = (
+        counted("connections", typed.connections, 10_000_000),
+        counted("concurrent_requests", typed.concurrent_requests, 10_000_000),
+        counted("headers", typed.headers, 10_000),
+    );
+    report.within("bounds.head", typed.head, SMALLEST_HEAD..=Size(1 << 20));
+    report.within("bounds.uri", typed.uri, Size(64)..=LONGEST_URI);
+    if typed.uri > typed.head {
+        report.wrong(
+            "bounds.uri",
+            format!(
+                "{} is more than the {} of bounds.head, which it is part of",
+                typed.uri, typed.head
+            ),
+        );
+    }
+    Bounds {
+        connections,
+        concurrent_requests,
+        headers,
+        head: typed.head.in_memory(),
+        uri: typed.uri.in_memory(),
+        body: typed.body.0,
+    }
+}
+
+fn drain(typed: &typed::gateway::Drain, report: &mut Report<'_>) -> Drain {
+    report.within("drain.timeout", typed.timeout, Time::ms(0)..=A_DAY);
+    report.within("drain.revoked", typed.revoked, Time::ms(0)..=A_DAY);
+    Drain {
+        timeout: typed.timeout.0,
+        revoked: typed.revoked.0,
+    }
+}
+
+fn access_log(typed: typed::gateway::AccessLog, report: &mut Report<'_>) -> AccessLog {
+    if !(0.0..=1.0).contains(&typed.sample) {
+        report.wrong(
+            "access_log.sample",
+            format!("{} is no share; write a number from 0.0 to 1.0", typed.sample),
+        );
+    }
+    AccessLog {
+        path: typed.path.map(|path| path.0),
+        sample: typed.sample,
+        refusals: typed.refusals,
+    }
+}

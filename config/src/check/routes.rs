@@ -1,0 +1,244 @@
+//! `routes`: what each means, and that no two of them want the same call.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use http::Method;
+use keyward_contract::Environment;
+
+use crate::check::gateway::first_repeated;
+use crate::gateway::{EncodedSlashes, HostPattern, PathPattern, PathSegment, Require, Route, Upstream};
+use crate::leaf::name::Name;
+use crate::leaf::path::{Path, Prefix};
+use crate::leaf::unit::Time;
+use crate::leaf::word::{Credential, Served, Slashes, Verb};
+use crate::report::Report;
+use crate::{typed, wording};
+
+/// Gateways number routes in two bytes.
+const MOST_ROUTES: usize = 10_000;
+
+/// What a route takes from elsewhere.
+pub(crate) struct Defaults<'a> {
+    /// Those it may name.
+    pub(crate) upstreams: &'a [Upstream],
+    /// `bounds.body`.
+    pub(crate) max_body: u64,
+    /// `timeouts.request`.
+    pub(crate) timeout: Duration,
+}
+
+/// Every route in the order of the file.
+pub(crate) fn routes(
+    typed: Vec<typed::gateway::Route>,
+    defaults: &Defaults<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Route> {
+    if typed.is_empty() {
+        report.missing(
+            "routes",
+            "there is none; write [[routes]] with path = \"/\" and the name of an upstream, such as upstream = \"api\"",
+        );
+    }
+    if typed.len() > MOST_ROUTES {
+        let count = typed.len();
+        report.wrong(
+            "routes",
+            format!("there are {count}; at most {MOST_ROUTES} can be served"),
+        );
+    }
+    check_names(&typed, report);
+    let routes: Vec<Route> = typed
+        .into_iter()
+        .enumerate()
+        .map(|(index, typed)| route(&format!("routes[{index}]"), typed, defaults, report))
+        .collect();
+    check_conflicts(&routes, report);
+    routes
+}
+
+fn check_names(typed: &[typed::gateway::Route], report: &mut Report<'_>) {
+    let mut names = HashSet::new();
+    for (index, route) in typed.iter().enumerate() {
+        if let Some(name) = &route.name
+            && !names.insert(&name.0)
+        {
+            report.wrong(
+                &format!("routes[{index}].name"),
+                format!("\"{name}\" is another route's name; write another"),
+            );
+        }
+    }
+}
+
+fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report: &mut Report<'_>) -> Route {
+    let path = typed.path.unwrap_or_else(root);
+    let cost = typed.cost.unwrap_or(1);
+    report.within(&format!("{at}.cost"), cost, 1..=1_000_000);
+    if let Some(timeout) = typed.timeout {
+        let bounds = Time::ms(1)..=Time::seconds(365 * 86_400);
+        report.within(&format!("{at}.timeout"), timeout, bounds);
+    }
+    if let Some(prefix) = &typed.strip_prefix {
+        check_prefix(at, prefix, &path, report);
+    }
+    Route {
+        name: typed.name.map_or_else(|| path.typed.clone(), |name| name.0),
+        host: typed.host.map_or(HostPattern::Any, |host| host.0),
+        methods: typed.methods.map(|verbs| methods(at, &verbs, report)),
+        environments: environments(at, typed.environments, report),
+        upstream: upstream(at, typed.upstream.as_ref(), defaults.upstreams, report),
+        require: match typed.require.unwrap_or(Credential::Customer) {
+            Credential::Customer => Require::Customer,
+            Credential::Account => Require::Account,
+            Credential::CustomerOnly => Require::CustomerOnly,
+            Credential::None => Require::None,
+        },
+        cost: u32::try_from(cost).unwrap_or(1),
+        max_body: typed.max_body.map_or(defaults.max_body, |size| size.0),
+        timeout: typed.timeout.map_or(defaults.timeout, |time| time.0),
+        forward_credentials: typed.forward_credentials,
+        encoded_slashes: match typed.encoded_slashes.unwrap_or(Slashes::Refuse) {
+            Slashes::Refuse => EncodedSlashes::Refuse,
+            Slashes::Keep => EncodedSlashes::Keep,
+        },
+        strip_prefix: typed.strip_prefix.map(|prefix| prefix.to_string()),
+        path: path.pattern,
+    }
+}
+
+fn root() -> Path {
+    Path {
+        pattern: PathPattern {
+            segments: Vec::new(),
+            exact: false,
+        },
+        typed: "/".to_owned(),
+    }
+}
+
+fn methods(at: &str, verbs: &[Verb], report: &mut Report<'_>) -> Vec<Method> {
+    let path = format!("{at}.methods");
+    if verbs.is_empty() {
+        report.missing(
+            &path,
+            "there is none; write [\"GET\"], or remove it for every method",
+        );
+    }
+    if let Some(twice) = first_repeated(verbs) {
+        report.wrong(&path, format!("\"{twice}\" is there twice; remove one"));
+    }
+    let method = |verb: &Verb| match verb {
+        Verb::Get => Method::GET,
+        Verb::Head => Method::HEAD,
+        Verb::Post => Method::POST,
+        Verb::Put => Method::PUT,
+        Verb::Patch => Method::PATCH,
+        Verb::Delete => Method::DELETE,
+        Verb::Options => Method::OPTIONS,
+    };
+    verbs.iter().map(method).collect()
+}
+
+fn environments(at: &str, typed: Option<Vec<Served>>, report: &mut Report<'_>) -> Vec<Environment> {
+    let Some(served) = typed else {
+        return Environment::ALL.to_vec();
+    };
+    let path = format!("{at}.environments");
+    if served.is_empty() {
+        report.missing(
+            &path,
+            "there is none; write [\"production\"] or [\"test\"], or remove it for both",
+        );
+    }
+    if let Some(twice) = first_repeated(&served) {
+        report.wrong(&path, format!("\"{twice}\" is there twice; remove one"));
+    }
+    let is_served = |environment: &Environment| {
+        served.contains(match environment {
+            Environment::Production => &Served::Production,
+            Environment::Test => &Served::Test,
+        })
+    };
+    Environment::ALL.into_iter().filter(is_served).collect()
+}
+
+/// The index of the upstream that a route names. When it names none that exists, that is in the report.
+fn upstream(at: &str, typed: Option<&Name>, upstreams: &[Upstream], report: &mut Report<'_>) -> usize {
+    let path = format!("{at}.upstream");
+    let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    match (typed, names.as_slice()) {
+        (Some(name), names) => {
+            let found = names.iter().position(|known| *known == name.0);
+            // One mistake has one message: an upstream that is wrong itself is not missed here.
+            if found.is_none() && !names.is_empty() && !report.anything_cut_in("upstreams") {
+                report.wrong(&path, wording::not_a_word(&name.0, names));
+            }
+            found.unwrap_or(0)
+        }
+        (None, [] | [_]) => 0,
+        (None, names) => {
+            let message = format!(
+                "is missing, and there are several; write {}",
+                wording::either(names)
+            );
+            report.missing(&path, message);
+            0
+        }
+    }
+}
+
+fn check_prefix(at: &str, prefix: &Prefix, path: &Path, report: &mut Report<'_>) {
+    let segments = &path.pattern.segments;
+    let begins = prefix.0.len() <= segments.len()
+        && prefix
+            .0
+            .iter()
+            .zip(segments)
+            .all(|(typed, segment)| matches!(segment, PathSegment::Literal(literal) if literal == typed));
+    if !begins {
+        report.wrong(
+            &format!("{at}.strip_prefix"),
+            format!("\"{prefix}\" is not how \"{path}\" begins; write the path's first segments"),
+        );
+    }
+}
+
+/// Notes routes of which none is more specific: same host, same shape of path, and a method that both list or
+/// that neither does. Environments make no difference: a route is chosen before the key is looked at.
+fn check_conflicts(routes: &[Route], report: &mut Report<'_>) {
+    let mut alike: HashMap<(&HostPattern, PathPattern), Vec<(usize, &Route)>> = HashMap::new();
+    for (index, route) in routes.iter().enumerate() {
+        let same = alike.entry((&route.host, shape(&route.path))).or_default();
+        if let Some((earlier, _)) = same.iter().find(|(_, earlier)| conflict(earlier, route)) {
+            report.wrong(
+                &format!("routes[{index}]"),
+                format!(
+                    "serves the same calls as routes[{earlier}]; give them different hosts, paths or methods"
+                ),
+            );
+        }
+        same.push((index, route));
+    }
+}
+
+/// A pattern without the names of its parameters.
+fn shape(path: &PathPattern) -> PathPattern {
+    let nameless = |segment: &PathSegment| match segment {
+        PathSegment::Literal(literal) => PathSegment::Literal(literal.clone()),
+        PathSegment::Parameter(_) => PathSegment::Parameter(String::new()),
+    };
+    PathPattern {
+        segments: path.segments.iter().map(nameless).collect(),
+        exact: path.exact,
+    }
+}
+
+fn conflict(a: &Route, b: &Route) -> bool {
+    match (&a.methods, &b.methods) {
+        (Some(a), Some(b)) => a.iter().any(|method| b.contains(method)),
+        (None, None) => true,
+        // The one that lists a method is the more specific one for it.
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}

@@ -1,0 +1,191 @@
+//! Addresses of upstreams, control planes, databases and documentation.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::str::FromStr;
+
+use crate::gateway::Endpoint;
+use crate::leaf::later::NOT_YET;
+use crate::leaf::{Text, host, short, text};
+
+/// One of `upstreams.endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EndpointUrl(pub(crate) Endpoint);
+
+impl Text for EndpointUrl {
+    const EXPECTED: &'static str = "an address such as \"http://127.0.0.1:3000\"";
+}
+
+impl FromStr for EndpointUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        origin(text, "http://127.0.0.1:3000").map(Self)
+    }
+}
+
+impl fmt::Display for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Endpoint { host, port } = &self.0;
+        if host.contains(':') {
+            write!(f, "http://[{host}]:{port}")
+        } else {
+            write!(f, "http://{host}:{port}")
+        }
+    }
+}
+
+text!(EndpointUrl, "^http://[^/?#@\\s]+/?$", "http://127.0.0.1:3000");
+
+/// One of `control_plane.urls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SyncUrl(pub(crate) EndpointUrl);
+
+impl Text for SyncUrl {
+    const EXPECTED: &'static str = "an address such as \"http://127.0.0.1:8082\"";
+}
+
+impl FromStr for SyncUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        origin(text, "http://127.0.0.1:8082").map(|endpoint| Self(EndpointUrl(endpoint)))
+    }
+}
+
+impl fmt::Display for SyncUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+text!(SyncUrl, "^http://[^/?#@\\s]+/?$", "http://127.0.0.1:8082");
+
+/// `http://host:port` and nothing more.
+fn origin(text: &str, example: &str) -> Result<Endpoint, String> {
+    let shown = short(text);
+    let wrong = |what: &str| format!("\"{shown}\" {what}; write one such as \"{example}\"");
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(wrong("is no address"));
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" => {}
+        "https" => return Err(format!("\"{shown}\": https {NOT_YET}, or write http://")),
+        _ => return Err(wrong("is no http address")),
+    }
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('@') {
+        // Not quoted: what stands before the @ may be a password.
+        return Err(format!("has a user name in it; write one such as \"{example}\""));
+    }
+    if authority.contains(['/', '?', '#']) {
+        return Err(wrong("has more than a host and a port"));
+    }
+    let (host, port) = split_port(authority);
+    let port = match port {
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| wrong("has no port from 1 to 65535"))?,
+        None => 80,
+    };
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().ok().map(|v6| v6.to_string()),
+        None => host::name(host),
+    };
+    let host = host.ok_or_else(|| wrong("has no valid host"))?;
+    Ok(Endpoint { host, port })
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    if authority.ends_with(']') {
+        return (authority, None);
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    }
+}
+
+/// `errors.documentation_url`, without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DocumentationUrl(pub(crate) String);
+
+impl Text for DocumentationUrl {
+    const EXPECTED: &'static str = "an address such as \"https://example.com/docs\"";
+}
+
+impl FromStr for DocumentationUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "\"{}\" is no address; write one such as \"https://example.com/docs\"",
+                short(text)
+            )
+        };
+        let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+        let plain =
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|h| !h.is_empty());
+        // It goes into answers as it is.
+        let clean = text.len() <= 512 && !text.contains(['"', '\\', '<', '>', '?', '#', '@']);
+        if plain && clean {
+            Ok(Self(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+impl fmt::Display for DocumentationUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text!(
+    DocumentationUrl,
+    "^https?://[^\\s\"\\\\<>?#@]+$",
+    "https://example.com/docs"
+);
+
+/// `database.url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DatabaseUrl(pub(crate) String);
+
+impl Text for DatabaseUrl {
+    const EXPECTED: &'static str = "a database such as \"sqlite://keyward-data/control-plane.db\"";
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+        if matches!(scheme, "postgres" | "postgresql") {
+            // The text itself may hold a password.
+            return Err(format!("PostgreSQL {NOT_YET}, or write \"sqlite://PATH\""));
+        }
+        if text.contains(":memory:") || text.contains("mode=memory") {
+            return Err("would forget every key when it stops; write \"sqlite://PATH\"".to_owned());
+        }
+        match text.strip_prefix("sqlite://") {
+            Some(path) if !path.is_empty() && !path.starts_with('?') => Ok(Self(text.to_owned())),
+            _ => Err(format!("is no database that is known; write {}", Self::EXPECTED)),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text!(
+    DatabaseUrl,
+    "^sqlite://.+$",
+    "sqlite://keyward-data/control-plane.db"
+);

@@ -1,0 +1,209 @@
+//! The shape of `control-plane.toml`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::leaf::later::Later;
+use crate::leaf::name::{Availability, FilePath, Label, Name, Version};
+use crate::leaf::network::Address;
+use crate::leaf::unit::{Rate, Time};
+use crate::leaf::url::DatabaseUrl;
+use crate::typed::gateway::Errors;
+
+/// Configuration of `keyward-control-plane`.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "control-plane.toml")]
+pub(crate) struct ControlPlane {
+    /// Where it answers.
+    pub(crate) listen: Listen,
+    /// Where keys, customers and usage are kept.
+    pub(crate) database: Database,
+    /// Secrets, each in a file of its own.
+    pub(crate) secrets: Secrets,
+    /// How changes reach gateways.
+    pub(crate) propagation: Propagation,
+    /// Where live buckets are read.
+    pub(crate) limiter: Limiter,
+    /// Who else may say who a user is.
+    pub(crate) auth: Auth,
+    /// Rules for keys.
+    pub(crate) rules: Rules,
+    /// How fast each credential may call the REST surfaces.
+    pub(crate) management_limits: ManagementLimits,
+    /// What errors say.
+    pub(crate) errors: Errors,
+    /// Laid over the built-in catalogue.
+    pub(crate) tiers: Vec<Tier>,
+}
+
+/// Where a control plane answers.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// The REST surfaces and the portal.
+    pub(crate) api: Address,
+    /// The gateways' streams.
+    pub(crate) sync: Address,
+    /// Health and metrics.
+    pub(crate) admin: Address,
+    /// Certificates.
+    pub(crate) tls: Option<Later>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            api: Address::everywhere(8081),
+            sync: Address::everywhere(8082),
+            admin: Address::loopback(9091),
+            tls: None,
+        }
+    }
+}
+
+/// Where keys, customers and usage are kept.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Database {
+    /// `sqlite://PATH`; the file is made when it is absent.
+    pub(crate) url: DatabaseUrl,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: DatabaseUrl("sqlite://keyward-data/control-plane.db".to_owned()),
+        }
+    }
+}
+
+/// Files of 32 bytes in base64, made on the first start when they are absent.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Secrets {
+    /// Seals the keys that must be shown again.
+    pub(crate) master_key_file: FilePath,
+    /// Keys every digest.
+    pub(crate) digest_key_file: FilePath,
+    /// What gateways show.
+    pub(crate) gateway_token_file: FilePath,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        let file = |name: &str| FilePath(format!("keyward-data/secrets/{name}").into());
+        Self {
+            master_key_file: file("master-key"),
+            digest_key_file: file("digest-key"),
+            gateway_token_file: file("gateway-token"),
+        }
+    }
+}
+
+/// How changes reach gateways.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Propagation {
+    /// How long a change waits for the gateways' acknowledgements.
+    pub(crate) wait: Time,
+}
+
+impl Default for Propagation {
+    fn default() -> Self {
+        Self {
+            wait: Time::seconds(1),
+        }
+    }
+}
+
+/// Where live buckets are read.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limiter {
+    /// The gateways' Redis.
+    pub(crate) redis: Option<Later>,
+}
+
+/// Who else may say who a user is.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Auth {
+    /// An OpenID Connect issuer.
+    pub(crate) oidc: Option<Later>,
+}
+
+/// Rules for keys.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Rules {
+    /// The versions of the API that a key may be pinned to: dates, oldest first.
+    pub(crate) api_versions: Vec<Version>,
+    /// How long after an upgrade a key may go back.
+    pub(crate) api_version_downgrade_window: Time,
+    /// How long a user's own key lives at most.
+    pub(crate) user_key_lifetime: Time,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            api_versions: vec![Version("2026-11-01".to_owned())],
+            api_version_downgrade_window: Time::seconds(72 * 3600),
+            user_key_lifetime: Time::seconds(365 * 86_400),
+        }
+    }
+}
+
+/// How fast each credential may call the REST surfaces.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ManagementLimits {
+    /// The partners' surface, `/v1`. 20 a second, 40 at once by default.
+    pub(crate) portal: Limit,
+    /// The other three. 50 a second, 100 at once by default.
+    pub(crate) others: Limit,
+}
+
+impl Default for ManagementLimits {
+    fn default() -> Self {
+        let limit = |rate, burst| Limit {
+            rate: Some(Rate(rate)),
+            burst: Some(burst),
+        };
+        Self {
+            portal: limit(20, 40),
+            others: limit(50, 100),
+        }
+    }
+}
+
+/// A token bucket.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limit {
+    /// Calls a second.
+    pub(crate) rate: Option<Rate>,
+    /// Calls at once. Twice the rate by default.
+    pub(crate) burst: Option<u64>,
+}
+
+/// A tier: one of the built-in catalogue to change it, or a new one.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tier {
+    /// Its key: `starter`, `growth`, `scale`, `enterprise`, `custom`, or a new one.
+    pub(crate) key: Option<Name>,
+    /// Its name as people see it.
+    pub(crate) name: Option<Label>,
+    /// USD a year.
+    pub(crate) annual_price: Option<u64>,
+    /// Validations a contract year.
+    pub(crate) annual_limit: Option<u64>,
+    /// Calls a second.
+    pub(crate) rate_limit: Option<Rate>,
+    /// Calls at once.
+    pub(crate) burst_limit: Option<u64>,
+    /// The availability that is promised.
+    pub(crate) sla: Option<Availability>,
+}

@@ -1,0 +1,429 @@
+//! The shape of `gateway.toml`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::leaf::host::Host;
+use crate::leaf::later::{Later, Off};
+use crate::leaf::name::{CredentialHeader, FilePath, Label, Name};
+use crate::leaf::network::{Address, Block};
+use crate::leaf::path::{Path, Prefix};
+use crate::leaf::unit::{Size, Time};
+use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
+use crate::leaf::word::{
+    Balance, Credential, LimiterMode, Protocol, RouteMode, Served, Slashes, Stale, Verb,
+};
+
+/// Configuration of `keyward-gateway`.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "gateway.toml")]
+pub(crate) struct Gateway {
+    /// Threads that serve calls. As many as there are processors by default.
+    pub(crate) workers: Option<u64>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<Block>,
+    /// Where it answers.
+    pub(crate) listen: Listen,
+    /// Who it is.
+    pub(crate) gateway: Identity,
+    /// Where key changes come from.
+    pub(crate) control_plane: Link,
+    /// Secrets, each in a file of its own.
+    pub(crate) secrets: Secrets,
+    /// The key set on disk.
+    pub(crate) replica: Replica,
+    /// The usage ledger.
+    pub(crate) ledger: Ledger,
+    /// The hot keys in memory.
+    pub(crate) cache: Cache,
+    /// What holds when the control plane has not been heard for long.
+    pub(crate) sync: Sync,
+    /// Where the token buckets are.
+    pub(crate) limiter: Limiter,
+    /// Which headers carry keys.
+    pub(crate) credentials: Credentials,
+    /// How long each part of a call may take.
+    pub(crate) timeouts: Timeouts,
+    /// How much of each thing is taken.
+    pub(crate) bounds: Bounds,
+    /// How calls in flight end.
+    pub(crate) drain: Drain,
+    /// The access log.
+    pub(crate) access_log: AccessLog,
+    /// What errors say.
+    pub(crate) errors: Errors,
+    /// The APIs behind the gateway; at least one.
+    pub(crate) upstreams: Vec<Upstream>,
+    /// Which calls go where, and what they need; at least one.
+    pub(crate) routes: Vec<Route>,
+}
+
+/// Where a gateway answers.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// Where partners call.
+    pub(crate) proxy: Address,
+    /// Health, metrics and state; never open to partners.
+    pub(crate) admin: Address,
+    /// Validation without proxying.
+    pub(crate) authz: Option<Later>,
+    /// Whether the PROXY protocol is read.
+    pub(crate) proxy_protocol: Off,
+    /// Certificates.
+    pub(crate) tls: Option<Later>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            proxy: Address::everywhere(8080),
+            admin: Address::loopback(9090),
+            authz: None,
+            proxy_protocol: Off,
+            tls: None,
+        }
+    }
+}
+
+/// Who a gateway is.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// Shown by `GET /admin/gateways`; no two gateways may have the same. The host name by default.
+    pub(crate) id: Option<Name>,
+}
+
+/// Where key changes come from.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Link {
+    /// The sync addresses of control planes, tried in turn.
+    pub(crate) urls: Vec<SyncUrl>,
+    /// The file with the token that the control plane expects.
+    pub(crate) token_file: FilePath,
+    /// Client certificates.
+    pub(crate) tls: Option<Later>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            urls: "http://127.0.0.1:8082".parse().into_iter().collect(),
+            token_file: FilePath("keyward-data/secrets/gateway-token".into()),
+            tls: None,
+        }
+    }
+}
+
+/// A gateway's secrets.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Secrets {
+    /// The key of every digest. When absent it comes over the stream and is kept beside the replica.
+    pub(crate) digest_key_file: Option<FilePath>,
+}
+
+/// The key set on disk.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Replica {
+    /// Its folder.
+    pub(crate) path: FilePath,
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self {
+            path: FilePath("keyward-data/gateway/replica".into()),
+        }
+    }
+}
+
+/// The usage ledger.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Ledger {
+    /// Its folder.
+    pub(crate) path: FilePath,
+    /// The most that a power loss may lose.
+    pub(crate) sync_interval: Time,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            path: FilePath("keyward-data/gateway/ledger".into()),
+            sync_interval: Time::seconds(1),
+        }
+    }
+}
+
+/// The hot keys in memory.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Cache {
+    /// How many.
+    pub(crate) entries: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { entries: 200_000 }
+    }
+}
+
+/// What holds when the control plane has not been heard for long.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sync {
+    /// How long after the last heartbeat the key set counts as fresh. For ever by default.
+    pub(crate) max_staleness: Option<Time>,
+    /// What a stale gateway does with calls that need a key.
+    pub(crate) when_stale: Stale,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            max_staleness: None,
+            when_stale: Stale::Serve,
+        }
+    }
+}
+
+/// Where the token buckets are.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Limiter {
+    /// `local`: in this process, right for one gateway.
+    pub(crate) mode: LimiterMode,
+    /// Redis, for buckets that gateways share.
+    pub(crate) redis: Option<Later>,
+    /// What holds while Redis is away.
+    pub(crate) fallback: Option<Later>,
+    /// How long Redis may take.
+    pub(crate) timeout: Option<Later>,
+    /// How long a call may wait for tokens.
+    pub(crate) max_wait: Option<Later>,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self {
+            mode: LimiterMode::Local,
+            redis: None,
+            fallback: None,
+            timeout: None,
+            max_wait: None,
+        }
+    }
+}
+
+/// Which headers carry keys.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Credentials {
+    /// Headers that carry the account key: `authorization` as `Bearer <key>`, every other one bare.
+    pub(crate) account: Vec<CredentialHeader>,
+    /// Headers that carry the customer key, bare.
+    pub(crate) customer: Vec<CredentialHeader>,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        let header = |name: &str| CredentialHeader(name.to_owned());
+        Self {
+            account: vec![header("authorization"), header("x-api-key")],
+            customer: vec![header("x-customer-key")],
+        }
+    }
+}
+
+/// How long each part of a call may take.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Timeouts {
+    /// From accepting a connection to its first byte.
+    pub(crate) first_byte: Time,
+    /// From the first byte of a request to the end of its head.
+    pub(crate) request_headers: Time,
+    /// Between two pieces of a request body.
+    pub(crate) request_body_idle: Time,
+    /// How long a write to the client may make no progress.
+    pub(crate) write_stall: Time,
+    /// How long a kept connection may wait for its next request.
+    pub(crate) idle: Time,
+    /// To connect to an upstream.
+    pub(crate) connect: Time,
+    /// From the end of the request to the head of the upstream's answer.
+    pub(crate) response_headers: Time,
+    /// The whole call.
+    pub(crate) request: Time,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            first_byte: Time::seconds(10),
+            request_headers: Time::seconds(10),
+            request_body_idle: Time::seconds(10),
+            write_stall: Time::seconds(30),
+            idle: Time::seconds(60),
+            connect: Time::seconds(1),
+            response_headers: Time::seconds(30),
+            request: Time::seconds(300),
+        }
+    }
+}
+
+/// How much of each thing is taken.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Bounds {
+    /// Open client connections.
+    pub(crate) connections: u64,
+    /// Calls in flight; more are answered 503.
+    pub(crate) concurrent_requests: u64,
+    /// Header fields of a request.
+    pub(crate) headers: u64,
+    /// Bytes of a request's head.
+    pub(crate) head: Size,
+    /// Bytes of a request's target.
+    pub(crate) uri: Size,
+    /// Bytes of a request's body, where its route says nothing else.
+    pub(crate) body: Size,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            concurrent_requests: 4_096,
+            headers: 100,
+            head: Size(32 << 10),
+            uri: Size(8 << 10),
+            body: Size(100 << 20),
+        }
+    }
+}
+
+/// How calls in flight end.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Drain {
+    /// How long they may go on after a stop was asked for.
+    pub(crate) timeout: Time,
+    /// How long they may go on after their key lost its rights.
+    pub(crate) revoked: Time,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            timeout: Time::seconds(30),
+            revoked: Time::seconds(5),
+        }
+    }
+}
+
+/// The access log: one JSON line a call.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AccessLog {
+    /// The file to append to; `-` is standard output. None by default.
+    pub(crate) path: Option<FilePath>,
+    /// The share of accepted calls that is logged, from 0.0 to 1.0.
+    pub(crate) sample: f64,
+    /// Whether every refused call is logged, whatever the share.
+    pub(crate) refusals: bool,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self {
+            path: None,
+            sample: 1.0,
+            refusals: true,
+        }
+    }
+}
+
+/// What errors say.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Errors {
+    /// The start of every error's `documentationUrl`; `/errors/<code>` follows it.
+    pub(crate) documentation_url: DocumentationUrl,
+}
+
+impl Default for Errors {
+    fn default() -> Self {
+        Self {
+            documentation_url: DocumentationUrl("https://keyward.example/docs".to_owned()),
+        }
+    }
+}
+
+/// An API behind the gateway.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Upstream {
+    /// What routes call it.
+    pub(crate) name: Option<Name>,
+    /// Its machines; at least one.
+    pub(crate) endpoints: Vec<EndpointUrl>,
+    /// What is spoken with them: `http1`.
+    pub(crate) protocol: Option<Protocol>,
+    /// Which machine gets a call: `round-robin`.
+    pub(crate) balance: Option<Balance>,
+    /// Active and passive health checks.
+    pub(crate) health: Option<Later>,
+    /// Roots, name and client certificate.
+    pub(crate) tls: Option<Later>,
+}
+
+/// Which calls go where, and what they need.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Route {
+    /// What metrics and usage call it. Its path by default.
+    pub(crate) name: Option<Label>,
+    /// `/x`: that path and all below it; `=/x`: that path alone; `{name}`: any one segment.
+    pub(crate) path: Option<Path>,
+    /// A name, or `*.example.com` for all that end so. Every host by default.
+    pub(crate) host: Option<Host>,
+    /// Every method by default.
+    pub(crate) methods: Option<Vec<Verb>>,
+    /// Whose keys are taken. Both environments by default.
+    pub(crate) environments: Option<Vec<Served>>,
+    /// The upstream's name. May be left out when there is one.
+    pub(crate) upstream: Option<Name>,
+    /// Which credentials a call needs: `customer` by default.
+    pub(crate) require: Option<Credential>,
+    /// Tokens that a call takes: 1 by default.
+    pub(crate) cost: Option<u64>,
+    /// Bytes of a request's body. `bounds.body` by default.
+    pub(crate) max_body: Option<Size>,
+    /// Calls in flight per account.
+    pub(crate) max_in_flight: Option<Later>,
+    /// The whole call. `timeouts.request` by default.
+    pub(crate) timeout: Option<Time>,
+    /// `enforce`: limits refuse.
+    pub(crate) mode: Option<RouteMode>,
+    /// Whether the upstream sees the headers that carry keys.
+    pub(crate) forward_credentials: bool,
+    /// Whether the upstream gets a signed identity.
+    pub(crate) identity_token: Off,
+    /// What `%2F` in a path means: `refuse` by default.
+    pub(crate) encoded_slashes: Option<Slashes>,
+    /// Taken from the front of the path before the call is forwarded.
+    pub(crate) strip_prefix: Option<Prefix>,
+    /// Which origins may call.
+    pub(crate) cors: Option<Later>,
+    /// Headers to set, add or remove.
+    pub(crate) headers: Option<Later>,
+    /// Several upstreams by weight.
+    pub(crate) split: Option<Later>,
+}

@@ -1,0 +1,244 @@
+//! Settings of the control plane.
+
+use std::time::Duration;
+
+use crate::parse_control_plane;
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let message = parse_control_plane(text, &[])
+        .err()
+        .unwrap_or_else(|| panic!("was taken: {text}"));
+    assert_eq!(message, format!("control-plane.toml:{expected}"));
+}
+
+#[test]
+fn an_empty_file_has_the_defaults_of_the_contract() {
+    let config = parse_control_plane("", &[]).unwrap();
+    assert_eq!(config.listen.api.to_string(), "0.0.0.0:8081");
+    assert_eq!(config.listen.sync.to_string(), "0.0.0.0:8082");
+    assert_eq!(config.listen.admin.to_string(), "127.0.0.1:9091");
+    assert_eq!(config.database_url, "sqlite://keyward-data/control-plane.db");
+    assert_eq!(config.propagation_wait, Duration::from_secs(1));
+    assert_eq!(config.rules.api_versions, ["2026-11-01"]);
+    assert_eq!(
+        config.rules.api_version_downgrade_window,
+        Duration::from_secs(72 * 3600)
+    );
+    assert_eq!(config.rules.user_key_lifetime, Duration::from_secs(365 * 86_400));
+    let limits = config.management_limits;
+    assert_eq!((limits.portal.rate, limits.portal.burst), (20, 40));
+    assert_eq!((limits.others.rate, limits.others.burst), (50, 100));
+}
+
+#[test]
+fn the_built_in_tiers_are_those_of_the_contract() {
+    let tiers = parse_control_plane("", &[]).unwrap().tiers;
+    let rows: Vec<_> = tiers
+        .iter()
+        .map(|t| {
+            (
+                t.key.as_str(),
+                t.annual_price,
+                t.annual_limit,
+                t.rate_limit,
+                t.burst_limit,
+                t.sla.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("starter", 100_000, 2_000_000, 50, 100, "99.9%"),
+            ("growth", 250_000, 10_000_000, 100, 200, "99.95%"),
+            ("scale", 500_000, 30_000_000, 200, 400, "99.95%"),
+            ("enterprise", 1_000_000, 80_000_000, 500, 1000, "99.99%"),
+            ("custom", 2_000_000, 200_000_000, 1000, 2000, "99.99%"),
+        ]
+    );
+    let negotiable: Vec<_> = tiers
+        .iter()
+        .filter(|t| t.negotiable)
+        .map(|t| t.key.as_str())
+        .collect();
+    assert_eq!(negotiable, ["custom"]);
+}
+
+#[test]
+fn a_tier_of_the_file_changes_or_adds_to_the_catalogue() {
+    let text = "[[tiers]]\nkey = \"growth\"\nrate_limit = \"120/s\"\n\
+        [[tiers]]\nkey = \"trial\"\nname = \"Trial\"\nannual_price = 0\nannual_limit = 1000\nrate_limit = 5\nburst_limit = 10\nsla = \"99%\"\n";
+    let tiers = parse_control_plane(text, &[]).unwrap().tiers;
+    let growth = &tiers[1];
+    assert_eq!(
+        (growth.name.as_str(), growth.rate_limit, growth.burst_limit),
+        ("Growth", 120, 200)
+    );
+    let trial = &tiers[5];
+    assert_eq!(
+        (trial.key.as_str(), trial.rate_limit, trial.negotiable),
+        ("trial", 5, false)
+    );
+}
+
+#[test]
+fn a_wrong_tier_is_refused() {
+    for (tier, expected) in [
+        (
+            "name = \"X\"",
+            "1: tiers[0].key: is missing; write one, such as \"growth\"",
+        ),
+        (
+            "key = \"growht\"\nrate_limit = 5",
+            "1: tiers[0]: \"growht\" is a new tier, which needs name, annual_price, annual_limit, burst_limit, sla too; \
+             the built-in ones are starter, growth, scale, enterprise, custom",
+        ),
+        (
+            "key = \"growth\"\nrate_limit = 0",
+            "3: tiers[0].rate_limit: 0 is too little; write at least 1",
+        ),
+        (
+            "key = \"growth\"\nburst_limit = 0",
+            "3: tiers[0].burst_limit: 0 is too little; write at least 1",
+        ),
+        (
+            "key = \"growth\"\nannual_limit = 0",
+            "3: tiers[0].annual_limit: 0 is too little; write at least 1",
+        ),
+        (
+            "key = \"growth\"\nrate_limit = \"6000/m\"",
+            "3: tiers[0].rate_limit: \"6000/m\" is no rate; write a whole number a second, such as \"50/s\"",
+        ),
+        (
+            "key = \"growth\"\nsla = \"always\"",
+            "3: tiers[0].sla: \"always\" is no availability; write a percentage such as \"99.9%\"",
+        ),
+        (
+            "key = \"growth\"\nsla = \"101%\"",
+            "3: tiers[0].sla: \"101%\" is no availability; write a percentage such as \"99.9%\"",
+        ),
+        (
+            "key = \"growth\"\nnegotiable = true",
+            "3: tiers[0].negotiable: is no known key; in tiers[0] there can be key, name, annual_price, annual_limit, rate_limit, burst_limit, sla",
+        ),
+    ] {
+        refused(&format!("[[tiers]]\n{tier}\n"), expected);
+    }
+    refused(
+        "[[tiers]]\nkey = \"growth\"\n[[tiers]]\nkey = \"growth\"\n",
+        "4: tiers[1].key: \"growth\" is there twice; write it as one",
+    );
+}
+
+#[test]
+fn a_database_that_would_not_keep_is_refused() {
+    let known = "write a database such as \"sqlite://keyward-data/control-plane.db\"";
+    for (url, expected) in [
+        (
+            "postgres://user:secret@db/x",
+            "PostgreSQL is not supported by this version yet; remove it, or write \"sqlite://PATH\""
+                .to_owned(),
+        ),
+        (
+            "sqlite://:memory:",
+            "would forget every key when it stops; write \"sqlite://PATH\"".to_owned(),
+        ),
+        ("sqlite://", format!("is no database that is known; {known}")),
+        ("keyward.db", format!("is no database that is known; {known}")),
+    ] {
+        refused(
+            &format!("[database]\nurl = \"{url}\""),
+            &format!("2: database.url: {expected}"),
+        );
+    }
+}
+
+#[test]
+fn rules_are_checked() {
+    let versions = "2: rules.api_versions";
+    for (settings, expected) in [
+        (
+            "api_versions = []",
+            format!("{versions}: there is none; write [\"2026-11-01\"]"),
+        ),
+        (
+            "api_versions = [\"2026-02-30\"]",
+            format!(
+                "{versions}[0]: \"2026-02-30\" is no date; write year, month and day, such as \"2026-11-01\""
+            ),
+        ),
+        (
+            "api_versions = [\"v2\"]",
+            format!("{versions}[0]: \"v2\" is no date; write year, month and day, such as \"2026-11-01\""),
+        ),
+        (
+            "api_versions = [2026-11-01]",
+            format!(
+                "{versions}[0]: this is a table; write a date in quotation marks, such as \"2026-11-01\""
+            ),
+        ),
+        (
+            "api_versions = [\"2027-01-01\", \"2026-11-01\"]",
+            format!("{versions}: \"2026-11-01\" follows \"2027-01-01\"; write each once, oldest first"),
+        ),
+        (
+            "api_versions = [\"2026-11-01\", \"2026-11-01\"]",
+            format!("{versions}: \"2026-11-01\" follows \"2026-11-01\"; write each once, oldest first"),
+        ),
+        (
+            "user_key_lifetime = \"0d\"",
+            "2: rules.user_key_lifetime: 0s is too little; write at least 1s".to_owned(),
+        ),
+    ] {
+        refused(&format!("[rules]\n{settings}"), &expected);
+    }
+}
+
+#[test]
+fn the_rest_is_checked_too() {
+    for (settings, expected) in [
+        (
+            "[propagation]\nwait = \"2m\"",
+            "2: propagation.wait: 2m is too much; write at most 1m",
+        ),
+        (
+            "[management_limits]\nportal = { rate = 0 }",
+            "2: management_limits.portal.rate: 0 is too little; write at least 1",
+        ),
+        (
+            "[management_limits]\nothers = { burst = 0 }",
+            "2: management_limits.others.burst: 0 is too little; write at least 1",
+        ),
+        (
+            "[secrets]\nmaster_key_file = \"a\"\ndigest_key_file = \"a\"",
+            "3: secrets.digest_key_file: is the file of secrets.master_key_file; every secret has a file of its own",
+        ),
+        (
+            "[secrets]\nmaster_key = \"aaaa\"",
+            "2: secrets.master_key: is no known key; did you mean \"master_key_file\"?",
+        ),
+        (
+            "[listen]\nsync = \"0.0.0.0:8081\"",
+            "2: listen.sync: 0.0.0.0:8081 is also listen.api; give each its own port",
+        ),
+        (
+            "[limiter]\nredis = \"redis://a\"",
+            "2: limiter.redis: is not supported by this version yet; remove it",
+        ),
+        (
+            "[auth.oidc]\nissuer = \"https://a\"",
+            "1: auth.oidc: is not supported by this version yet; remove it",
+        ),
+        (
+            "[listen]\ntls = {}",
+            "2: listen.tls: is not supported by this version yet; remove it",
+        ),
+        (
+            "[[routes]]\npath = \"/\"",
+            "1: routes: is no known key; did you mean \"rules\"?",
+        ),
+    ] {
+        refused(settings, expected);
+    }
+}

@@ -1,0 +1,80 @@
+//! Every way in which the rules say no. Knows no HTTP: each surface has one file that turns these into its form.
+
+use std::borrow::Cow;
+
+/// Why an operation wasn't done. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A value breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] InvalidField),
+    /// What it is about isn't there, or isn't the caller's.
+    #[error("no such {0}")]
+    Missing(#[from] Missing),
+    /// It can't be done in the present state.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+}
+
+/// A value that breaks a rule, by name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {reason}")]
+pub struct InvalidField {
+    /// The field, parameter or header; `body` for the body as a whole.
+    pub field: Cow<'static, str>,
+    /// What is wrong with it, to be read after its name.
+    pub reason: Cow<'static, str>,
+}
+
+impl InvalidField {
+    /// Says what is wrong with a field.
+    pub fn new(field: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// An account.
+    #[error("account")]
+    Account,
+    /// An end customer.
+    #[error("customer")]
+    EndCustomer,
+    /// An account key.
+    #[error("API key")]
+    Key,
+    /// An admin key.
+    #[error("admin key")]
+    AdminKey,
+    /// An environment of an account.
+    #[error("environment")]
+    Environment,
+}
+
+/// What stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// A living end customer of this environment has the name.
+    #[error("a customer with this name exists already")]
+    NameTaken,
+    /// The account is gone for good.
+    #[error("the account is cancelled")]
+    AccountCancelled,
+    /// No new keys for an account that may not use them.
+    #[error("the account is not active: it gets no new keys")]
+    AccountNotActive,
+    /// Only a living key can be replaced.
+    #[error("the key is revoked, disabled or expired and can't be rotated")]
+    KeyNotActive,
+    /// Its replacement is there already.
+    #[error("the key was rotated before and is in its grace period")]
+    KeyInGrace,
+    /// Nobody could manage admin keys any more.
+    #[error("the last owner key can't be revoked")]
+    LastOwner,
+}

@@ -1,0 +1,139 @@
+//! `keyward-control-plane`: the control plane alone, and the making of its first admin key.
+//!
+//! Exit codes: 0 ended in good order, 1 failed at run time, 2 wrong configuration or arguments.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use keyward_config::ControlPlaneConfig;
+use keyward_control_plane::ControlPlane;
+use keyward_control_plane::domain::admin::Role;
+use keyward_control_plane::domain::text::Name;
+use keyward_control_plane::operations::{Actor, admin_keys};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Keyward's control plane: accounts, keys, tiers and usage over REST; the sync service for gateways.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// The configuration, such as config/control-plane.toml.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Operators' keys.
+    #[command(subcommand)]
+    AdminKey(AdminKeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminKeyCommand {
+    /// Makes an admin key and prints it, once.
+    Create {
+        /// The configuration, such as config/control-plane.toml.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// What the key is called.
+        #[arg(long)]
+        name: String,
+        /// What its holder may do.
+        #[arg(long, value_enum)]
+        role: RoleArgument,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleArgument {
+    Owner,
+    Operator,
+    Viewer,
+}
+
+enum Failure {
+    Arguments(String),
+    Running(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Running(error.into())
+    }
+}
+
+fn main() -> ExitCode {
+    let (text, code) = match run(Arguments::parse()) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Arguments(text)) => (text, 2),
+        Err(Failure::Running(error)) => (format!("{error:#}"), 1),
+    };
+    // There is nobody left to tell when even this can't be written.
+    let _ = writeln!(std::io::stderr(), "keyward-control-plane: {text}");
+    ExitCode::from(code)
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    log_to_standard_error();
+    let runtime = tokio::runtime::Runtime::new()?;
+    match arguments {
+        Arguments {
+            command: Some(Command::AdminKey(AdminKeyCommand::Create { config, name, role })),
+            ..
+        } => runtime.block_on(create_admin_key(&config, &name, role)),
+        Arguments { config, .. } => runtime.block_on(serve(&config.unwrap_or_default())),
+    }
+}
+
+async fn serve(config: &Path) -> Result<(), Failure> {
+    // Before anything else: a signal that comes while starting must end it in good order.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let running = ControlPlane::start(load(config)?).await?;
+    tracing::info!(api = %running.api, sync = %running.sync, admin = %running.admin, "ready");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("ending: calls in flight may finish");
+    running.shutdown().await;
+    Ok(())
+}
+
+async fn create_admin_key(config: &Path, name: &str, role: RoleArgument) -> Result<(), Failure> {
+    let name = Name::parse("--name", name, 100).map_err(|error| Failure::Arguments(error.to_string()))?;
+    let role = match role {
+        RoleArgument::Owner => Role::Owner,
+        RoleArgument::Operator => Role::Operator,
+        RoleArgument::Viewer => Role::Viewer,
+    };
+    let (registry, _) = ControlPlane::open(&load(config)?).await?;
+    let made = admin_keys::create(&registry, &Actor::system("admin-key create"), name, role).await?;
+    let (_, plain) = &made.value;
+    writeln!(std::io::stdout(), "{}", plain.expose())?;
+    Ok(())
+}
+
+fn load(config: &Path) -> Result<ControlPlaneConfig, Failure> {
+    ControlPlaneConfig::load(config).map_err(|error| Failure::Arguments(error.to_string()))
+}
+
+/// For people on a terminal, as JSON anywhere else. `RUST_LOG` says how much.
+fn log_to_standard_error() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.json().flatten_event(true).init();
+    }
+}

@@ -1,0 +1,163 @@
+//! Whose credential this is. Two indexed reads for an account key, one for an admin key; a text that is no key
+//! costs none.
+
+use std::net::IpAddr;
+
+use keyward_contract::{Environment, KeyKind, KeyShape, UnixMillis};
+
+use super::{Actor, ActorKind, Registry, Result};
+use crate::domain::account::Account;
+use crate::domain::admin::AdminKey;
+use crate::domain::key::ApiKey;
+use crate::store::{accounts, admin_keys, keys};
+
+/// How often an admin key's last use is written down.
+const TOUCH_EVERY_MS: i64 = 60_000;
+
+/// The holder of a living account key.
+#[derive(Clone, Debug)]
+pub struct PortalCaller {
+    /// The key.
+    pub key: ApiKey,
+    /// Its account.
+    pub account: Account,
+    /// As whom it acts.
+    pub actor: Actor,
+}
+
+impl PortalCaller {
+    /// The environment that the key is for.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.key.environment
+    }
+}
+
+/// The holder of a living admin key.
+#[derive(Clone, Debug)]
+pub struct AdminCaller {
+    /// The key.
+    pub key: AdminKey,
+    /// As whom it acts.
+    pub actor: Actor,
+}
+
+/// Why a text identifies nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unidentified {
+    /// No key of this kind was ever made with this text.
+    Unknown,
+    /// It was one, and is revoked, deleted, disabled or expired.
+    Dead,
+}
+
+/// Why an identified caller may not call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The account is suspended, cancelled, or its contract doesn't hold.
+    Account,
+    /// The address is not on the key's list.
+    Address,
+}
+
+/// The call that a credential came with.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its id.
+    pub request_id: String,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
+}
+
+impl Call {
+    fn actor(&self, kind: ActorKind, id: String) -> Actor {
+        Actor {
+            kind,
+            id,
+            request_id: self.request_id.clone(),
+            address: self
+                .address
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Finds the account key with this text.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account_key(
+    registry: &Registry,
+    text: &[u8],
+    call: &Call,
+) -> Result<std::result::Result<PortalCaller, Unidentified>> {
+    if !KeyShape::parse(text).is_ok_and(|shape| shape.kind == KeyKind::Account) {
+        return Ok(Err(Unidentified::Unknown));
+    }
+    let pool = registry.store.readers();
+    let Some(key) = keys::by_digest(pool, registry.digest_key.digest(text)).await? else {
+        return Ok(Err(Unidentified::Unknown));
+    };
+    if !key.is_live(registry.clock.now()) {
+        return Ok(Err(Unidentified::Dead));
+    }
+    let Some(account) = accounts::by_id(pool, key.account).await? else {
+        return Ok(Err(Unidentified::Unknown));
+    };
+    let actor = call.actor(ActorKind::AccountKey, key.id.to_string());
+    Ok(Ok(PortalCaller { key, account, actor }))
+}
+
+/// Whether the holder of an account key may call now, from there.
+///
+/// # Errors
+/// Why it may not.
+pub fn may_call(
+    caller: &PortalCaller,
+    now: UnixMillis,
+    address: Option<IpAddr>,
+) -> std::result::Result<(), Forbidden> {
+    if !caller.account.may_call(now) {
+        return Err(Forbidden::Account);
+    }
+    let allowed = caller
+        .key
+        .allowed_ips
+        .as_ref()
+        .is_none_or(|list| address.is_some_and(|address| list.allows(address)));
+    if allowed { Ok(()) } else { Err(Forbidden::Address) }
+}
+
+/// Finds the living admin key with this text.
+///
+/// # Errors
+/// When the database fails.
+pub async fn admin_key(registry: &Registry, text: &[u8], call: &Call) -> Result<Option<AdminCaller>> {
+    if !KeyShape::parse(text).is_ok_and(|shape| shape.kind == KeyKind::Admin) {
+        return Ok(None);
+    }
+    let found = admin_keys::by_digest(registry.store.readers(), registry.digest_key.digest(text)).await?;
+    Ok(found.filter(AdminKey::is_live).map(|key| AdminCaller {
+        actor: call.actor(ActorKind::AdminKey, key.id.to_string()),
+        key,
+    }))
+}
+
+/// Writes down that an admin key was used, at most once a minute. Failing to is noted in the log alone: no call
+/// fails for it.
+pub async fn note_use(registry: &Registry, key: &AdminKey) {
+    let now = registry.clock.now();
+    if key.last_used_at.is_some_and(|at| now.0 - at.0 < TOUCH_EVERY_MS) {
+        return;
+    }
+    let noted = async {
+        let mut tx = registry.store.begin().await?;
+        admin_keys::touch(&mut tx, key.id, now).await?;
+        tx.commit().await?;
+        Ok::<_, crate::store::StoreError>(())
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(%error, "the last use of an admin key was not written down");
+    }
+}

@@ -1,0 +1,84 @@
+//! What operations work with: the store, the secrets, the catalogue, the gateways and the clock.
+
+use keyward_contract::{DigestKey, Environment, KeyDigest, KeyKind, PlainKey};
+
+use super::Result;
+use crate::clock::Clock;
+use crate::domain::key::ApiKey;
+use crate::domain::seal::MasterKey;
+use crate::domain::tier::Catalogue;
+use crate::store::Store;
+use crate::sync::Gateways;
+
+/// Everything that operations need. Shared behind an `Arc`.
+#[derive(Debug)]
+pub struct Registry {
+    /// The database.
+    pub store: Store,
+    /// Seals what must be shown again.
+    pub master_key: MasterKey,
+    /// Finds keys without knowing them.
+    pub digest_key: DigestKey,
+    /// The tiers.
+    pub catalogue: Catalogue,
+    /// Who must hear of a change.
+    pub gateways: Gateways,
+    /// What time it is.
+    pub clock: Clock,
+    /// The API version that new keys are pinned to; empty when there are none.
+    pub api_version: String,
+}
+
+/// A key that was just made: its text and how it is found.
+#[derive(Debug)]
+pub struct Minted {
+    /// Its text.
+    pub plain: PlainKey,
+    /// The digest of its text.
+    pub digest: KeyDigest,
+}
+
+impl Registry {
+    /// Makes the text of a new key.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn mint(&self, kind: KeyKind, environment: Environment) -> Result<Minted> {
+        let plain = PlainKey::mint(kind, environment)?;
+        let digest = self.digest(plain.expose());
+        Ok(Minted { plain, digest })
+    }
+
+    /// How a key with this text is found.
+    #[must_use]
+    pub fn digest(&self, text: &str) -> KeyDigest {
+        self.digest_key.digest(text.as_bytes())
+    }
+
+    /// Seals the text of a key into it, bound to its id.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn seal_into(&self, key: &mut ApiKey, plain: &PlainKey) -> Result<()> {
+        let context = key.id.to_string();
+        key.sealed = Some(
+            self.master_key
+                .seal(context.as_bytes(), plain.expose().as_bytes())?,
+        );
+        Ok(())
+    }
+
+    /// The text of a sealed key; `None` when it was never sealed, or can't be opened any more (noted in the log).
+    #[must_use]
+    pub fn open(&self, key: &ApiKey) -> Option<PlainKey> {
+        let context = key.id.to_string();
+        let text = match self.master_key.open(context.as_bytes(), key.sealed.as_deref()?) {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::error!(key = %key.id, %error, "a key can't be shown: was the master key changed?");
+                return None;
+            }
+        };
+        PlainKey::parse(std::str::from_utf8(&text).ok()?).ok()
+    }
+}

@@ -1,0 +1,105 @@
+//! Every URL of the REST surfaces: method, path, handler, who may.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
+
+use crate::App;
+use crate::domain::admin::Role;
+use crate::surfaces::call::{answer, require_account_key, require_role};
+use crate::surfaces::once::once;
+use crate::surfaces::problem::Problem;
+use crate::surfaces::{admin, portal};
+
+/// The API listener's routes.
+pub fn api(app: &App) -> Router {
+    let portal = portal(app);
+    Router::new()
+        .merge(portal.clone())
+        .nest("/v1", portal)
+        .nest("/admin", admin(app))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), answer))
+        .with_state(app.clone())
+}
+
+/// Surface 1. Who may: the holder of a living account key whose account may call.
+fn portal(app: &App) -> Router<App> {
+    use portal::{create, delete as delete_customer, list, rename, rotate_key, show, usage};
+    let account_key = |methods: Methods| methods.route_layer(from_fn(require_account_key));
+    let once = || from_fn_with_state(app.clone(), once);
+    Router::new()
+        .route("/customers", account_key(get(list::list)))
+        .route(
+            "/customers",
+            account_key(post(create::create).route_layer(once())),
+        )
+        .route("/customers/{customer_id}", account_key(get(show::show)))
+        .route("/customers/{customer_id}", account_key(patch(rename::rename)))
+        .route(
+            "/customers/{customer_id}",
+            account_key(delete(delete_customer::delete)),
+        )
+        .route("/customers/{customer_id}/usage", account_key(get(usage::usage)))
+        .route(
+            "/customers/{customer_id}/rotate-key",
+            account_key(post(rotate_key::rotate_key).route_layer(once())),
+        )
+}
+
+/// Surface 2. Who may: operators, by role.
+fn admin(app: &App) -> Router<App> {
+    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, tiers, usage};
+    let may =
+        |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
+    let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
+    let once = || from_fn_with_state(app.clone(), once);
+    let customer = "/customers/{customer_id}";
+    let keys = "/customers/{customer_id}/api-keys";
+    let key = "/customers/{customer_id}/api-keys/{api_key_id}";
+    let rotate = "/customers/{customer_id}/api-keys/{api_key_id}/rotate";
+    let environment = "/customers/{customer_id}/environments/{environment_id}";
+    Router::new()
+        .route("/customers", viewer(get(customers::list::list)))
+        .route(
+            "/customers",
+            operator(post(customers::create::create).route_layer(once())),
+        )
+        .route(customer, viewer(get(customers::show::show)))
+        .route(customer, operator(put(customers::update::update)))
+        .route(customer, operator(patch(customers::update::update)))
+        .route(customer, operator(delete(customers::delete::delete)))
+        .route(keys, viewer(get(api_keys::list::list)))
+        .route(keys, operator(post(api_keys::create::create).route_layer(once())))
+        .route(key, operator(delete(api_keys::revoke::revoke)))
+        .route(
+            rotate,
+            operator(post(api_keys::rotate::rotate).route_layer(once())),
+        )
+        .route(environment, operator(put(environments::update)))
+        .route("/usage/{customer_id}", viewer(get(usage::show)))
+        .route("/tiers", viewer(get(tiers::list)))
+        .route("/gateways", viewer(get(gateways::list)))
+        .route("/audit", viewer(get(audit::list)))
+        .route("/admin-keys", owner(get(admin_keys::list::list)))
+        .route(
+            "/admin-keys",
+            owner(post(admin_keys::create::create).route_layer(once())),
+        )
+        .route(
+            "/admin-keys/{admin_key_id}",
+            owner(delete(admin_keys::revoke::revoke)),
+        )
+}
+
+type Methods = MethodRouter<App>;
+
+async fn no_such_path(_: Request) -> Problem {
+    Problem::Missing("path".into())
+}
+
+async fn method_not_allowed(_: Request) -> Problem {
+    Problem::MethodNotAllowed
+}

@@ -1,0 +1,144 @@
+//! Starting a control plane from its configuration, and stopping it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use keyward_config::ControlPlaneConfig;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::tier::Catalogue;
+use crate::operations::{Registry, bootstrap, catalogue};
+use crate::secrets::{self, Secrets};
+use crate::store::{Store, idempotency};
+use crate::surfaces::limits::CallLimits;
+use crate::sync::{self, Gateways, SyncSecrets};
+use crate::telemetry::Telemetry;
+use crate::{App, Shared, health, router, server};
+
+/// The control plane.
+#[derive(Debug)]
+pub struct ControlPlane;
+
+/// A control plane that serves. Dropping it leaves it running until the runtime ends.
+#[derive(Debug)]
+pub struct RunningControlPlane {
+    /// Where the REST surfaces are.
+    pub api: SocketAddr,
+    /// Where gateways connect.
+    pub sync: SocketAddr,
+    /// Where health and metrics are.
+    pub admin: SocketAddr,
+    app: App,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl ControlPlane {
+    /// Opens the store and the secrets, puts the catalogue in force, and serves.
+    ///
+    /// # Errors
+    /// When the store, a secret or an address can't be had.
+    pub async fn start(config: ControlPlaneConfig) -> anyhow::Result<RunningControlPlane> {
+        let (registry, secrets) = Self::open(&config).await?;
+        idempotency::forget_unfinished(&registry.store).await?;
+        let published = catalogue::publish(&registry).await?;
+        if published > 0 {
+            tracing::info!(accounts = published, "the changed catalogue was put in force");
+        }
+        let app = App::new(Shared {
+            registry: Arc::new(registry),
+            portal_limits: CallLimits::new(config.management_limits.portal),
+            admin_limits: CallLimits::new(config.management_limits.others),
+            documentation_url: config.documentation_url,
+            telemetry: Telemetry::new()?,
+        });
+        let api = bind("listen.api", config.listen.api).await?;
+        let admin = bind("listen.admin", config.listen.admin).await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let secrets = SyncSecrets {
+            token: secrets.gateway_token,
+            digest_key: app.registry.digest_key.clone(),
+        };
+        let (store, gateways) = (app.registry.store.clone(), app.registry.gateways.clone());
+        let (sync, streams) = sync::serve(store, gateways, secrets, config.listen.sync, stop.clone()).await?;
+        let running = RunningControlPlane {
+            api: api.local_addr()?,
+            sync,
+            admin: admin.local_addr()?,
+            app: app.clone(),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(server::serve(api, router::api(&app), stop.clone()));
+        tasks.spawn(async move {
+            if let Err(error) = streams.await {
+                tracing::error!(%error, "the sync service ended in a panic");
+            }
+        });
+        // Health goes last: it says that the others drain.
+        tasks.spawn(server::serve(admin, health::routes(app, stop.clone()), stop));
+        tasks.close();
+        Ok(running)
+    }
+
+    /// Opens the store and the secrets without serving, for programs that make one change and end.
+    ///
+    /// # Errors
+    /// When the store or a secret can't be had.
+    pub async fn open(config: &ControlPlaneConfig) -> anyhow::Result<(Registry, Secrets)> {
+        let store = Store::open(&config.database_url)
+            .await
+            .with_context(|| format!("database.url: {} can't be opened", shown(&config.database_url)))?;
+        let secrets = secrets::open(&config.secrets, &store).await?;
+        let registry = Registry {
+            store,
+            master_key: secrets.master_key.clone(),
+            digest_key: secrets.digest_key.clone(),
+            catalogue: Catalogue::new(config.tiers.clone()),
+            gateways: Gateways::new(config.propagation_wait),
+            clock: Clock::system(),
+            api_version: config.rules.api_versions.last().cloned().unwrap_or_default(),
+        };
+        Ok((registry, secrets))
+    }
+}
+
+impl RunningControlPlane {
+    /// What operations work with, for programs that run the control plane inside themselves.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.app.registry
+    }
+
+    /// Fills an empty database with what a first call needs; `None` when it isn't empty.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn bootstrap(&self) -> anyhow::Result<Option<bootstrap::Credentials>> {
+        Ok(bootstrap::run(self.registry()).await?)
+    }
+
+    /// Takes no new calls, lets those in flight finish, and ends.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: {address} can't be listened on"))
+}
+
+/// An address of a database without the password in it.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
+        _ => url.to_owned(),
+    }
+}

@@ -1,0 +1,287 @@
+//! Accounts and their environments.
+
+use keyward_contract::{AccountId, Contract, EnvironmentId, Limits, UnixMillis};
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyPool, Row, Transaction};
+
+use super::records::narrow;
+use super::{Result, StoreError};
+use crate::domain::account::{
+    Account, EnvironmentSettings, Environments, Metadata, status_as_str, status_from_str,
+};
+use crate::domain::text::Name;
+
+/// Which accounts a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// On this tier.
+    pub tier: Option<String>,
+    /// With this status.
+    pub status: Option<String>,
+    /// Whose name or e-mail contains this, without regard to case.
+    pub query: Option<String>,
+    /// Older than this one: creation and id.
+    pub before: Option<(UnixMillis, String)>,
+}
+
+macro_rules! select_account {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.id, a.company_name, a.contact_email, a.tier, a.status, a.contract_start, a.contract_end, ",
+            "a.overrides, a.metadata, a.rate_limit, a.burst_limit, a.annual_limit, a.created_at, a.updated_at, ",
+            "t.id AS test_id, t.user_key_limit AS test_user_keys, ",
+            "p.id AS production_id, p.user_key_limit AS production_user_keys FROM accounts a ",
+            "JOIN environments t ON t.account_id = a.id AND t.kind = 'test' ",
+            "JOIN environments p ON p.account_id = a.id AND p.kind = 'production' ",
+            $rest
+        )
+    };
+}
+
+const BY_ID: &str = select_account!("WHERE a.id = $1");
+
+/// The account with this id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn by_id(pool: &AnyPool, id: AccountId) -> Result<Option<Account>> {
+    let row = sqlx::query(BY_ID)
+        .bind(id.to_string())
+        .fetch_optional(pool)
+        .await?;
+    row.as_ref().map(account).transpose()
+}
+
+/// The account with this id, as the transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load(tx: &mut Transaction<'static, Any>, id: AccountId) -> Result<Option<Account>> {
+    let row = sqlx::query(BY_ID)
+        .bind(id.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(account).transpose()
+}
+
+/// The newest accounts that the filter lets through.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(pool: &AnyPool, filter: Filter, limit: i64) -> Result<Vec<Account>> {
+    let (before_at, before_id) = filter
+        .before
+        .map_or((i64::MAX, String::new()), |(at, id)| (at.0, id));
+    let pattern = filter
+        .query
+        .map_or_else(|| "%".to_owned(), |query| containing(&query.to_lowercase()));
+    let rows = sqlx::query(select_account!(
+        "WHERE (CAST($1 AS TEXT) IS NULL OR a.tier = $1) AND (CAST($2 AS TEXT) IS NULL OR a.status = $2) \
+         AND a.search LIKE $3 ESCAPE '\\' AND (a.created_at, a.id) < ($4, $5) \
+         ORDER BY a.created_at DESC, a.id DESC LIMIT $6"
+    ))
+    .bind(filter.tier)
+    .bind(filter.status)
+    .bind(pattern)
+    .bind(before_at)
+    .bind(before_id)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(account).collect()
+}
+
+/// The accounts on this tier, after an id, in the order of their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn of_tier(
+    tx: &mut Transaction<'static, Any>,
+    tier: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Account>> {
+    let rows = sqlx::query(select_account!(
+        "WHERE a.tier = $1 AND a.id > $2 ORDER BY a.id LIMIT $3"
+    ))
+    .bind(tier)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(account).collect()
+}
+
+/// Whether there is any account at all.
+///
+/// # Errors
+/// When the database fails.
+pub async fn any(tx: &mut Transaction<'static, Any>) -> Result<bool> {
+    Ok(sqlx::query("SELECT id FROM accounts LIMIT 1")
+        .fetch_optional(&mut **tx)
+        .await?
+        .is_some())
+}
+
+/// Stores a new account with its environments.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(tx: &mut Transaction<'static, Any>, account: &Account) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO accounts (id, company_name, contact_email, tier, status, contract_start, contract_end, \
+         overrides, metadata, search, rate_limit, burst_limit, annual_limit, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(account.id.to_string())
+    .bind(account.company_name.as_str())
+    .bind(account.contact_email.as_str())
+    .bind(account.tier.as_str())
+    .bind(status_as_str(account.status))
+    .bind(account.contract.start.map(|at| at.0))
+    .bind(account.contract.end.map(|at| at.0))
+    .bind(overrides_text(account)?)
+    .bind(metadata_text(account)?)
+    .bind(search_text(account))
+    .bind(i64::from(account.limits.rate))
+    .bind(i64::from(account.limits.burst))
+    .bind(wide(account.annual_limit)?)
+    .bind(account.created_at.0)
+    .bind(account.updated_at.0)
+    .execute(&mut **tx)
+    .await?;
+    for (kind, settings) in account.environments.both() {
+        sqlx::query(
+            "INSERT INTO environments (id, account_id, kind, user_key_limit) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(settings.id.to_string())
+        .bind(account.id.to_string())
+        .bind(kind.as_str())
+        .bind(i64::from(settings.user_key_limit))
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Saves what can change of an account; its environments are apart.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save(tx: &mut Transaction<'static, Any>, account: &Account) -> Result<()> {
+    sqlx::query(
+        "UPDATE accounts SET company_name = $2, contact_email = $3, tier = $4, status = $5, contract_start = $6, \
+         contract_end = $7, overrides = $8, metadata = $9, search = $10, rate_limit = $11, burst_limit = $12, \
+         annual_limit = $13, updated_at = $14 WHERE id = $1",
+    )
+    .bind(account.id.to_string())
+    .bind(account.company_name.as_str())
+    .bind(account.contact_email.as_str())
+    .bind(account.tier.as_str())
+    .bind(status_as_str(account.status))
+    .bind(account.contract.start.map(|at| at.0))
+    .bind(account.contract.end.map(|at| at.0))
+    .bind(overrides_text(account)?)
+    .bind(metadata_text(account)?)
+    .bind(search_text(account))
+    .bind(i64::from(account.limits.rate))
+    .bind(i64::from(account.limits.burst))
+    .bind(wide(account.annual_limit)?)
+    .bind(account.updated_at.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Saves how many keys each user of an environment may have.
+///
+/// # Errors
+/// When the database fails.
+pub async fn save_environment(
+    tx: &mut Transaction<'static, Any>,
+    settings: EnvironmentSettings,
+) -> Result<()> {
+    sqlx::query("UPDATE environments SET user_key_limit = $2 WHERE id = $1")
+        .bind(settings.id.to_string())
+        .bind(i64::from(settings.user_key_limit))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+fn account(row: &AnyRow) -> Result<Account> {
+    let overrides: Option<String> = row.try_get("overrides")?;
+    let metadata: String = row.try_get("metadata")?;
+    Ok(Account {
+        id: row
+            .try_get::<String, _>("id")?
+            .parse()
+            .map_err(StoreError::corrupt)?,
+        company_name: Name::from_stored(row.try_get("company_name")?),
+        contact_email: row.try_get("contact_email")?,
+        tier: row.try_get("tier")?,
+        status: status_from_str(&row.try_get::<String, _>("status")?).map_err(StoreError::corrupt)?,
+        contract: Contract {
+            start: row.try_get::<Option<i64>, _>("contract_start")?.map(UnixMillis),
+            end: row.try_get::<Option<i64>, _>("contract_end")?.map(UnixMillis),
+        },
+        overrides: overrides
+            .map(|text| serde_json::from_str(&text).map_err(StoreError::corrupt))
+            .transpose()?,
+        metadata: Metadata::from_stored(serde_json::from_str(&metadata).map_err(StoreError::corrupt)?),
+        limits: Limits {
+            rate: narrow(row.try_get("rate_limit")?)?,
+            burst: narrow(row.try_get("burst_limit")?)?,
+        },
+        annual_limit: narrow(row.try_get("annual_limit")?)?,
+        environments: Environments {
+            test: environment(row, "test_id", "test_user_keys")?,
+            production: environment(row, "production_id", "production_user_keys")?,
+        },
+        created_at: UnixMillis(row.try_get("created_at")?),
+        updated_at: UnixMillis(row.try_get("updated_at")?),
+    })
+}
+
+fn environment(row: &AnyRow, id: &str, user_key_limit: &str) -> Result<EnvironmentSettings> {
+    Ok(EnvironmentSettings {
+        id: row
+            .try_get::<String, _>(id)?
+            .parse::<EnvironmentId>()
+            .map_err(StoreError::corrupt)?,
+        user_key_limit: narrow(row.try_get(user_key_limit)?)?,
+    })
+}
+
+fn overrides_text(account: &Account) -> Result<Option<String>> {
+    account
+        .overrides
+        .map(|overrides| serde_json::to_string(&overrides).map_err(StoreError::corrupt))
+        .transpose()
+}
+
+fn metadata_text(account: &Account) -> Result<String> {
+    serde_json::to_string(account.metadata.as_map()).map_err(StoreError::corrupt)
+}
+
+fn search_text(account: &Account) -> String {
+    format!("{}\n{}", account.company_name, account.contact_email).to_lowercase()
+}
+
+/// A `LIKE` pattern for every text that contains this one.
+fn containing(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
+fn wide(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(StoreError::corrupt)
+}

@@ -1,0 +1,176 @@
+//! The audit trail: who changed what. Rows are only ever added, each chained to the one before by its hash.
+
+use keyward_contract::UnixMillis;
+use sha2::{Digest, Sha256};
+use sqlx::any::AnyRow;
+use sqlx::{Any, AnyPool, Row, Transaction};
+
+use super::Result;
+
+/// One change, as it is remembered. Never holds a secret.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its id.
+    pub id: String,
+    /// When.
+    pub at: UnixMillis,
+    /// `admin_key`, `account_key` or `system`.
+    pub actor_kind: String,
+    /// Which one.
+    pub actor_id: String,
+    /// What was done, such as `key.revoked`.
+    pub action: String,
+    /// What kind of thing it was done to.
+    pub target_kind: String,
+    /// Which one.
+    pub target_id: String,
+    /// The account that it concerns.
+    pub account: Option<String>,
+    /// JSON of what it was.
+    pub before: Option<String>,
+    /// JSON of what it became.
+    pub after: Option<String>,
+    /// The call.
+    pub request_id: String,
+    /// Where the call came from.
+    pub address: String,
+}
+
+/// A stored event.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its place in the trail.
+    pub number: i64,
+    /// What happened.
+    pub event: Event,
+    /// SHA-256, in hex, over the hash before and this event.
+    pub hash: String,
+}
+
+/// Adds an event to the trail, inside the transaction of the change itself.
+///
+/// # Errors
+/// When the database fails.
+pub async fn insert(tx: &mut Transaction<'static, Any>, event: &Event) -> Result<()> {
+    let last: Option<(i64, String)> =
+        sqlx::query_as("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1")
+            .fetch_optional(&mut **tx)
+            .await?;
+    let (number, before) = last.unwrap_or_default();
+    sqlx::query(
+        "INSERT INTO audit (number, id, at, actor_kind, actor_id, action, target_kind, target_id, account_id, \
+         before, after, request_id, address, hash) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(number + 1)
+    .bind(event.id.as_str())
+    .bind(event.at.0)
+    .bind(event.actor_kind.as_str())
+    .bind(event.actor_id.as_str())
+    .bind(event.action.as_str())
+    .bind(event.target_kind.as_str())
+    .bind(event.target_id.as_str())
+    .bind(event.account.as_deref())
+    .bind(event.before.as_deref())
+    .bind(event.after.as_deref())
+    .bind(event.request_id.as_str())
+    .bind(event.address.as_str())
+    .bind(chained(&before, event))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Which events a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this account.
+    pub account: Option<String>,
+    /// By this actor.
+    pub actor: Option<String>,
+    /// Of this kind.
+    pub action: Option<String>,
+    /// Not before this.
+    pub from: Option<UnixMillis>,
+    /// Before this.
+    pub to: Option<UnixMillis>,
+    /// Older than the one with this number.
+    pub before: Option<i64>,
+}
+
+/// The newest events that the filter lets through.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(pool: &AnyPool, filter: Filter, limit: i64) -> Result<Vec<StoredEvent>> {
+    let rows = sqlx::query(
+        "SELECT number, id, at, actor_kind, actor_id, action, target_kind, target_id, account_id, before, after, \
+         request_id, address, hash FROM audit \
+         WHERE (CAST($1 AS TEXT) IS NULL OR account_id = $1) AND (CAST($2 AS TEXT) IS NULL OR actor_id = $2) \
+         AND (CAST($3 AS TEXT) IS NULL OR action = $3) AND at >= $4 AND at < $5 AND number < $6 \
+         ORDER BY number DESC LIMIT $7",
+    )
+    .bind(filter.account)
+    .bind(filter.actor)
+    .bind(filter.action)
+    .bind(filter.from.map_or(i64::MIN, |at| at.0))
+    .bind(filter.to.map_or(i64::MAX, |at| at.0))
+    .bind(filter.before.unwrap_or(i64::MAX))
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(stored).collect()
+}
+
+fn stored(row: &AnyRow) -> Result<StoredEvent> {
+    Ok(StoredEvent {
+        number: row.try_get("number")?,
+        event: Event {
+            id: row.try_get("id")?,
+            at: UnixMillis(row.try_get("at")?),
+            actor_kind: row.try_get("actor_kind")?,
+            actor_id: row.try_get("actor_id")?,
+            action: row.try_get("action")?,
+            target_kind: row.try_get("target_kind")?,
+            target_id: row.try_get("target_id")?,
+            account: row.try_get("account_id")?,
+            before: row.try_get("before")?,
+            after: row.try_get("after")?,
+            request_id: row.try_get("request_id")?,
+            address: row.try_get("address")?,
+        },
+        hash: row.try_get("hash")?,
+    })
+}
+
+/// Every part goes in with its length, so that no two different events give the same bytes.
+fn chained(before: &str, event: &Event) -> String {
+    let mut hash = Sha256::new();
+    let at = event.at.0.to_string();
+    let parts = [
+        Some(before),
+        Some(&event.id),
+        Some(&at),
+        Some(&event.actor_kind),
+        Some(&event.actor_id),
+        Some(&event.action),
+        Some(&event.target_kind),
+        Some(&event.target_id),
+        event.account.as_deref(),
+        event.before.as_deref(),
+        event.after.as_deref(),
+        Some(&event.request_id),
+        Some(&event.address),
+    ];
+    for part in parts {
+        match part {
+            None => hash.update([0]),
+            Some(text) => {
+                hash.update([1]);
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text.as_bytes());
+            }
+        }
+    }
+    hex::encode(hash.finalize())
+}

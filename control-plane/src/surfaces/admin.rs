@@ -1,0 +1,13 @@
+//! Surface 2: operators manage accounts (here called customers), keys and tiers. snake_case.
+
+pub mod admin_keys;
+pub mod api_keys;
+pub mod audit;
+pub mod customers;
+pub mod environments;
+pub mod error;
+pub mod gateways;
+pub mod guard;
+pub mod tiers;
+pub mod usage;
+pub mod wire;

@@ -1,0 +1,66 @@
+//! `GET /admin/customers`
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyward_contract::{AccountId, UnixMillis};
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::domain::account::{Account, status_from_str};
+use crate::domain::refusal::InvalidField;
+use crate::operations::accounts;
+use crate::store::accounts::Filter;
+use crate::surfaces::admin::wire::{self, KeyIdShown};
+use crate::surfaces::params::Params;
+use crate::surfaces::problem::Problem;
+
+/// Lists accounts, newest first.
+///
+/// # Errors
+/// When a filter, the limit or the cursor is none.
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Value>, Problem> {
+    let limit = params.whole_number("limit", 1..=1_000)?.unwrap_or(100);
+    let status = params.text("status")?;
+    if let Some(status) = status {
+        status_from_str(status)
+            .map_err(|_| InvalidField::new("status", "must be active, suspended or cancelled"))?;
+    }
+    let tier = params.text("tier")?;
+    if let Some(tier) = tier {
+        app.registry.catalogue.terms(tier, None)?;
+    }
+    let filter = Filter {
+        tier: tier.map(str::to_owned),
+        status: status.map(str::to_owned),
+        query: params.text("query")?.map(str::to_owned),
+        before: params.text("cursor")?.map(read_cursor).transpose()?,
+    };
+    // One more than shown tells whether there is a next page.
+    let mut found = accounts::list(&app.registry, filter, limit + 1).await?;
+    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    if more {
+        found.pop();
+    }
+    let next_cursor = found.last().filter(|_| more).map(|last| cursor(&last.account));
+    let customers: Vec<_> = found
+        .iter()
+        .map(|found| wire::customer(found, KeyIdShown::Masked))
+        .collect();
+    Ok(Json(json!({"customers": customers, "next_cursor": next_cursor})))
+}
+
+fn cursor(last: &Account) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", last.created_at.0, last.id))
+}
+
+fn read_cursor(text: &str) -> Result<(UnixMillis, String), InvalidField> {
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (at, id) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
+        let id: AccountId = id.parse().ok()?;
+        Some((UnixMillis(at.parse().ok()?), id.to_string()))
+    };
+    read().ok_or_else(|| InvalidField::new("cursor", "is not one that this list gave out"))
+}

@@ -1,0 +1,96 @@
+//! Bodies: read whole, at most 64 KiB, in at most ten seconds; JSON objects as [`Fields`].
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::fields::Fields;
+use super::problem::Problem;
+use super::strict_json;
+use crate::domain::refusal::InvalidField;
+
+/// The most bytes that a body may have.
+pub const MAX_BODY: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads a body whole.
+///
+/// # Errors
+/// When it is too large, too slow or broken off.
+pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(Problem::TooLarge);
+    }
+    match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
+        Ok(Err(_)) => Err(InvalidField::new("body", "broke off or was malformed").into()),
+        Err(_) => Err(InvalidField::new("body", "did not arrive in time").into()),
+    }
+}
+
+/// A body that must be a JSON object.
+#[derive(Debug)]
+pub struct Json(pub Fields);
+
+impl<S: Send + Sync> FromRequest<S> for Json {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        match object(request).await? {
+            Some(fields) => Ok(Self(fields)),
+            None => Err(InvalidField::new("body", "must be a JSON object").into()),
+        }
+    }
+}
+
+/// A body that may be absent, and else must be a JSON object.
+#[derive(Debug)]
+pub struct MaybeJson(pub Fields);
+
+impl<S: Send + Sync> FromRequest<S> for MaybeJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        Ok(Self(object(request).await?.unwrap_or_default()))
+    }
+}
+
+/// The object in a body; `None` when there is no body at all.
+async fn object(request: Request) -> Result<Option<Fields>, Problem> {
+    let (parts, body) = request.into_parts();
+    let named = parts.headers.contains_key(header::CONTENT_TYPE);
+    if named && !is_json(&parts.headers) {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    let bytes = read(&parts.headers, body).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if !named {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    match strict_json::parse(&bytes) {
+        Ok(serde_json::Value::Object(object)) => Ok(Some(Fields::new(object))),
+        Ok(_) => Err(InvalidField::new("body", "must be a JSON object").into()),
+        Err(reason) => Err(InvalidField::new("body", reason).into()),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(first), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    first.to_str().is_ok_and(|text| {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+    })
+}

@@ -1,0 +1,268 @@
+//! One call on a REST surface, from outside in: request id → who calls → may they → how fast → the endpoint →
+//! the answer's form. Every answer of the API listener passes through here.
+//!
+//! The inner part runs in a task of its own: a panic costs that call alone, and a client that goes away can't
+//! stop a change between its commit and its announcement.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tracing::Instrument;
+
+use super::limits::Meter;
+use super::problem::Problem;
+use super::{Surface, admin, portal};
+use crate::App;
+use crate::domain::admin::Role;
+use crate::operations::identify::{AdminCaller, Call, PortalCaller};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a call: the caller's, when it sent a well-formed one, else a new UUIDv7.
+#[derive(Clone, Debug)]
+pub struct RequestId(String);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut sent = headers.get_all(REQUEST_ID).iter();
+        let well_formed = |value: &HeaderValue| {
+            let text = value.to_str().ok()?;
+            let fits = (1..=128).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+            fits.then(|| text.to_owned())
+        };
+        match (sent.next().and_then(well_formed), sent.next()) {
+            (Some(id), None) => Self(id),
+            _ => Self(uuid::Uuid::now_v7().to_string()),
+        }
+    }
+
+    /// The id's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether the caller of this call may call at all. Set before any endpoint runs; endpoints can only get a caller
+/// out of it.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// The holder of a living account key.
+    Portal(Box<PortalCaller>),
+    /// The holder of a living admin key.
+    Admin(Box<AdminCaller>),
+    /// Nobody who may.
+    Refused(Problem),
+}
+
+impl Admission {
+    /// The id of the credential, when it was admitted.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        match self {
+            Self::Portal(caller) => Some(&caller.actor.id),
+            Self::Admin(caller) => Some(&caller.actor.id),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+/// Answers one call.
+pub async fn answer(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = app.registry.clock.monotonic();
+    let id = RequestId::of(request.headers());
+    request.extensions_mut().insert(id.clone());
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = tracing::info_span!("call", request_id = %id, %method, path);
+    let inner = tokio::spawn(admitted(app.clone(), request, next).instrument(span));
+    let response = match inner.await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(request_id = %id, %error, "a call ended in a panic");
+            Problem::Internal.into_response()
+        }
+    };
+    let mut response = render(&app, &path, Some(&id), response);
+    let headers = response.headers_mut();
+    // Uuids and checked texts are header values.
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    app.telemetry.called(&crate::telemetry::Called {
+        surface: Surface::of(&path).as_str(),
+        method: known_method(&method),
+        route: route.as_ref().map_or("none", MatchedPath::as_str),
+        status: response.status().as_u16(),
+        took: app.registry.clock.monotonic().saturating_sub(started),
+    });
+    response
+}
+
+/// Identifies the caller, takes a token from its bucket, and only then lets the router's endpoint run.
+async fn admitted(app: App, mut request: Request, next: Next) -> Response {
+    let call = Call {
+        request_id: request
+            .extensions()
+            .get::<RequestId>()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        address: peer(&request),
+    };
+    let identified = match Surface::of(request.uri().path()) {
+        Surface::Portal => portal::guard::identify(&app, request.headers(), &call).await,
+        Surface::Admin => admin::guard::identify(&app, request.headers(), &call).await,
+        Surface::Elsewhere => (Admission::Refused(Problem::NoCredential), None),
+    };
+    let (mut admission, mut meter) = identified;
+    if let Some((limits, key)) = limits_of(&app, &admission) {
+        let (level, taken) = limits.take(key, &app.registry.clock);
+        meter = Some(level);
+        if let Err(retry_after) = taken {
+            admission = Admission::Refused(Problem::RateLimited { retry_after });
+        }
+    }
+    let mut response = match admission {
+        // An empty bucket ends every call, whatever its path and method.
+        Admission::Refused(problem @ Problem::RateLimited { .. }) => problem.into_response(),
+        admission => {
+            request.extensions_mut().insert(admission);
+            next.run(request).await
+        }
+    };
+    if let Some(meter) = meter {
+        Meter::put_on(meter, response.headers_mut());
+    }
+    response
+}
+
+fn limits_of<'a>(
+    app: &'a App,
+    admission: &Admission,
+) -> Option<(&'a super::limits::CallLimits, keyward_contract::KeyId)> {
+    match admission {
+        Admission::Portal(caller) => Some((&app.portal_limits, caller.key.id)),
+        Admission::Admin(caller) => Some((&app.admin_limits, caller.key.id)),
+        Admission::Refused(_) => None,
+    }
+}
+
+/// Gives a problem the form of the surface that the path lies on; leaves every other answer alone.
+pub(super) fn render(app: &App, path: &str, id: Option<&RequestId>, mut response: Response) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        return response;
+    };
+    let id = id.map_or("", RequestId::as_str);
+    let body = match Surface::of(path) {
+        Surface::Admin => admin::error::body(&problem, id),
+        Surface::Portal | Surface::Elsewhere => {
+            if response.status() == http::StatusCode::UNAUTHORIZED {
+                let challenge = HeaderValue::from_static("Bearer realm=\"keyward\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            }
+            portal::error::body(&problem, id, &app.documentation_url)
+        }
+    };
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let json = HeaderValue::from_static("application/json");
+    parts.headers.insert(header::CONTENT_TYPE, json);
+    Response::from_parts(parts, body.into())
+}
+
+/// Lets nobody pass but holders of an account key.
+///
+/// # Errors
+/// Why the caller may not.
+pub async fn require_account_key(request: Request, next: Next) -> Result<Response, Problem> {
+    match request.extensions().get::<Admission>() {
+        Some(Admission::Portal(_)) => Ok(next.run(request).await),
+        other => Err(refusal(other)),
+    }
+}
+
+/// Lets nobody pass but operators of at least this role.
+///
+/// # Errors
+/// Why the caller may not.
+pub async fn require_role(
+    State(role): State<Role>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    match request.extensions().get::<Admission>() {
+        Some(Admission::Admin(caller)) if caller.key.role >= role => Ok(next.run(request).await),
+        Some(Admission::Admin(_)) => Err(Problem::Forbidden(
+            "the role of this admin key does not allow this",
+        )),
+        other => Err(refusal(other)),
+    }
+}
+
+fn refusal(admission: Option<&Admission>) -> Problem {
+    match admission {
+        Some(Admission::Refused(problem)) => problem.clone(),
+        _ => Problem::NoCredential,
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PortalCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.extensions.get::<Admission>() {
+            Some(Admission::Portal(caller)) => Ok(Self::clone(caller)),
+            other => Err(refusal(other)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AdminCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.extensions.get::<Admission>() {
+            Some(Admission::Admin(caller)) => Ok(Self::clone(caller)),
+            other => Err(refusal(other)),
+        }
+    }
+}
+
+fn peer(request: &Request) -> Option<IpAddr> {
+    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    Some(peer.ip().to_canonical())
+}
+
+/// Methods are for callers to invent; labels are not.
+fn known_method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,135 @@
+//! The fields of a JSON body: each is read by name and type. Unknown ones are ignored, a wrong type is an error
+//! that names the field, and absent is not the same as null.
+
+use serde_json::{Map, Value};
+
+use crate::domain::refusal::InvalidField;
+
+/// A JSON object that was sent.
+#[derive(Clone, Debug, Default)]
+pub struct Fields(Map<String, Value>);
+
+/// What was sent for a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given<T> {
+    /// Nothing.
+    Absent,
+    /// Null.
+    Null,
+    /// A value.
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// The value of a field that must be there.
+    ///
+    /// # Errors
+    /// When it is absent or null.
+    pub fn required(self, field: &'static str) -> Result<T, InvalidField> {
+        match self {
+            Self::Absent => Err(InvalidField::new(field, "is required")),
+            Self::Null => Err(InvalidField::new(field, "must not be null")),
+            Self::Value(value) => Ok(value),
+        }
+    }
+
+    /// The value of a field that may be absent, but not null.
+    ///
+    /// # Errors
+    /// When it is null.
+    pub fn not_null(self, field: &'static str) -> Result<Option<T>, InvalidField> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Null => Err(InvalidField::new(field, "must not be null")),
+            Self::Value(value) => Ok(Some(value)),
+        }
+    }
+
+    /// The value of a field for which null means the same as nothing.
+    #[must_use]
+    pub fn or_null(self) -> Option<T> {
+        match self {
+            Self::Absent | Self::Null => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+
+    /// The value of a field that null clears.
+    #[must_use]
+    pub fn clearable(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => None,
+            Self::Null => Some(None),
+            Self::Value(value) => Some(Some(value)),
+        }
+    }
+
+    /// Reads the value further.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn read<U, E>(self, read: impl FnOnce(T) -> Result<U, E>) -> Result<Given<U>, E> {
+        Ok(match self {
+            Self::Absent => Given::Absent,
+            Self::Null => Given::Null,
+            Self::Value(value) => Given::Value(read(value)?),
+        })
+    }
+}
+
+impl Fields {
+    /// The fields of an object.
+    #[must_use]
+    pub fn new(object: Map<String, Value>) -> Self {
+        Self(object)
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn text(&self, field: &'static str) -> Result<Given<&str>, InvalidField> {
+        self.typed(field, "must be a text", Value::as_str)
+    }
+
+    /// A whole number from zero up.
+    ///
+    /// # Errors
+    /// When it is of another type, negative or broken.
+    pub fn whole_number(&self, field: &'static str) -> Result<Given<u64>, InvalidField> {
+        self.typed(field, "must be a whole number, zero or above", Value::as_u64)
+    }
+
+    /// An object.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn object(&self, field: &'static str) -> Result<Given<&Map<String, Value>>, InvalidField> {
+        self.typed(field, "must be an object", Value::as_object)
+    }
+
+    /// An array of texts.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn texts(&self, field: &'static str) -> Result<Given<Vec<&str>>, InvalidField> {
+        self.typed(field, "must be an array of texts", |value| {
+            value.as_array()?.iter().map(Value::as_str).collect()
+        })
+    }
+
+    fn typed<'a, T>(
+        &'a self,
+        field: &'static str,
+        expected: &'static str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Given<T>, InvalidField> {
+        match self.0.get(field) {
+            None => Ok(Given::Absent),
+            Some(Value::Null) => Ok(Given::Null),
+            Some(value) => read(value)
+                .map(Given::Value)
+                .ok_or_else(|| InvalidField::new(field, expected)),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The sync service: how key changes reach gateways, and their usage comes back.
+//!
+//! Each gateway holds one stream. `feed` reads the change log once for all of them, `session` is one stream,
+//! `gateways` knows who has acknowledged what, `intake` merges usage, `quota` tells what accounts have spent.
+//! A gateway that is slow, broken or hostile costs its own stream and nobody else's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use keyward_contract::feed::sync_server::SyncServer;
+use keyward_contract::{DigestKey, UnixMillis};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+
+use crate::store::{Store, records};
+
+mod feed;
+mod follow;
+mod gateways;
+mod intake;
+mod quota;
+mod session;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use gateways::{GatewayStatus, Gateways, Propagation};
+
+/// The largest frame that a gateway may send: a full usage report is about half of it.
+const LARGEST_FRAME: usize = 2 * 1024 * 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// What gateways must show, and what they may ask for.
+#[derive(Clone, Debug)]
+pub struct SyncSecrets {
+    /// The gateway token, as text.
+    pub token: SecretString,
+    /// The key of all digests.
+    pub digest_key: DigestKey,
+}
+
+/// Listens for gateways and serves them until `shutdown`; the handle ends when every stream has.
+///
+/// # Errors
+/// When the address can't be used or the store can't be read.
+pub async fn serve(
+    store: Store,
+    gateways: Gateways,
+    secrets: SyncSecrets,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen.sync: can't listen on {address}"))?;
+    let address = listener.local_addr().context("listen.sync")?;
+    let epoch = records::feed_epoch(&store).await.context("the feed epoch")?;
+    let book = Arc::new(quota::QuotaBook::default());
+    let feed = feed::Feed::start(&store, &gateways, Arc::clone(&book))
+        .await
+        .context("the change log")?;
+    let (intake, merging) = intake::start(&store, Arc::clone(&book), shutdown.clone());
+    let following = tokio::spawn(Arc::clone(&feed).follow_log(shutdown.clone()));
+
+    let service = follow::Follow::new(follow::Service {
+        snapshots: snapshot::Snapshots::new(store.clone()),
+        gateways,
+        secrets,
+        epoch,
+        feed,
+        book,
+        intake,
+        shutdown: shutdown.clone(),
+    });
+    let server = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .max_concurrent_streams(16)
+        .add_service(SyncServer::new(service).max_decoding_message_size(LARGEST_FRAME))
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            shutdown.clone().cancelled_owned(),
+        );
+    let handle = tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the sync listener failed");
+        }
+        // Without its listener the service is over, whoever asked for that.
+        shutdown.cancel();
+        let _ = tokio::join!(merging, following);
+    });
+    Ok((address, handle))
+}
+
+/// This instant.
+fn now() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

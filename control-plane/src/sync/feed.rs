@@ -1,0 +1,253 @@
+//! The change log's newest part, read once for all streams.
+//!
+//! One task reads what was committed, woken by its announcement, and once a second in case another process
+//! wrote. It keeps a bounded tail in memory, from which every stream takes what it lacks in its own time: a slow
+//! stream holds back nobody, and one that fell out of the tail reads the database itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyward_contract::feed as wire;
+use keyward_contract::{AccountId, UnixMillis};
+use parking_lot::RwLock;
+use prost::Message;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::gateways::Gateways;
+use super::quota::QuotaBook;
+use crate::store::{self, Store, changes};
+
+const POLL: Duration = Duration::from_secs(1);
+const COMPACT_EVERY: Duration = Duration::from_secs(600);
+/// The log keeps so many changes; a gateway that is further behind takes a snapshot.
+const KEPT_CHANGES: u64 = 100_000;
+/// One compacting statement removes so many, so that it holds the writer briefly.
+const REMOVED_AT_ONCE: u32 = 2_000;
+const READ_AT_ONCE: u32 = 256;
+const TAIL_CHANGES: usize = 8_192;
+const TAIL_BYTES: usize = 32 * 1024 * 1024;
+
+/// What came after a revision.
+pub(super) enum Next {
+    /// These, without a gap.
+    Changes(Vec<Arc<wire::Change>>),
+    /// Nothing yet.
+    Nothing,
+    /// More than the log still holds: take a snapshot.
+    Compacted,
+}
+
+pub(super) struct Feed {
+    store: Store,
+    gateways: Gateways,
+    book: Arc<QuotaBook>,
+    tail: RwLock<Tail>,
+    head: watch::Sender<u64>,
+}
+
+/// The changes `base + 1 ..= base + changes.len()`.
+struct Tail {
+    base: u64,
+    changes: VecDeque<(Arc<wire::Change>, usize)>,
+    bytes: usize,
+}
+
+impl Feed {
+    /// Begins at the log's head.
+    pub(super) async fn start(
+        store: &Store,
+        gateways: &Gateways,
+        book: Arc<QuotaBook>,
+    ) -> store::Result<Arc<Self>> {
+        let head = changes::head(store).await?;
+        Ok(Arc::new(Self {
+            store: store.clone(),
+            gateways: gateways.clone(),
+            book,
+            tail: RwLock::new(Tail {
+                base: head,
+                changes: VecDeque::new(),
+                bytes: 0,
+            }),
+            head: watch::Sender::new(head),
+        }))
+    }
+
+    /// The newest revision that streams can have.
+    pub(super) fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    /// The newest revision of the log, asked of the database only when `claimed` is beyond what was read.
+    pub(super) async fn log_head(&self, claimed: u64) -> store::Result<u64> {
+        let head = *self.head.borrow();
+        if claimed <= head {
+            Ok(head)
+        } else {
+            changes::head(&self.store).await
+        }
+    }
+
+    /// The next changes after a revision: from memory, or from the database for who is far behind.
+    pub(super) async fn after(&self, revision: u64) -> store::Result<Next> {
+        if revision >= *self.head.borrow() {
+            return Ok(Next::Nothing);
+        }
+        if let Some(changes) = self.tail.read().after(revision) {
+            return Ok(Next::Changes(changes));
+        }
+        let rows = changes::after(&self.store, revision, READ_AT_ONCE).await?;
+        let changes: Option<Vec<_>> = (revision + 1..)
+            .zip(rows)
+            .map(|(expected, (revision, encoded))| {
+                let change = wire::Change::decode(encoded.as_slice()).ok();
+                change.filter(|_| revision == expected).map(Arc::new)
+            })
+            .collect();
+        Ok(match changes {
+            Some(changes) if !changes.is_empty() => Next::Changes(changes),
+            // A gap, an unreadable row, or nothing where the head says there is something.
+            _ => Next::Compacted,
+        })
+    }
+
+    /// Follows the log until `shutdown`.
+    pub(super) async fn follow_log(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut announced = self.gateways.head();
+        let mut compact = tokio::time::interval(COMPACT_EVERY);
+        loop {
+            announced.borrow_and_update();
+            if let Err(error) = self.read_on().await {
+                tracing::warn!(%error, "the change log can't be read; trying again");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = announced.changed() => {}
+                () = tokio::time::sleep(POLL) => {}
+                _ = compact.tick() => self.compact().await,
+            }
+        }
+    }
+
+    async fn read_on(&self) -> store::Result<()> {
+        loop {
+            let last = *self.head.borrow();
+            let rows = changes::after(&self.store, last, READ_AT_ONCE).await?;
+            let Some((newest, _)) = rows.last() else {
+                return Ok(());
+            };
+            let newest = *newest;
+            for (revision, encoded) in rows {
+                self.take(revision, &encoded);
+            }
+            self.gateways.announce(newest);
+            self.head.send_replace(newest);
+        }
+    }
+
+    fn take(&self, revision: u64, encoded: &[u8]) {
+        match wire::Change::decode(encoded) {
+            Ok(change) => {
+                self.tell_quota(&change);
+                self.tail.write().push(revision, change, encoded.len());
+            }
+            Err(error) => {
+                tracing::error!(revision, %error, "a change in the log can't be read; gateways take snapshots");
+                self.tail.write().restart(revision);
+            }
+        }
+    }
+
+    /// A changed contract start, or a grant, changes what is spent of what.
+    fn tell_quota(&self, change: &wire::Change) {
+        for record in &change.records {
+            if let Some(wire::record::Record::Account(account)) = &record.record
+                && let Ok(id) = AccountId::from_slice(&account.account_id)
+            {
+                self.book
+                    .contract_changed(id, account.contract_start_ms.map(UnixMillis));
+            }
+        }
+    }
+
+    async fn compact(&self) {
+        loop {
+            match changes::compact(&self.store, KEPT_CHANGES, REMOVED_AT_ONCE).await {
+                Ok(removed) if removed >= u64::from(REMOVED_AT_ONCE) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the change log can't be compacted");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Tail {
+    fn after(&self, revision: u64) -> Option<Vec<Arc<wire::Change>>> {
+        let skip = usize::try_from(revision.checked_sub(self.base)?).ok()?;
+        if skip >= self.changes.len() {
+            return None;
+        }
+        let next = self.changes.iter().skip(skip).take(READ_AT_ONCE as usize);
+        Some(next.map(|(change, _)| Arc::clone(change)).collect())
+    }
+
+    fn push(&mut self, revision: u64, change: wire::Change, bytes: usize) {
+        if revision != self.base + self.changes.len() as u64 + 1 {
+            self.restart(revision.saturating_sub(1));
+        }
+        self.changes.push_back((Arc::new(change), bytes));
+        self.bytes += bytes;
+        while self.changes.len() > TAIL_CHANGES || self.bytes > TAIL_BYTES {
+            let Some((_, bytes)) = self.changes.pop_front() else {
+                return;
+            };
+            self.base += 1;
+            self.bytes -= bytes;
+        }
+    }
+
+    fn restart(&mut self, base: u64) {
+        *self = Self {
+            base,
+            changes: VecDeque::new(),
+            bytes: 0,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_answers_what_comes_next_or_that_it_does_not_know() {
+        let mut tail = Tail {
+            base: 10,
+            changes: VecDeque::new(),
+            bytes: 0,
+        };
+        for revision in 11..=14 {
+            let change = wire::Change {
+                revision,
+                ..wire::Change::default()
+            };
+            tail.push(revision, change, TAIL_BYTES / 3);
+        }
+        let revisions = |after| {
+            tail.after(after)
+                .map(|changes| changes.iter().map(|change| change.revision).collect::<Vec<_>>())
+        };
+        // Only three fit.
+        assert_eq!(revisions(10), None);
+        assert_eq!(revisions(11), Some(vec![12, 13, 14]));
+        assert_eq!(revisions(13), Some(vec![14]));
+        assert_eq!(revisions(14), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! One gateway's stream, from its Welcome to its end.
+//!
+//! Three things go on at once: `reader` takes what comes, `writer` sends what there is, `usage` has reports
+//! merged. The first that ends, ends the stream; the gateway then reconnects and resumes. Each holds a bounded
+//! amount: a gateway that reads slowly is left behind in the feed, one that doesn't read at all is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use keyward_contract::feed::{ControlFrame, GatewayFrame, UsageReport};
+use tokio::sync::{Notify, mpsc};
+use tonic::{Status, Streaming};
+
+use super::follow::Service;
+use super::gateways::Membership;
+use super::quota::Boot;
+
+mod reader;
+mod usage;
+mod writer;
+
+use reader::Reader;
+use writer::Writer;
+
+/// How long the last word to a gateway may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+pub(super) struct Session {
+    pub(super) service: Arc<Service>,
+    pub(super) boot: Boot,
+    pub(super) wants_digest_key: bool,
+    pub(super) membership: Membership,
+    pub(super) out: mpsc::Sender<Result<ControlFrame, Status>>,
+    pub(super) shared: Shared,
+}
+
+/// What the reader and the writer tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Up to where the gateway was sent the log, or says that it had it.
+    sent: AtomicU64,
+    /// The steady clock of its last heartbeat.
+    echo: AtomicU64,
+    /// A heartbeat came.
+    heartbeat: Notify,
+}
+
+impl Shared {
+    /// Of a gateway that holds the log up to here.
+    pub(super) fn holding(position: u64) -> Self {
+        Self {
+            sent: AtomicU64::new(position),
+            ..Self::default()
+        }
+    }
+}
+
+impl Session {
+    pub(super) async fn run(self, inbound: Streaming<GatewayFrame>) {
+        // One report waits while one is merged; a gateway that sends more sends them again.
+        let (reports, waiting) = mpsc::channel::<UsageReport>(1);
+        let (merged, acknowledgements) = mpsc::channel(4);
+        let reader = Reader {
+            session: &self,
+            reports,
+        };
+        let writer = Writer::new(&self, acknowledgements);
+        let ended = tokio::select! {
+            ended = reader.run(inbound) => ended,
+            ended = writer.run() => ended,
+            ended = usage::merge_reports(&self, waiting, merged) => ended,
+            () = self.membership.replaced().cancelled() => Err(Status::already_exists("a later stream has this id")),
+            () = self.service.shutdown.cancelled() => Err(Status::unavailable("the control plane is stopping")),
+            () = self.out.closed() => Ok(()),
+        };
+        match ended {
+            Ok(()) => tracing::info!(gateway = self.boot.gateway_id, "a gateway's stream has ended"),
+            Err(status) => {
+                let (code, message) = (status.code(), status.message());
+                tracing::warn!(
+                    gateway = self.boot.gateway_id,
+                    ?code,
+                    message,
+                    "a gateway's stream was ended"
+                );
+                let _ = tokio::time::timeout(LAST_WORD, self.out.send(Err(status))).await;
+            }
+        }
+    }
+
+    fn echo(&self) -> u64 {
+        self.shared.echo.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,96 @@
+//! What comes from a gateway. Nothing here waits for the database.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use keyward_contract::feed::{Acknowledge, GatewayFrame, Refusal, UsageReport, gateway_frame::Frame};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::Session;
+
+/// A stream on which nothing came for so long is over; heartbeats come every second.
+const SILENCE: Duration = Duration::from_secs(10);
+/// No report holds more counters.
+const MOST_COUNTERS: usize = 5_000;
+
+pub(super) struct Reader<'s> {
+    pub(super) session: &'s Session,
+    pub(super) reports: mpsc::Sender<UsageReport>,
+}
+
+impl Reader<'_> {
+    pub(super) async fn run(&self, mut inbound: Streaming<GatewayFrame>) -> Result<(), Status> {
+        loop {
+            let frame = tokio::time::timeout(SILENCE, inbound.message())
+                .await
+                .map_err(|_| Status::deadline_exceeded("nothing was heard for 10 s"))??;
+            let Some(frame) = frame else {
+                return Ok(());
+            };
+            match frame.frame {
+                Some(Frame::Acknowledge(acknowledge)) => self.acknowledge(&acknowledge)?,
+                Some(Frame::Heartbeat(heartbeat)) => self.heartbeat(heartbeat.steady_ms),
+                Some(Frame::Usage(report)) => self.usage(report)?,
+                Some(Frame::Refusal(refusal)) => self.refusal(&refusal),
+                Some(Frame::Goodbye(_)) => {
+                    self.session.membership.goodbye();
+                    return Ok(());
+                }
+                Some(Frame::Hello(_)) => return Err(Status::invalid_argument("a second Hello")),
+                None => return Err(Status::invalid_argument("a frame of no known kind")),
+            }
+        }
+    }
+
+    fn acknowledge(&self, acknowledge: &Acknowledge) -> Result<(), Status> {
+        if acknowledge.revision > self.session.shared.sent.load(Ordering::Acquire) {
+            return Err(Status::invalid_argument(
+                "a revision was acknowledged that was not sent",
+            ));
+        }
+        self.session.membership.acknowledge(acknowledge.revision);
+        Ok(())
+    }
+
+    fn heartbeat(&self, steady_ms: u64) {
+        let session = self.session;
+        session.membership.heard();
+        session.shared.echo.store(steady_ms, Ordering::Relaxed);
+        session.shared.heartbeat.notify_one();
+    }
+
+    fn usage(&self, report: UsageReport) -> Result<(), Status> {
+        if report.counters.len() > MOST_COUNTERS {
+            return Err(Status::invalid_argument(
+                "a usage report of more than 5000 counters",
+            ));
+        }
+        if self.reports.try_send(report).is_err() {
+            metrics::counter!("keyward_usage_reports_deferred_total").increment(1);
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, refusal: &Refusal) {
+        let gateway = &self.session.boot.gateway_id;
+        // These words came from outside.
+        let (record, reason) = (brief(&refusal.record), brief(&refusal.reason));
+        tracing::error!(
+            gateway,
+            revision = refusal.revision,
+            record,
+            reason,
+            "a gateway refused a record"
+        );
+        metrics::counter!("keyward_sync_refused_records_total").increment(1);
+        self.session.membership.refuse(refusal.revision);
+    }
+}
+
+fn brief(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(200)
+        .collect()
+}

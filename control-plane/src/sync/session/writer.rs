@@ -1,0 +1,226 @@
+//! What goes to a gateway: the Welcome, a snapshot where it is needed, then changes as they are committed, and
+//! between them heartbeats, acknowledgements of usage and what accounts have spent.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use keyward_contract::feed::{
+    ControlFrame, ControlHeartbeat, PROTOCOL, QuotaUsage, UsageAcknowledged, Welcome, control_frame::Frame,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior};
+use tonic::Status;
+
+use super::Session;
+use crate::sync::feed::Next;
+use crate::sync::snapshot::Snapshot;
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// An account's number goes out at most this often; a little less than a heartbeat.
+const QUOTA_PACE: Duration = Duration::from_millis(900);
+/// A gateway that takes no frame for so long is dropped.
+const STALLED: Duration = Duration::from_secs(10);
+/// As many accounts' numbers go out at one heartbeat.
+const ACCOUNTS_AT_ONCE: usize = 5_000;
+
+pub(super) struct Writer<'s> {
+    session: &'s Session,
+    head: watch::Receiver<u64>,
+    tick: Interval,
+    acknowledgements: mpsc::Receiver<u64>,
+    quota: QuotaTold,
+}
+
+/// What this stream was told of quotas.
+#[derive(Default)]
+struct QuotaTold {
+    seen: u64,
+    at: Option<Instant>,
+    last: HashMap<Vec<u8>, QuotaUsage>,
+}
+
+/// Why the writer woke.
+enum Due {
+    Changes,
+    Heartbeat,
+    UsageAcknowledged(u64),
+}
+
+impl<'s> Writer<'s> {
+    pub(super) fn new(session: &'s Session, acknowledgements: mpsc::Receiver<u64>) -> Self {
+        let mut tick = tokio::time::interval(HEARTBEAT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            session,
+            head: session.service.feed.head(),
+            tick,
+            acknowledgements,
+            quota: QuotaTold::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), Status> {
+        let mut position = self.session.shared.sent.load(Ordering::Relaxed);
+        self.welcome().await?;
+        if position == 0 {
+            position = self.snapshot().await?;
+        }
+        loop {
+            self.head.borrow_and_update();
+            let next = self.session.service.feed.after(position).await;
+            match next.map_err(|_| Status::unavailable("the change log can't be read"))? {
+                Next::Changes(changes) => {
+                    for change in changes {
+                        position = change.revision;
+                        self.send_log(Frame::Change(change.as_ref().clone()), position)
+                            .await?;
+                    }
+                    // More may have come; what else is due must not wait for all of it.
+                    while let Some(due) = self.due_now() {
+                        self.serve(due).await?;
+                    }
+                }
+                Next::Compacted => position = self.snapshot().await?,
+                Next::Nothing => {
+                    let due = self.due().await;
+                    self.serve(due).await?;
+                }
+            }
+        }
+    }
+
+    async fn welcome(&self) -> Result<(), Status> {
+        let service = &self.session.service;
+        let digest_key = match self.session.wants_digest_key {
+            true => service.secrets.digest_key.expose().to_vec(),
+            false => Vec::new(),
+        };
+        let revision = *self.head.borrow();
+        self.send(Frame::Welcome(Welcome {
+            protocol: PROTOCOL,
+            feed_epoch: service.epoch.clone(),
+            revision,
+            digest_key,
+            live_gateways: service.gateways.live(),
+        }))
+        .await
+    }
+
+    /// Sends a whole snapshot, with heartbeats between its pieces; answers its revision.
+    async fn snapshot(&mut self) -> Result<u64, Status> {
+        metrics::counter!("keyward_sync_snapshots_total").increment(1);
+        let mut snapshot: Snapshot = self.session.service.snapshots.begin();
+        let gone = || Status::unavailable("the snapshot can't be read");
+        loop {
+            let frame = tokio::select! {
+                frame = snapshot.next() => frame.ok_or_else(gone)?,
+                due = self.due() => {
+                    self.serve(due).await?;
+                    continue;
+                }
+            };
+            match frame {
+                Ok(Frame::SnapshotEnd(end)) => {
+                    self.send_log(Frame::SnapshotEnd(end), end.revision).await?;
+                    return Ok(end.revision);
+                }
+                Ok(frame) => self.send(frame).await?,
+                Err(error) => {
+                    tracing::error!(%error, "a snapshot can't be read");
+                    return Err(gone());
+                }
+            }
+        }
+    }
+
+    async fn due(&mut self) -> Due {
+        let shared = &self.session.shared;
+        tokio::select! {
+            // A gateway's heartbeat is answered at once: the fresher the echo, the tighter its bound.
+            () = shared.heartbeat.notified() => {
+                self.tick.reset();
+                Due::Heartbeat
+            }
+            _ = self.tick.tick() => Due::Heartbeat,
+            Some(sequence) = self.acknowledgements.recv() => Due::UsageAcknowledged(sequence),
+            _ = self.head.changed() => Due::Changes,
+        }
+    }
+
+    /// What is due already, but for changes.
+    fn due_now(&mut self) -> Option<Due> {
+        use futures_util::FutureExt;
+        match self.due().now_or_never() {
+            None | Some(Due::Changes) => None,
+            due => due,
+        }
+    }
+
+    async fn serve(&mut self, due: Due) -> Result<(), Status> {
+        match due {
+            Due::Changes => Ok(()),
+            Due::UsageAcknowledged(sequence) => {
+                self.send(Frame::UsageAcknowledged(UsageAcknowledged { sequence }))
+                    .await
+            }
+            Due::Heartbeat => {
+                self.heartbeat().await?;
+                self.tell_quotas().await
+            }
+        }
+    }
+
+    async fn heartbeat(&self) -> Result<(), Status> {
+        let gateways = &self.session.service.gateways;
+        // Read before the head: what was committed until the echoed heartbeat came is at or below it.
+        let echo_ms = self.session.echo();
+        let (announced, read) = (*gateways.head().borrow(), *self.head.borrow());
+        self.send(Frame::Heartbeat(ControlHeartbeat {
+            revision: announced.max(read),
+            live_gateways: gateways.live(),
+            sent_at_ms: crate::sync::now().0,
+            echo_ms,
+        }))
+        .await
+    }
+
+    async fn tell_quotas(&mut self) -> Result<(), Status> {
+        let Session { service, boot, .. } = self.session;
+        let now = Instant::now();
+        // However often the gateway's heartbeats come.
+        if self
+            .quota
+            .at
+            .is_some_and(|at| now.saturating_duration_since(at) < QUOTA_PACE)
+        {
+            return Ok(());
+        }
+        self.quota.at = Some(now);
+        let (changed, seen) = service.book.changed(boot, self.quota.seen, ACCOUNTS_AT_ONCE);
+        self.quota.seen = seen;
+        for usage in changed {
+            // What this gateway counted itself is no news to it.
+            if self.quota.last.get(&usage.account_id) != Some(&usage) {
+                self.quota.last.insert(usage.account_id.clone(), usage.clone());
+                self.send(Frame::QuotaUsage(usage)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a frame after which the gateway may acknowledge up to `revision`.
+    async fn send_log(&self, frame: Frame, revision: u64) -> Result<(), Status> {
+        self.session.shared.sent.store(revision, Ordering::Release);
+        self.send(frame).await
+    }
+
+    async fn send(&self, frame: Frame) -> Result<(), Status> {
+        let frame = ControlFrame { frame: Some(frame) };
+        match tokio::time::timeout(STALLED, self.session.out.send(Ok(frame))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::cancelled("the gateway is gone")),
+            Err(_) => Err(Status::resource_exhausted("the gateway took no frame for 10 s")),
+        }
+    }
+}

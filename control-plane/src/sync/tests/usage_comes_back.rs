@@ -1,0 +1,203 @@
+//! Usage reports and what gateways are told of quotas.
+
+use super::*;
+
+fn counter(account: AccountId, accepted: u64) -> UsageCounter {
+    UsageCounter {
+        account_id: account.as_uuid().as_bytes().to_vec(),
+        environment: wire::Environment::Production.into(),
+        route: "/".into(),
+        hour: now().hour(),
+        accepted,
+        ..UsageCounter::default()
+    }
+}
+
+fn report(sequence: u64, counters: Vec<UsageCounter>) -> up::Frame {
+    up::Frame::Usage(wire::UsageReport { sequence, counters })
+}
+
+async fn spent(plane: &Plane, account: AccountId) -> u64 {
+    let period = QuotaPeriod::at(now(), None);
+    usage::spent_in(&plane.store, account, period).await.unwrap()
+}
+
+impl Gateway {
+    /// Takes frames until usage was acknowledged; keeps what is said of quotas.
+    async fn acknowledged_usage(&mut self, quotas: &mut Vec<QuotaUsage>) -> u64 {
+        loop {
+            match self.next().await.unwrap() {
+                Frame::UsageAcknowledged(acknowledged) => return acknowledged.sequence,
+                Frame::QuotaUsage(usage) => quotas.push(usage),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes frames until an account's quota is told so.
+    async fn told(&mut self, account: AccountId, used_elsewhere: u64) {
+        loop {
+            if let Frame::QuotaUsage(usage) = self.next().await.unwrap()
+                && usage.account_id == account.as_uuid().as_bytes()
+                && usage.used_elsewhere == used_elsewhere
+            {
+                return;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_report_is_acknowledged_once_it_is_durable_and_counts_once() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut gateway = plane.join(plane.hello("a", 1)).await.unwrap();
+    let mut quotas = Vec::new();
+    for sequence in 1..=3 {
+        gateway.say(report(sequence, vec![counter(account.id, 5)])).await;
+        assert_eq!(gateway.acknowledged_usage(&mut quotas).await, sequence);
+        assert_eq!(spent(&plane, account.id).await, 5);
+    }
+    // Nobody else spent anything.
+    assert!(quotas.iter().all(|usage| usage.used_elsewhere == 0));
+}
+
+#[tokio::test]
+async fn a_counter_that_cannot_be_true_is_refused_alone() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut gateway = plane.join(plane.hello("a", 1)).await.unwrap();
+    let wrong = UsageCounter {
+        accepted: u64::MAX,
+        ..counter(account.id, 0)
+    };
+    gateway.say(report(1, vec![wrong, counter(account.id, 2)])).await;
+    assert_eq!(gateway.acknowledged_usage(&mut Vec::new()).await, 1);
+    assert_eq!(spent(&plane, account.id).await, 2);
+}
+
+#[tokio::test]
+async fn each_gateway_is_told_what_all_others_spent() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut a = plane.join(plane.hello("a", 1)).await.unwrap();
+    let mut b = plane.join(plane.hello("b", 1)).await.unwrap();
+    a.say(report(1, vec![counter(account.id, 5)])).await;
+    b.told(account.id, 5).await;
+    b.say(report(1, vec![counter(account.id, 11)])).await;
+    a.told(account.id, 11).await;
+    // A gateway that has restarted no longer counts what its earlier boot counted.
+    drop(a);
+    let restarted = Hello {
+        boot_epoch: 8,
+        ..plane.hello("a", 1)
+    };
+    let mut again = None;
+    eventually("a is back", async || {
+        again = plane.join(restarted.clone()).await.ok();
+        again.is_some()
+    })
+    .await;
+    again.unwrap().told(account.id, 16).await;
+    // A gateway whose stream broke does.
+    drop(b);
+    let mut again = None;
+    eventually("b is back", async || {
+        again = plane.join(plane.hello("b", 1)).await.ok();
+        again.is_some()
+    })
+    .await;
+    again.unwrap().told(account.id, 5).await;
+}
+
+#[tokio::test]
+async fn what_was_spent_before_a_restart_is_told_after_it() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut a = plane.join(plane.hello("a", 1)).await.unwrap();
+    a.say(report(1, vec![counter(account.id, 5)])).await;
+    a.acknowledged_usage(&mut Vec::new()).await;
+    plane.shutdown.cancel();
+    let secrets = SyncSecrets {
+        token: TOKEN.to_owned().into(),
+        digest_key: DigestKey::from_bytes([9; 32]),
+    };
+    let (gateways, shutdown) = (Gateways::new(Duration::ZERO), CancellationToken::new());
+    let any_port = "127.0.0.1:0".parse().unwrap();
+    let (address, _handle) = serve(plane.store.clone(), gateways, secrets, any_port, shutdown.clone())
+        .await
+        .unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut b = Gateway::open(channel, plane.hello("b", 1), TOKEN).await.unwrap();
+    b.told(account.id, 5).await;
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_moved_contract_start_moves_what_counts() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let a = plane.join(plane.hello("a", 1)).await.unwrap();
+    let mut b = plane.join(plane.hello("b", 1)).await.unwrap();
+    let two_days_ago = UsageCounter {
+        hour: now().hour() - 48,
+        ..counter(account.id, 100)
+    };
+    a.say(report(1, vec![counter(account.id, 5), two_days_ago])).await;
+    // The calendar year may have begun yesterday.
+    b.told(account.id, spent_at_start(&plane, account.id).await).await;
+
+    let start = UnixMillis(now().0 - now().0.rem_euclid(86_400_000) - 86_400_000);
+    let moved = AccountRecord {
+        contract: Contract {
+            start: Some(start),
+            end: None,
+        },
+        ..account.clone()
+    };
+    let mut tx = plane.store.begin().await.unwrap();
+    sqlx::query("UPDATE accounts SET contract_start = $1 WHERE id = $2")
+        .bind(start.0)
+        .bind(account.id.to_string())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let revision = changes::append(&mut tx, now(), &[Record::Account(moved)])
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    plane.gateways.announce(revision);
+    b.told(account.id, 5).await;
+}
+
+async fn spent_at_start(plane: &Plane, account: AccountId) -> u64 {
+    let mut sum = 0;
+    eventually("the report was merged", async || {
+        sum = spent(plane, account).await;
+        sum > 0
+    })
+    .await;
+    sum
+}
+
+#[tokio::test]
+async fn many_gateways_reports_all_count() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut gateways = HashMap::new();
+    for at in 0..20 {
+        let id = format!("g{at}");
+        gateways.insert(id.clone(), plane.join(plane.hello(&id, 1)).await.unwrap());
+    }
+    for gateway in gateways.values() {
+        gateway.say(report(1, vec![counter(account.id, 3)])).await;
+    }
+    for gateway in gateways.values_mut() {
+        gateway.acknowledged_usage(&mut Vec::new()).await;
+    }
+    assert_eq!(spent(&plane, account.id).await, 60);
+    for gateway in gateways.values_mut() {
+        gateway.told(account.id, 57).await;
+    }
+}

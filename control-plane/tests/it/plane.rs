@@ -1,0 +1,307 @@
+//! A control plane of its own for each test, and a client that checks what every answer must have.
+
+use std::time::Duration;
+
+use keyward_config::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles, Tier};
+use keyward_contract::Limits;
+use keyward_control_plane::domain::admin::Role;
+use keyward_control_plane::domain::text::Name;
+use keyward_control_plane::operations::{Actor, admin_keys};
+use keyward_control_plane::{ControlPlane, RunningControlPlane};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A running control plane with an owner's key.
+pub(crate) struct Plane {
+    pub(crate) running: RunningControlPlane,
+    pub(crate) folder: TempDir,
+    pub(crate) owner: String,
+    client: reqwest::Client,
+}
+
+/// An account with a production and a test key.
+pub(crate) struct Company {
+    pub(crate) id: String,
+    pub(crate) live: String,
+    pub(crate) test: String,
+}
+
+/// An answer whose head every test may look at.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+
+    /// A refusal of the portal API with this code, in its whole form.
+    #[track_caller]
+    pub(crate) fn expect_code(self, status: u16, code: &str) -> Self {
+        let answer = self.expect(status);
+        let body = answer.json();
+        assert_eq!(body["object"], "error");
+        let error = &body["error"];
+        assert_eq!(error["code"], code, "{body}");
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()));
+        let page = code.to_lowercase().replace('_', "-");
+        assert_eq!(
+            error["documentationUrl"],
+            format!("https://docs.example/errors/{page}")
+        );
+        assert_eq!(error["requestId"], answer.header("x-request-id").unwrap());
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        answer
+    }
+
+    /// A 400 of the portal API about this field.
+    #[track_caller]
+    pub(crate) fn expect_invalid(self, field: &str) -> Self {
+        let answer = self.expect_code(400, "INVALID_INPUT");
+        let details = &answer.json()["error"]["details"];
+        assert_eq!(details["field"], field, "{details}");
+        assert!(details["reason"].is_string());
+        answer
+    }
+
+    /// A refusal of the admin API with this code.
+    #[track_caller]
+    pub(crate) fn expect_error(self, status: u16, code: &str) -> Self {
+        let answer = self.expect(status);
+        let body = answer.json();
+        assert_eq!(body["error"], code, "{body}");
+        assert_eq!(body["request_id"], answer.header("x-request-id").unwrap());
+        assert!(body["message"].is_string());
+        answer
+    }
+}
+
+/// One call to be made.
+pub(crate) struct Call<'a> {
+    plane: &'a Plane,
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Call<'_> {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn key(self, key: &str) -> Self {
+        self.header("authorization", &format!("Bearer {key}"))
+    }
+
+    pub(crate) fn admin(self, key: &str) -> Self {
+        self.header("x-api-key", key)
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.raw(body.to_string())
+    }
+
+    pub(crate) fn raw(self, body: impl Into<Vec<u8>>) -> Self {
+        self.header("content-type", "application/json").bytes(body)
+    }
+
+    pub(crate) fn bytes(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let url = format!("http://{}{}", self.plane.running.api, self.path);
+        let mut request = self.plane.client.request(self.method.clone(), url);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if let Some(body) = self.body {
+            request = request.body(body);
+        }
+        let response = request.send().await.unwrap();
+        let answer = Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        };
+        assert!(
+            answer.header("x-request-id").is_some(),
+            "no X-Request-Id: {answer:?}"
+        );
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let changes = !matches!(self.method, Method::GET | Method::HEAD) && answer.status.is_success();
+        assert_eq!(
+            answer.headers.contains_key("keyward-revision"),
+            changes,
+            "{answer:?}"
+        );
+        assert_eq!(
+            answer.header("keyward-propagation"),
+            changes.then_some("complete; gateways=0")
+        );
+        answer
+    }
+}
+
+impl Plane {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut ControlPlaneConfig)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config(&folder);
+        change(&mut config);
+        let running = ControlPlane::start(config).await.unwrap();
+        let owner = admin_key(&running, Role::Owner).await;
+        Self {
+            running,
+            folder,
+            owner,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        }
+    }
+
+    pub(crate) async fn admin_key(&self, role: Role) -> String {
+        admin_key(&self.running, role).await
+    }
+
+    pub(crate) fn call(&self, method: &str, path: impl Into<String>) -> Call<'_> {
+        Call {
+            plane: self,
+            method: method.parse().unwrap(),
+            path: path.into(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// A call with the owner's key.
+    pub(crate) fn admin(&self, method: &str, path: impl Into<String>) -> Call<'_> {
+        self.call(method, path).admin(&self.owner)
+    }
+
+    pub(crate) async fn company(&self, name: &str) -> Company {
+        let body = json!({"company_name": name, "contact_email": "it@example.com", "tier": "growth"});
+        let created = self
+            .admin("POST", "/admin/customers")
+            .json(&body)
+            .send()
+            .await
+            .expect(201)
+            .json();
+        let id = created["customer"]["customer_id"].as_str().unwrap().to_owned();
+        let test = self.account_key(&id, &json!({"environment": "test"})).await;
+        Company {
+            live: created["api_key"].as_str().unwrap().to_owned(),
+            test: test["api_key"].as_str().unwrap().to_owned(),
+            id,
+        }
+    }
+
+    pub(crate) async fn account_key(&self, account: &str, body: &Value) -> Value {
+        let path = format!("/admin/customers/{account}/api-keys");
+        self.admin("POST", path)
+            .json(body)
+            .send()
+            .await
+            .expect(201)
+            .json()
+    }
+
+    pub(crate) async fn customer(&self, key: &str, name: &str) -> Value {
+        self.call("POST", "/customers")
+            .key(key)
+            .json(&json!({"name": name}))
+            .send()
+            .await
+            .expect(201)
+            .json()
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.running.registry().clock.advance(by);
+    }
+}
+
+async fn admin_key(running: &RunningControlPlane, role: Role) -> String {
+    let name = Name::parse("name", role.as_str(), 100).unwrap();
+    let made = admin_keys::create(running.registry(), &Actor::system("test"), name, role)
+        .await
+        .unwrap();
+    made.value.1.expose().to_owned()
+}
+
+pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
+    let path = |name: &str| folder.path().join(name);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let plenty = Limits {
+        rate: 10_000,
+        burst: 10_000,
+    };
+    ControlPlaneConfig {
+        listen: ControlPlaneListen {
+            api: any,
+            sync: any,
+            admin: any,
+        },
+        database_url: format!("sqlite://{}", path("control-plane.db").display()),
+        secrets: SecretFiles {
+            master_key: path("master.key"),
+            digest_key: path("digest.key"),
+            gateway_token: path("gateway.token"),
+        },
+        propagation_wait: Duration::from_secs(1),
+        rules: Rules {
+            api_versions: vec!["2026-11-01".into()],
+            api_version_downgrade_window: Duration::from_secs(72 * 3_600),
+            user_key_lifetime: Duration::from_secs(365 * 86_400),
+        },
+        management_limits: ManagementLimits {
+            portal: plenty,
+            others: plenty,
+        },
+        documentation_url: "https://docs.example".into(),
+        tiers: tiers(),
+    }
+}
+
+fn tiers() -> Vec<Tier> {
+    [
+        ("starter", 100_000, 2_000_000, 50, "99.9%"),
+        ("growth", 250_000, 10_000_000, 100, "99.95%"),
+        ("scale", 500_000, 30_000_000, 200, "99.95%"),
+        ("enterprise", 1_000_000, 80_000_000, 500, "99.99%"),
+        ("custom", 2_000_000, 200_000_000, 1_000, "99.99%"),
+    ]
+    .into_iter()
+    .map(|(key, annual_price, annual_limit, rate_limit, sla)| Tier {
+        key: key.into(),
+        name: key[..1].to_uppercase() + &key[1..],
+        annual_price,
+        annual_limit,
+        rate_limit,
+        burst_limit: rate_limit * 2,
+        sla: sla.into(),
+        negotiable: key == "custom",
+    })
+    .collect()
+}

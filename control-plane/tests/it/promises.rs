@@ -1,0 +1,428 @@
+//! What holds across endpoints: secrets at rest, all or nothing, the change log, starts and stops.
+
+use keyward_contract::{Record, feed};
+use keyward_control_plane::ControlPlane;
+use keyward_control_plane::operations::seed::{self, Plan};
+use keyward_control_plane::store::records;
+use prost::Message;
+use serde_json::json;
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, AssertSqlSafe};
+
+use crate::plane::{Plane, config};
+
+/// The records of one revision, as gateways get them.
+pub(crate) async fn change(plane: &Plane, revision: &str) -> Vec<Record> {
+    let (bytes,): (Vec<u8>,) = sqlx::query_as("SELECT records FROM changes WHERE revision = $1")
+        .bind(revision.parse::<i64>().unwrap())
+        .fetch_one(plane.running.registry().store.readers())
+        .await
+        .unwrap();
+    let change = feed::Change::decode(bytes.as_slice()).unwrap();
+    change
+        .records
+        .into_iter()
+        .map(|record| Record::try_from(record).unwrap())
+        .collect()
+}
+
+async fn beside(plane: &Plane) -> AnyPool {
+    let url = format!("sqlite://{}/control-plane.db", plane.folder.path().display());
+    AnyPoolOptions::new()
+        .max_connections(1)
+        .connect(&url)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn no_key_is_in_clear_anywhere_on_disk() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let call = plane
+        .call("POST", "/customers")
+        .key(&company.live)
+        .header("idempotency-key", "kept-answer");
+    let made = call.json(&json!({"name": "Uni"})).send().await.expect(201).json();
+    let path = format!("/customers/{}/rotate-key", made["id"].as_str().unwrap());
+    let rotated = plane
+        .call("POST", path)
+        .key(&company.live)
+        .send()
+        .await
+        .expect(200)
+        .json();
+    let secrets = [
+        plane.owner.as_str(),
+        &company.live,
+        &company.test,
+        made["apiKey"].as_str().unwrap(),
+        rotated["apiKey"].as_str().unwrap(),
+    ];
+    let mut files = 0;
+    for entry in std::fs::read_dir(plane.folder.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        files += 1;
+        for secret in secrets {
+            // Not even what makes it unique: prefix and mask show the first two and last three characters.
+            let inner = &secret.as_bytes()[secret.len() - 30..secret.len() - 6];
+            assert!(!bytes.windows(inner.len()).any(|window| window == inner));
+        }
+    }
+    assert!(files >= 4, "the database, its log and the secret files");
+}
+
+#[tokio::test]
+async fn a_key_sealed_for_one_customer_is_never_shown_for_another() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let (a, b) = (
+        plane.customer(&company.live, "A").await,
+        plane.customer(&company.live, "B").await,
+    );
+    let id = |customer: &serde_json::Value| customer["id"].as_str().unwrap().to_owned();
+    sqlx::query(
+        "UPDATE api_keys SET sealed = (SELECT sealed FROM api_keys WHERE customer_id = $1) WHERE customer_id = $2",
+    )
+    .bind(id(&a))
+    .bind(id(&b))
+    .execute(&beside(&plane).await)
+    .await
+    .unwrap();
+    let shown = plane
+        .call("GET", format!("/customers/{}", id(&b)))
+        .key(&company.live)
+        .send()
+        .await;
+    assert!(shown.expect(200).json()["apiKey"].is_null());
+}
+
+#[tokio::test]
+async fn a_customer_without_a_living_key_shows_none_and_rotates_into_one() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let made = plane.customer(&company.live, "Uni").await;
+    let path = format!("/customers/{}", made["id"].as_str().unwrap());
+    sqlx::query("UPDATE api_keys SET state = 'revoked' WHERE customer_id = $1")
+        .bind(made["id"].as_str().unwrap())
+        .execute(&beside(&plane).await)
+        .await
+        .unwrap();
+    let shown = plane
+        .call("GET", &path)
+        .key(&company.live)
+        .send()
+        .await
+        .expect(200)
+        .json();
+    assert!(shown["apiKey"].is_null());
+    let rotated = plane
+        .call("POST", format!("{path}/rotate-key"))
+        .key(&company.live)
+        .send()
+        .await;
+    assert!(rotated.expect(200).json()["apiKey"].is_string());
+}
+
+/// Every table that a change writes: breaking each in turn must leave all of them as they were.
+#[tokio::test]
+async fn a_change_that_breaks_at_any_step_leaves_everything_as_it_was() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let made = plane.customer(&company.live, "Uni").await;
+    let account = format!("/admin/customers/{}", company.id);
+    let customer = format!("/customers/{}", made["id"].as_str().unwrap());
+    let database = beside(&plane).await;
+    let before = dump(&database).await;
+    for (table, verb) in [
+        ("accounts", "UPDATE"),
+        ("accounts", "INSERT"),
+        ("environments", "INSERT"),
+        ("end_customers", "INSERT"),
+        ("end_customers", "UPDATE"),
+        ("api_keys", "INSERT"),
+        ("api_keys", "UPDATE"),
+        ("audit", "INSERT"),
+        ("change_head", "UPDATE"),
+        ("changes", "INSERT"),
+    ] {
+        let trigger = format!(
+            "CREATE TRIGGER broken BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        );
+        sqlx::query(AssertSqlSafe(trigger))
+            .execute(&database)
+            .await
+            .unwrap();
+        let new = json!({"company_name": "New", "contact_email": "a@b.co", "tier": "starter"});
+        let calls = [
+            (
+                "accounts UPDATE audit INSERT change_head UPDATE changes INSERT",
+                plane.admin("DELETE", &account),
+            ),
+            (
+                "accounts UPDATE audit INSERT change_head UPDATE changes INSERT",
+                plane
+                    .admin("PUT", &account)
+                    .json(&json!({"status": "suspended", "tier": "scale"})),
+            ),
+            (
+                "accounts INSERT environments INSERT end_customers INSERT api_keys INSERT audit INSERT \
+                 change_head UPDATE changes INSERT",
+                plane.admin("POST", "/admin/customers").json(&new),
+            ),
+            (
+                "end_customers UPDATE api_keys UPDATE audit INSERT change_head UPDATE changes INSERT",
+                plane.call("DELETE", &customer).key(&company.live),
+            ),
+            (
+                "end_customers UPDATE api_keys UPDATE api_keys INSERT audit INSERT change_head UPDATE changes INSERT",
+                plane
+                    .call("POST", format!("{customer}/rotate-key"))
+                    .key(&company.live),
+            ),
+        ];
+        for (writes, call) in calls {
+            if writes.contains(&format!("{table} {verb}")) {
+                let answer = call.send().await.expect(500);
+                assert!(
+                    !answer.text.contains("broken"),
+                    "an inner message got out: {}",
+                    answer.text
+                );
+                assert_eq!(
+                    dump(&database).await,
+                    before,
+                    "{verb} on {table} left something behind"
+                );
+            }
+        }
+        sqlx::query("DROP TRIGGER broken")
+            .execute(&database)
+            .await
+            .unwrap();
+    }
+    plane.admin("DELETE", &account).send().await.expect(200);
+}
+
+async fn dump(database: &AnyPool) -> Vec<String> {
+    let mut rows = Vec::new();
+    for (table, columns) in [
+        ("accounts", "id || status || tier || rate_limit || updated_at"),
+        ("environments", "id"),
+        ("end_customers", "id || name || status || updated_at"),
+        ("api_keys", "id || state || updated_at"),
+        ("audit", "id"),
+        ("changes", "'' || revision"),
+        ("change_head", "'' || revision"),
+    ] {
+        let text = format!("SELECT {columns} AS line FROM {table} ORDER BY 1");
+        let lines: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(text))
+            .fetch_all(database)
+            .await
+            .unwrap();
+        rows.extend(lines.into_iter().map(|(line,)| format!("{table}: {line}")));
+    }
+    rows
+}
+
+#[tokio::test]
+async fn revisions_have_no_gaps_and_follow_the_commits() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let names: Vec<String> = (0..20).map(|number| format!("Customer {number}")).collect();
+    let calls = names.iter().map(|name| plane.customer(&company.live, name));
+    futures_util::future::join_all(calls).await;
+    let revisions: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT revision, committed_at FROM changes ORDER BY revision")
+            .fetch_all(plane.running.registry().store.readers())
+            .await
+            .unwrap();
+    let numbers: Vec<_> = revisions.iter().map(|(revision, _)| *revision).collect();
+    assert_eq!(
+        numbers,
+        (1..=i64::try_from(revisions.len()).unwrap()).collect::<Vec<_>>()
+    );
+    assert!(revisions.is_sorted_by_key(|(_, at)| *at));
+}
+
+#[tokio::test]
+async fn a_locked_database_is_503_and_comes_back() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let mut holder = beside(&plane).await.acquire().await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let make = || {
+        plane
+            .call("POST", "/customers")
+            .key(&company.live)
+            .json(&json!({"name": "Uni"}))
+            .send()
+    };
+    let away = make().await.expect_code(503, "SERVICE_UNAVAILABLE");
+    assert!(away.header("retry-after").is_some());
+    sqlx::query("ROLLBACK").execute(&mut *holder).await.unwrap();
+    make().await.expect(201);
+}
+
+#[tokio::test]
+async fn a_second_start_finds_everything_in_place() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let made = plane.customer(&company.live, "Uni").await;
+    let epoch = records::feed_epoch(&plane.running.registry().store)
+        .await
+        .unwrap();
+    let Plane { running, folder, .. } = plane;
+    running.shutdown().await;
+    let again = ControlPlane::start(config(&folder)).await.unwrap();
+    assert_eq!(records::feed_epoch(&again.registry().store).await.unwrap(), epoch);
+    let url = format!("http://{}/customers/{}", again.api, made["id"].as_str().unwrap());
+    let shown = reqwest::Client::new()
+        .get(url)
+        .bearer_auth(&company.live)
+        .send()
+        .await
+        .unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&shown.text().await.unwrap()).unwrap();
+    assert_eq!(shown, made);
+    again.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_changed_catalogue_is_published_in_one_revision_at_the_start() {
+    let plane = Plane::start().await;
+    for name in ["A", "B", "C"] {
+        plane.company(name).await;
+    }
+    let head = async |running: &keyward_control_plane::RunningControlPlane| {
+        keyward_control_plane::store::changes::head(&running.registry().store)
+            .await
+            .unwrap()
+    };
+    let before = head(&plane.running).await;
+    let Plane { running, folder, .. } = plane;
+    running.shutdown().await;
+    let unchanged = ControlPlane::start(config(&folder)).await.unwrap();
+    assert_eq!(head(&unchanged).await, before);
+    unchanged.shutdown().await;
+    let mut changed = config(&folder);
+    changed.tiers[1].rate_limit = 77;
+    let changed = ControlPlane::start(changed).await.unwrap();
+    assert_eq!(head(&changed).await, before + 1);
+    let mut tx = changed.registry().store.begin_reading().await.unwrap();
+    let accounts = records::account_records(&mut tx, None, 100).await.unwrap();
+    assert!(accounts.len() == 3 && accounts.iter().all(|account| account.limits.rate == 77));
+    drop(tx);
+    changed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_fresh_database_is_filled_once_with_what_a_first_call_needs() {
+    let plane = {
+        let folder = tempfile::tempdir().unwrap();
+        let running = ControlPlane::start(config(&folder)).await.unwrap();
+        (running, folder)
+    };
+    let (running, folder) = plane;
+    let made = running.bootstrap().await.unwrap().expect("the database is empty");
+    assert!(running.bootstrap().await.unwrap().is_none());
+    let client = reqwest::Client::new();
+    let get = |path: &str| client.get(format!("http://{}{path}", running.api));
+    let account = get(&format!("/admin/customers/{}", made.account_id));
+    let account = account
+        .header("x-api-key", made.admin_key.expose())
+        .send()
+        .await
+        .unwrap();
+    assert!(account.text().await.unwrap().contains("Demo Company"));
+    for environment in [&made.production, &made.test] {
+        let customer = get(&format!("/customers/{}", environment.customer_id));
+        let customer = customer
+            .bearer_auth(environment.account_key.expose())
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            customer
+                .text()
+                .await
+                .unwrap()
+                .contains(environment.customer_key.expose())
+        );
+    }
+    running.shutdown().await;
+    drop(folder);
+}
+
+#[tokio::test]
+async fn seeding_makes_working_keys_in_revisions_of_bounded_size() {
+    let plane = Plane::start().await;
+    let registry = plane.running.registry();
+    let plan = Plan {
+        accounts: 3,
+        customers_per_account: 900,
+        tier: "growth".into(),
+    };
+    let seeded = seed::run(registry, &plan).await.unwrap();
+    assert_eq!(seeded.len(), 3);
+    assert!(seeded.iter().all(|account| account.customer_keys.len() == 900));
+    let call = plane
+        .call("GET", "/customers?limit=1")
+        .key(seeded[2].account_key.expose());
+    assert_eq!(call.send().await.expect(200).json()["total"], 900);
+    for revision in ["2", "3", "4"] {
+        assert!((1..=1_000).contains(&change(&plane, revision).await.len()));
+    }
+    let mut tx = registry.store.begin_reading().await.unwrap();
+    let (mut after, mut walked) = (0, 0);
+    loop {
+        let batch = records::key_records(&mut tx, after, 500).await.unwrap();
+        let Some((last, _)) = batch.last() else { break };
+        after = *last;
+        walked += batch.len();
+    }
+    assert_eq!(walked, 3 * 901);
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_on_their_own_listener() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    plane
+        .call("GET", "/customers")
+        .key(&company.live)
+        .send()
+        .await
+        .expect(200);
+    for invented in ["/a", "/b", "/customers/x/y"] {
+        plane.call("BREW", invented).send().await.expect(404);
+    }
+    let get = async |path: &str| {
+        let response = reqwest::get(format!("http://{}{path}", plane.running.admin))
+            .await
+            .unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert_eq!(get("/livez").await.0, 200);
+    let (status, ready) = get("/readyz").await;
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    assert_eq!(
+        (status, &ready["ready"], &ready["store"]),
+        (200, &json!(true), &json!("up"))
+    );
+    let (_, metrics) = get("/metrics").await;
+    for expected in [
+        "keyward_control_requests_total{surface=\"portal\",method=\"GET\",route=\"/customers\",code=\"200\"} 1",
+        "keyward_control_requests_total{surface=\"none\",method=\"other\",route=\"none\",code=\"404\"} 2",
+        "keyward_control_revision 3",
+        "keyward_build_info{",
+        "keyward_control_request_duration_seconds_bucket{",
+    ] {
+        assert!(metrics.contains(expected), "no {expected} in\n{metrics}");
+    }
+    assert!(!metrics.contains(&company.id) && !metrics.contains("/b"));
+    plane.call("GET", "/metrics").send().await.expect(404);
+}

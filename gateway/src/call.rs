@@ -1,0 +1,310 @@
+//! One call's account: everything that is counted and logged about it, settled exactly once.
+//!
+//! A [`Call`] is made when the head has come and is dropped when the last byte of the answer is out or the
+//! client is gone; dropping settles metrics, usage and access log. So no way of ending a call can be forgotten.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Uri};
+use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
+
+use crate::access_log::{Entry, Verdict};
+use crate::admission::Caller;
+use crate::clock::Now;
+use crate::deadlines::Alarm;
+use crate::ledger::{Counter, CounterKey};
+use crate::path::normalise;
+use crate::limits::Which;
+use crate::limits::fields::Standing;
+use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::telemetry::{Decision, Finished, TierSlot};
+use crate::worker::{InFlight, Worker};
+
+/// What nginx calls 499: the client went away before the answer was out.
+pub const CLIENT_CLOSED: u16 = 499;
+
+/// One call, from its head to its last byte.
+#[derive(Debug)]
+pub struct Call {
+    worker: Rc<Worker>,
+    _in_flight: InFlight,
+    started: Now,
+    route: Cell<Option<u16>>,
+    tier: Cell<TierSlot>,
+    status: Cell<u16>,
+    decision: Cell<Option<u8>>,
+    /// `accepted`, or the code of the refusal, for people.
+    code: Cell<&'static str>,
+    upstream: Cell<Option<u16>>,
+    upstream_time: Cell<Duration>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    counter: Option<Arc<Counter>>,
+    alarm: Option<Alarm>,
+    log: Option<Box<Logged>>,
+}
+
+/// What only the access log needs; absent when there is none.
+#[derive(Debug)]
+struct Logged {
+    request_id: HeaderValue,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    client: IpAddr,
+    caller: Option<Who>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Who {
+    account: AccountId,
+    environment: Environment,
+    key: KeyId,
+    customer: Option<CustomerId>,
+}
+
+impl Call {
+    /// A call that has just begun.
+    #[must_use]
+    pub fn begin(worker: &Rc<Worker>, started: Now) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            _in_flight: worker.begin_call(),
+            started,
+            route: Cell::new(None),
+            tier: Cell::new(TierSlot::NONE),
+            status: Cell::new(CLIENT_CLOSED),
+            decision: Cell::new(None),
+            code: Cell::new("CLIENT_GONE"),
+            upstream: Cell::new(None),
+            upstream_time: Cell::new(Duration::ZERO),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            counter: None,
+            alarm: None,
+            log: None,
+        }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn started(&self) -> Now {
+        self.started
+    }
+
+    /// The worker that serves it.
+    #[must_use]
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// Keeps what the access log will say, when there is one.
+    pub fn describe(&mut self, parts: &http::request::Parts, request_id: &HeaderValue, client: IpAddr) {
+        if self.worker.access_log().is_some() {
+            self.log = Some(Box::new(Logged {
+                request_id: request_id.clone(),
+                method: parts.method.clone(),
+                uri: parts.uri.clone(),
+                host: parts.headers.get(http::header::HOST).cloned(),
+                client,
+                caller: None,
+            }));
+        }
+    }
+
+    /// Which route it takes.
+    pub fn set_route(&self, route: u16) {
+        self.route.set(Some(route));
+    }
+
+    /// Who calls, and where that is counted.
+    pub fn identify(&mut self, caller: &Caller) {
+        self.tier.set(caller.policy().tier_slot);
+        self.counter = Some(counter(&self.worker, caller, self.route.get().unwrap_or_default(), self.started));
+        if let Some(log) = &mut self.log {
+            log.caller = Some(Who {
+                account: caller.account().id(),
+                environment: caller.environment(),
+                key: caller.key().record.id,
+                customer: caller.customer().map(|customer| customer.id),
+            });
+        }
+    }
+
+    /// It was sent to an upstream: from here on it is accepted, whatever comes back.
+    pub fn accepted(&self, upstream: u16, standing: Option<&Standing>) {
+        // A repeated attempt is still one call.
+        if self.decision.get() == Some(ACCEPTED) {
+            return;
+        }
+        self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
+        self.upstream.set(Some(upstream));
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+            if let Some(standing) = standing.filter(|standing| standing.which == Which::Customer) {
+                counter.bucket(standing.level.millitokens, self.started.unix.0);
+            }
+        }
+    }
+
+    /// The upstream's answer head has come.
+    pub fn answered(&self, status: u16, upstream_time: Duration) {
+        self.status.set(status);
+        self.upstream_time.set(upstream_time);
+    }
+
+    /// The gateway itself answered, without a refusal.
+    pub fn answered_at_edge(&self, status: u16) {
+        self.status.set(status);
+        self.decision.set(Some(ANSWERED_AT_EDGE));
+        self.code.set("answered");
+    }
+
+    /// It was refused. A call that was already accepted stays accepted; only its answer is ours.
+    pub fn refused(&self, rejection: &Rejection, status: u16) {
+        self.status.set(status);
+        self.code.set(rejection.code());
+        if self.decision.get() == Some(ACCEPTED) {
+            return;
+        }
+        self.decision.set(Some(rejection.decision()));
+        let Some(counter) = &self.counter else { return };
+        let now = self.started.unix.0;
+        match rejection {
+            Rejection::RateLimited { standing, .. } => {
+                counter.rate_limited(now);
+                if standing.which == Which::Customer {
+                    counter.bucket(standing.level.millitokens, now);
+                }
+            }
+            Rejection::QuotaExceeded(_) => counter.quota_refused(now),
+            Rejection::InvalidApiKey
+            | Rejection::ExpiredApiKey
+            | Rejection::AccountSuspended
+            | Rejection::IpNotAllowed
+            | Rejection::CustomerKeyMissing
+            | Rejection::CustomerKeyRefused => counter.auth_refused(now),
+            Rejection::InvalidInput(_)
+            | Rejection::UriTooLong
+            | Rejection::RouteNotFound
+            | Rejection::MethodNotAllowed(_)
+            | Rejection::Unauthorized
+            | Rejection::PayloadTooLarge(_)
+            | Rejection::Overloaded(_)
+            | Rejection::UpstreamUnavailable
+            | Rejection::BadGateway(_)
+            | Rejection::UpstreamTimeout
+            | Rejection::Internal => {}
+        }
+    }
+
+    /// Bytes of the request body went on.
+    pub fn add_bytes_in(&self, bytes: u64) {
+        self.bytes_in.set(self.bytes_in.get() + bytes);
+    }
+
+    /// Whether it has gone on for longer than it may; if not, the task is woken when it has.
+    pub fn is_late(&mut self, deadline: Duration, context: &std::task::Context<'_>) -> bool {
+        let worker = &self.worker;
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::set(worker, deadline));
+        alarm.is_over(context.waker())
+    }
+
+    /// Bytes of the answer went out.
+    pub fn add_bytes_out(&self, bytes: usize) {
+        self.bytes_out.set(self.bytes_out.get() + bytes as u64);
+    }
+
+    /// The answer broke off.
+    pub fn cut_short(&self) {
+        self.status.set(CLIENT_CLOSED);
+    }
+
+    fn settle(&mut self) {
+        let duration = self.worker.now().monotonic.saturating_sub(self.started.monotonic);
+        let (bytes_in, bytes_out, status) = (self.bytes_in.get(), self.bytes_out.get(), self.status.get());
+        let decision = self.decision.get();
+        if decision == Some(ACCEPTED)
+            && let Some(counter) = &self.counter
+        {
+            let latency_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+            counter.answered(status, bytes_in, bytes_out, latency_us);
+        }
+        self.worker.telemetry().finished(&Finished {
+            route: self.route.get(),
+            tier: self.tier.get(),
+            status,
+            decision: Decision(decision.unwrap_or(CLIENT_GONE)),
+            duration,
+            overhead: duration.saturating_sub(self.upstream_time.get()),
+            upstream: self.upstream.get(),
+            upstream_time: self.upstream_time.get(),
+            bytes_in,
+            bytes_out,
+        });
+        self.log(duration);
+    }
+
+    fn log(&mut self, duration: Duration) {
+        let (Some(log), Some(writer)) = (self.log.take(), self.worker.access_log()) else { return };
+        let is_accepted = self.decision.get() == Some(ACCEPTED);
+        if !writer.wants(if is_accepted { Verdict::Accepted } else { Verdict::Refused }) {
+            return;
+        }
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let routes = self.worker.shared().routes.routes();
+        writer.log(Entry {
+            time: self.started.unix,
+            request_id: text(&log.request_id),
+            method: log.method,
+            host: log.host.as_ref().map(text).unwrap_or_default(),
+            path: normalise(log.uri.path()).map(|path| path.into_text().into_owned()).unwrap_or_default(),
+            route: self.route.get().and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+            status: self.status.get(),
+            code: self.code.get(),
+            account: log.caller.map(|who| who.account),
+            environment: log.caller.map(|who| who.environment),
+            key_id: log.caller.map(|who| who.key),
+            customer: log.caller.and_then(|who| who.customer),
+            client: log.client,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            duration,
+            upstream_time: self.upstream.get().map(|_| self.upstream_time.get()),
+        });
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// The usage counter of this caller on this route in this hour: nearly always the one of the key's last call.
+fn counter(worker: &Worker, caller: &Caller, route: u16, now: Now) -> Arc<Counter> {
+    let key = CounterKey {
+        account: caller.account().id(),
+        environment: caller.environment(),
+        customer: caller.customer().map(|customer| customer.id),
+        account_key: caller.account_key().map(|key| key.record.id),
+        customer_key: caller.customer_key().map(|key| key.record.id),
+        route,
+        hour: now.unix.hour(),
+    };
+    // The customer key says most: beside it there is mostly the same account key.
+    let place = &caller.customer_key().unwrap_or_else(|| caller.key()).last_counter;
+    if let Some(counter) = &*place.load()
+        && *counter.key() == key
+    {
+        return Arc::clone(counter);
+    }
+    let counter = worker.ledger().counter(key);
+    place.store(Some(Arc::clone(&counter)));
+    counter
+}

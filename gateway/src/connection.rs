@@ -1,0 +1,69 @@
+//! One client connection: whose it is and what is known of it for all its calls.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::address::{TrustedProxies, client_address};
+use crate::onward::{Origin, Trust};
+use crate::server::watch::ConnectionState;
+use crate::worker::Worker;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A client connection.
+#[derive(Debug)]
+pub struct Connection {
+    worker: Rc<Worker>,
+    peer: IpAddr,
+    peer_field: HeaderValue,
+    trust: Trust,
+    state: Rc<ConnectionState>,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(worker: &Rc<Worker>, peer: SocketAddr, state: Rc<ConnectionState>) -> Self {
+        let peer = peer.ip().to_canonical();
+        let is_trusted = worker.shared().trusted.contains(peer);
+        Self {
+            worker: Rc::clone(worker),
+            peer,
+            peer_field: HeaderValue::from_str(&peer.to_string()).unwrap_or(HeaderValue::from_static("unknown")),
+            trust: if is_trusted { Trust::Trusted } else { Trust::Untrusted },
+            state,
+        }
+    }
+
+    /// The worker that serves it.
+    #[must_use]
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// What its watcher knows.
+    #[must_use]
+    pub fn state(&self) -> &Rc<ConnectionState> {
+        &self.state
+    }
+
+    /// Where its calls come from, for the forwarded fields.
+    #[must_use]
+    pub fn origin(&self) -> Origin<'_> {
+        Origin { peer: self.peer, peer_field: &self.peer_field, trust: self.trust }
+    }
+
+    /// The client's address: the peer's, or what a trusted peer says.
+    #[must_use]
+    pub fn client_address(&self, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
+        match self.trust {
+            Trust::Untrusted => self.peer,
+            Trust::Trusted => {
+                let fields = headers.get_all(X_FORWARDED_FOR).iter();
+                client_address(self.peer, fields.map(HeaderValue::as_bytes), trusted)
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The control thread: everything of the gateway that is no call. The stream to the control plane, the admin
+//! listener, the wall clock, and forgetting what is idle.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::access_log::AccessLog;
+use crate::admin::{self, AdminState, Readiness};
+use crate::server::Quiescence;
+use crate::sync::{Follower, SyncLink};
+use crate::telemetry::catalogue;
+use crate::worker::Shared;
+
+/// How long the access log may take to write what is left at the end.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// What the control thread runs.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) admin: std::net::TcpListener,
+    pub(crate) link: SyncLink,
+    pub(crate) quiescence: Quiescence,
+    /// Kept here so that it outlives every worker.
+    pub(crate) log: Arc<AccessLog>,
+}
+
+/// The link to the control plane, with the token read from its file.
+pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
+    let config = &shared.config;
+    let token = std::fs::read_to_string(&config.control_plane.token_file).with_context(|| {
+        format!("can't read {} (control_plane.token_file)", config.control_plane.token_file.display())
+    })?;
+    Ok(SyncLink {
+        urls: config.control_plane.urls.clone(),
+        token: secrecy::SecretString::from(token.trim()),
+        gateway_id: config.id.clone(),
+        boot_epoch: shared.ledger.boot_epoch(),
+        address: proxy.to_string(),
+        staleness: config.staleness,
+    })
+}
+
+/// Reads a file of 32 bytes in base64.
+pub(crate) fn secret_of(file: &Path) -> anyhow::Result<[u8; 32]> {
+    use base64::Engine as _;
+
+    let text = Zeroizing::new(
+        std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?,
+    );
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).map(Zeroizing::new);
+    match bytes.map(|bytes| <[u8; 32]>::try_from(bytes.as_slice())) {
+        Ok(Ok(secret)) => Ok(secret),
+        _ => bail!("{} must hold 32 bytes in base64", file.display()),
+    }
+}
+
+/// Runs until `stop` is cancelled; the stream then reports the last usage before this returns.
+pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationToken) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the control thread can't start");
+            return;
+        }
+    };
+    let Services { admin, link, quiescence, log } = services;
+    observe(shared, &log);
+    runtime.block_on(async {
+        let follower = Follower::new(
+            link,
+            Arc::clone(&shared.keys),
+            quiescence,
+            Arc::clone(&shared.ledger),
+            Arc::clone(&shared.sync),
+        );
+        tokio::join!(serve_admin(shared, admin, stop), keep_house(shared, stop), follower.run(stop.clone()));
+    });
+    if !log.close(LAST_LINES) {
+        tracing::warn!("the access log could not be written to its end");
+    }
+}
+
+/// Shows at every scrape what other modules know.
+fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
+    let log = Arc::clone(log);
+    shared.telemetry.observe(Box::new(move |sums| log.observe(sums)));
+    // Weak: the telemetry is itself a part of what is shared.
+    let known = Arc::downgrade(shared);
+    shared.telemetry.observe(Box::new(move |sums| {
+        let Some(shared) = known.upgrade() else { return };
+        sums.gauge(&catalogue::CACHE_ENTRIES, [], shared.keys.cached_count() as f64);
+        sums.gauge(&catalogue::LIMITER_BUCKETS, [], shared.keys.bucket_count() as f64);
+        sums.gauge(&catalogue::SYNC_REVISION, [], shared.keys.position().revision as f64);
+    }));
+}
+
+async fn serve_admin(shared: &Arc<Shared>, listener: std::net::TcpListener, stop: &CancellationToken) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin listener can't be used");
+            return;
+        }
+    };
+    let (for_readiness, for_state) = (Arc::clone(shared), Arc::clone(shared));
+    let stopping = stop.clone();
+    let state = AdminState {
+        telemetry: Arc::clone(&shared.telemetry),
+        readiness: Arc::new(move || Readiness {
+            ready: for_readiness.keys.is_ready() && !stopping.is_cancelled(),
+            detail: detail(&for_readiness),
+        }),
+        state: Arc::new(move || detail(&for_state)),
+    };
+    admin::serve(listener, state, stop.clone()).await;
+}
+
+fn detail(shared: &Shared) -> serde_json::Value {
+    let position = shared.keys.position();
+    serde_json::json!({
+        "gatewayId": shared.config.id,
+        "keys": {
+            "revision": position.revision,
+            "feedEpoch": position.feed_epoch,
+            "onDisk": shared.keys.key_count(),
+            "cached": shared.keys.cached_count(),
+        },
+        "sync": shared.sync.detail(shared.clock.now().monotonic),
+        "limiter": { "mode": "local" },
+    })
+}
+
+/// Twice a second the wall clock, every ten seconds what is idle.
+async fn keep_house(shared: &Shared, stop: &CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(500));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut count = 0u64;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        shared.clock.follow_wall_clock();
+        count += 1;
+        if count.is_multiple_of(20) {
+            shared.keys.forget_idle(shared.clock.now().monotonic_ms());
+        }
+    }
+}

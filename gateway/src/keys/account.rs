@@ -1,0 +1,171 @@
+//! Accounts and end customers in memory: one cell each, shared by every key that belongs to it.
+//!
+//! A cell holds what must be one for all keys (buckets, quota) and the policy that a change replaces at once,
+//! so that suspending an account costs the same with one key or ten thousand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use keyward_contract::{AccountId, AccountRecord, CustomerId, Environment, Limits};
+
+use crate::limits::bucket::Bucket;
+use crate::limits::fields;
+use crate::limits::quota::Quota;
+use crate::onward::lines;
+use crate::telemetry::TierSlot;
+
+/// One account: its present policy, its buckets and its quota.
+#[derive(Debug)]
+pub struct AccountCell {
+    id: AccountId,
+    policy: ArcSwap<AccountPolicy>,
+    test_bucket: Bucket,
+    production_bucket: Bucket,
+    quota: Quota,
+}
+
+impl AccountCell {
+    pub(super) fn new(policy: AccountPolicy) -> Self {
+        Self {
+            id: policy.record.id,
+            policy: ArcSwap::from_pointee(policy),
+            test_bucket: Bucket::default(),
+            production_bucket: Bucket::default(),
+            quota: Quota::default(),
+        }
+    }
+
+    /// Whose cell this is.
+    #[must_use]
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> arc_swap::Guard<Arc<AccountPolicy>> {
+        self.policy.load()
+    }
+
+    /// The bucket of one of its environments.
+    #[must_use]
+    pub fn bucket(&self, environment: Environment) -> &Bucket {
+        match environment {
+            Environment::Test => &self.test_bucket,
+            Environment::Production => &self.production_bucket,
+        }
+    }
+
+    /// Its yearly quota.
+    #[must_use]
+    pub fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// Whether it says nothing that a fresh cell would not say.
+    pub(super) fn is_idle(&self, now_ms: u64) -> bool {
+        let limits = self.policy().record.limits;
+        let buckets = [&self.test_bucket, &self.production_bucket];
+        buckets.iter().all(|bucket| bucket.is_full(now_ms, limits)) && self.quota.is_untouched()
+    }
+
+    pub(super) fn replace_policy(&self, policy: AccountPolicy) {
+        self.policy.store(Arc::new(policy));
+    }
+}
+
+/// An account's record and what is made of it once, instead of once a call.
+#[derive(Debug)]
+pub struct AccountPolicy {
+    /// As the control plane sent it.
+    pub record: AccountRecord,
+    /// Where its calls are counted in metrics.
+    pub tier_slot: TierSlot,
+    /// `RateLimit-Policy` of calls in the test environment: without and with an end customer.
+    pub test_policies: [HeaderValue; 2],
+    /// `RateLimit-Policy` of calls in production: without and with an end customer.
+    pub production_policies: [HeaderValue; 2],
+    test_identity: Box<[u8]>,
+    production_identity: Box<[u8]>,
+}
+
+impl AccountPolicy {
+    pub(super) fn new(record: AccountRecord, tier_slot: TierSlot) -> Self {
+        let identity = |environment| {
+            lines(&[
+                ("keyward-account", &record.id.to_string()),
+                ("keyward-environment", &record.environment_id(environment).to_string()),
+                ("keyward-tier", &record.tier),
+            ])
+        };
+        let policies = |quota: Option<u64>| {
+            [
+                fields::policy(record.limits, None, quota),
+                fields::policy(record.limits, Some(record.limits), quota),
+            ]
+        };
+        Self {
+            tier_slot,
+            test_policies: policies(None),
+            production_policies: policies(Some(record.annual_limit)),
+            test_identity: identity(Environment::Test),
+            production_identity: identity(Environment::Production),
+            record,
+        }
+    }
+
+    /// The lines `Keyward-Account`, `Keyward-Environment` and `Keyward-Tier` of a forwarded head.
+    #[must_use]
+    pub fn identity(&self, environment: Environment) -> &[u8] {
+        match environment {
+            Environment::Test => &self.test_identity,
+            Environment::Production => &self.production_identity,
+        }
+    }
+}
+
+/// One end customer: what all its keys, one after the other, share.
+#[derive(Debug)]
+pub struct CustomerCell {
+    /// Its id.
+    pub id: CustomerId,
+    /// Whose end customer it is; held, so that the account's cell outlives its customers'.
+    account: Arc<AccountCell>,
+    /// Its bucket.
+    pub bucket: Bucket,
+    /// The line `Keyward-Customer` of a forwarded head.
+    pub identity: Box<[u8]>,
+    /// Rate and burst of its own, in one word so that they change together; 0 when it has none.
+    own_limits: AtomicU64,
+}
+
+impl CustomerCell {
+    pub(super) fn new(id: CustomerId, account: Arc<AccountCell>) -> Self {
+        let identity = lines(&[("keyward-customer", id.as_str())]);
+        Self { id, account, bucket: Bucket::default(), identity, own_limits: AtomicU64::new(0) }
+    }
+
+    /// Whether it says nothing that a fresh cell would not say.
+    pub(super) fn is_idle(&self, now_ms: u64) -> bool {
+        self.bucket.is_full(now_ms, self.limits(self.account.policy().record.limits))
+    }
+
+    pub(super) fn set_own_limits(&self, own: Option<Limits>) {
+        let word = own.map_or(0, |own| u64::from(own.rate) << 32 | u64::from(own.burst));
+        self.own_limits.store(word, Ordering::Relaxed);
+    }
+
+    /// Its limits: the account's, or lower ones of its own.
+    #[must_use]
+    pub fn limits(&self, of_account: Limits) -> Limits {
+        match self.own_limits.load(Ordering::Relaxed) {
+            0 => of_account,
+            word => Limits {
+                rate: ((word >> 32) as u32).min(of_account.rate),
+                burst: (word as u32).min(of_account.burst),
+            },
+        }
+    }
+}

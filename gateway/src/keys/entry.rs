@@ -1,0 +1,42 @@
+//! One key in memory, with everything that a call needs made ready.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use keyward_contract::KeyRecord;
+
+use super::account::{AccountCell, CustomerCell};
+use crate::ledger::Counter;
+use crate::onward::lines;
+
+/// A known key: its record, its account and end customer, and its ready-made headers.
+#[derive(Debug)]
+pub struct KeyEntry {
+    /// As the control plane sent it.
+    pub record: KeyRecord,
+    /// Whose it is.
+    pub account: Arc<AccountCell>,
+    /// The end customer of a customer key.
+    pub customer: Option<Arc<CustomerCell>>,
+    /// The lines `Keyward-Key-Id` and, when it is pinned to one, `Keyward-Api-Version` of a forwarded head.
+    pub identity: Box<[u8]>,
+    /// The usage counter that the last call with this key used: nearly always the next one's too.
+    pub last_counter: ArcSwapOption<Counter>,
+}
+
+impl KeyEntry {
+    pub(super) fn new(record: KeyRecord, account: Arc<AccountCell>, customer: Option<Arc<CustomerCell>>) -> Self {
+        let id = record.id.to_string();
+        let identity = match record.api_version.as_str() {
+            "" => lines(&[("keyward-key-id", &id)]),
+            version => lines(&[("keyward-key-id", &id), ("keyward-api-version", version)]),
+        };
+        Self {
+            identity,
+            last_counter: ArcSwapOption::empty(),
+            record,
+            account,
+            customer,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The keys that one worker saw last: a fixed table in front of the shared cache.
+//!
+//! Four-way sets of 16-byte slots, one cache line a set; a hit costs one line of the table and the key itself,
+//! no hash, no lock and no atomic write. It is never told of changes: a slot counts only while its stamp is
+//! the present generation (see [`super::generations`]). Memory is fixed at the start.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use keyward_contract::KeyDigest;
+
+use super::entry::KeyEntry;
+use super::generations::{Generations, Stamp};
+
+const WAYS: usize = 4;
+
+/// The worker's own count of holders around the shared key: cloning within the worker then touches no cache line
+/// of another.
+#[derive(Debug)]
+struct Held(Arc<KeyEntry>);
+
+/// A key as one worker holds it: cheap to clone within the worker, stamped for the fence.
+#[derive(Clone, Debug)]
+pub struct HeldKey {
+    entry: Rc<Held>,
+    stamp: Stamp,
+}
+
+impl HeldKey {
+    pub(super) fn new(entry: Arc<KeyEntry>, stamp: Stamp) -> Self {
+        Self { entry: Rc::new(Held(entry)), stamp }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn entry(&self) -> &KeyEntry {
+        &self.entry.0
+    }
+
+    /// The key, to be kept beyond this worker.
+    #[must_use]
+    pub fn shared(&self) -> Arc<KeyEntry> {
+        Arc::clone(&self.entry.0)
+    }
+
+    /// Whether no change may have touched it since it was read.
+    #[must_use]
+    pub fn is_current(&self, generations: &Generations) -> bool {
+        generations.stamp(&self.entry.0.record.digest) == self.stamp
+    }
+}
+
+/// One worker's recent keys.
+#[derive(Debug)]
+pub struct Recent {
+    sets: Box<[[Option<Slot>; WAYS]]>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    entry: Rc<Held>,
+    tag: u32,
+    stamp: Stamp,
+}
+
+impl Recent {
+    /// A table for about this many keys, rounded up to a power of two, 64 to 1 048 576.
+    #[must_use]
+    pub fn with_capacity(keys: u64) -> Self {
+        let sets = usize::try_from(keys.clamp(64, 1 << 20)).unwrap_or(1 << 20).next_power_of_two() / WAYS;
+        Self { sets: vec![const { [const { None }; WAYS] }; sets].into_boxed_slice() }
+    }
+
+    /// The key with this digest, when it is here and current.
+    #[must_use]
+    pub fn find(&self, digest: &KeyDigest, generations: &Generations) -> Option<HeldKey> {
+        let tag = tag_of(digest);
+        let slots = self.sets[self.set_of(digest)].iter().flatten();
+        let slot = slots.filter(|slot| slot.tag == tag).find(|slot| slot.entry.0.record.digest == *digest)?;
+        (slot.stamp == generations.stamp(digest))
+            .then(|| HeldKey { entry: Rc::clone(&slot.entry), stamp: slot.stamp })
+    }
+
+    /// Remembers a key in place of its own older self or of the one that came into its set first.
+    pub fn remember(&mut self, key: &HeldKey) {
+        let digest = key.entry.0.record.digest;
+        let (index, tag) = (self.set_of(&digest), tag_of(&digest));
+        let set = &mut self.sets[index];
+        let is_same = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.entry.0.record.digest == digest);
+        let place = set.iter().position(is_same).or_else(|| set.iter().position(Option::is_none));
+        let place = place.unwrap_or(WAYS - 1);
+        set[..=place].rotate_right(1);
+        set[0] = Some(Slot { entry: Rc::clone(&key.entry), tag, stamp: key.stamp });
+    }
+
+    fn set_of(&self, digest: &KeyDigest) -> usize {
+        (digest.head() as usize) & (self.sets.len() - 1)
+    }
+}
+
+fn tag_of(digest: &KeyDigest) -> u32 {
+    (digest.head() >> 24) as u32
+}

@@ -1,0 +1,138 @@
+//! The boot epoch: a number on disk that grows at every start, and a lock that keeps a second process out.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Why the ledger can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The folder or a file in it can't be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error("{} is in use by another gateway", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// This start of the gateway. While it is held, no other process can begin one in the same folder.
+#[derive(Debug)]
+pub(super) struct Boot {
+    epoch: u64,
+    _lock: File,
+}
+
+impl Boot {
+    /// Takes the folder and counts its epoch up, durably.
+    pub(super) fn begin(folder: &Path) -> Result<Self, LedgerError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LedgerError::Io { path, source }
+        };
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+        let lock_path = folder.join("lock");
+        let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LedgerError::InUse {
+                    path: folder.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(&lock_path)(source)),
+        }
+        let file = folder.join("boot-epoch");
+        let epoch = next(last(&file).map_err(failed(&file))?, wall_clock_ms());
+        keep(folder, &file, epoch).map_err(failed(&file))?;
+        Ok(Self { epoch, _lock: lock })
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+/// At least the milliseconds since 1970, so that a folder that was lost begins above what it had before.
+fn next(last: u64, wall_clock_ms: u64) -> u64 {
+    // The control plane keeps it as a signed number.
+    last.saturating_add(1)
+        .max(wall_clock_ms)
+        .min(i64::MAX.unsigned_abs())
+}
+
+/// The epoch of the last start; 0 where there was none.
+fn last(file: &Path) -> io::Result<u64> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(text.trim().parse().unwrap_or_else(|_| {
+            tracing::warn!(file = %file.display(), "the boot epoch is unreadable; the clock gives the next one");
+            0
+        })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+fn keep(folder: &Path, file: &Path, epoch: u64) -> io::Result<()> {
+    let fresh = file.with_extension("new");
+    let mut writing = File::create(&fresh)?;
+    writing.write_all(epoch.to_string().as_bytes())?;
+    writing.sync_all()?;
+    fs::rename(&fresh, file)?;
+    File::open(folder)?.sync_all()
+}
+
+fn wall_clock_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_grows_at_every_start_also_when_the_clock_went_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Boot::begin(folder.path()).unwrap().epoch();
+        let second = Boot::begin(folder.path()).unwrap().epoch();
+        assert!(second > first);
+        let far_ahead = u64::MAX >> 8;
+        fs::write(folder.path().join("boot-epoch"), far_ahead.to_string()).unwrap();
+        assert_eq!(Boot::begin(folder.path()).unwrap().epoch(), far_ahead + 1);
+        assert_eq!(
+            (next(5, 3), next(5, 9), next(u64::MAX, 3)),
+            (6, 9, i64::MAX.unsigned_abs())
+        );
+    }
+
+    #[test]
+    fn an_unreadable_epoch_stops_no_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Boot::begin(folder.path()).unwrap().epoch();
+        fs::write(folder.path().join("boot-epoch"), "what").unwrap();
+        assert!(Boot::begin(folder.path()).unwrap().epoch() >= first);
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = Boot::begin(folder.path()).unwrap();
+        assert!(matches!(
+            Boot::begin(folder.path()),
+            Err(LedgerError::InUse { .. })
+        ));
+        drop(held);
+        assert!(Boot::begin(folder.path()).is_ok());
+    }
+}

@@ -1,0 +1,277 @@
+//! A call, from top to bottom:
+//!
+//! **parse → route → identify → authorise → limit → forward → account → answer**
+//!
+//! Each step is a function of another module and hands the next a proof: `Parsed`, a route, `Presented`,
+//! `Identified`, `Admitted`, `Permit`, and only a `Permit` is forwarded. `?` is how a step says no. Around them
+//! is one wrapper ([`serve`]): request id, one clock reading, account, refusal → answer, panic → 500.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use keyward_config::Require;
+
+use crate::admission::{self, Refused};
+use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
+use crate::call::Call;
+use crate::connection::Connection;
+use crate::head::{self, Parsed, Target};
+use crate::limits::fields::Standing;
+use crate::limits::{self, Permit};
+use crate::onward::{self, Additions};
+use crate::rejection::{self, ErrorForm, Rejection};
+use crate::route::{Match, Route, RouteTable};
+use crate::upstream::pump::BodyFraming;
+use crate::upstream::{Answered, Departure, Onward, Reach};
+
+/// Serves one call. Never fails: every "no" is an answer.
+pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let worker = connection.worker();
+    connection.state().call_began();
+    let mut call = Box::new(Call::begin(worker, worker.now()));
+    let (parts, body) = request.into_parts();
+    let form = ErrorForm::of(&parts.headers);
+    let request_id = request_id(&parts.headers, call.started().unix.0);
+
+    let handled = AssertUnwindSafe(handle(&mut call, connection, parts, body, &request_id));
+    let handled = handled.catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!("a call made the gateway panic; it was answered with 500");
+        Err(Rejection::Internal.into())
+    });
+    match handled {
+        Ok(Outcome::Forwarded(forwarded)) => forwarded.answer(call, connection, request_id),
+        Ok(Outcome::AtEdge) => at_edge(call, connection, request_id),
+        Err(refused) => refuse(&refused, form, call, connection, request_id),
+    }
+}
+
+/// How a call went that was not refused.
+enum Outcome {
+    /// An upstream answered.
+    Forwarded(Box<Forwarded>),
+    /// The gateway itself was asked.
+    AtEdge,
+}
+
+async fn handle(
+    call: &mut Call,
+    connection: &Rc<Connection>,
+    parts: Parts,
+    body: Incoming,
+    request_id: &HeaderValue,
+) -> Result<Outcome, Refused> {
+    let worker = Rc::clone(call.worker());
+    let (shared, now) = (worker.shared(), call.started());
+    let client = connection.client_address(&parts.headers, &shared.trusted);
+    call.describe(&parts, request_id, client);
+    if worker.is_full() {
+        return Err(Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into());
+    }
+
+    let parsed = match head::parse(&parts, shared.config.bounds.uri)? {
+        Target::Resource(parsed) => parsed,
+        Target::Server => return Ok(Outcome::AtEdge),
+    };
+    let route = route(&shared.routes, &parsed, &parts)?;
+    call.set_route(route.index);
+    if route.require != Require::None && shared.sync.is_stale(now.monotonic) {
+        return Err(Rejection::Overloaded("the gateway has not heard from its control plane for too long").into());
+    }
+    let presented = shared.credentials.present(&parts.headers)?;
+    let identified = admission::identify(&*worker, &presented, route.require)?;
+    let admitted = admission::authorise(identified, route, client, now.unix)
+        .inspect_err(|refused| note(call, refused))?;
+    if let Some(caller) = admitted.caller() {
+        call.identify(caller);
+    }
+    let permit = limits::charge(shared.engine, admitted, route.cost, now).await?;
+    let body_bound = route.max_body;
+    if parsed.announced_length.is_some_and(|length| length > body_bound) {
+        permit.give_back();
+        return Err(Refused::caller(Rejection::PayloadTooLarge(body_bound), permit.into_caller()));
+    }
+    let Some(destination) = worker.pools().destination(route.upstream) else {
+        permit.give_back();
+        return Err(Refused::caller(Rejection::UpstreamUnavailable, permit.into_caller()));
+    };
+
+    let (body, fate) = RequestBody::new(body, body_bound, Rc::clone(connection.state()));
+    let is_sized = body.is_end_stream() || parsed.announced_length.is_some();
+    let framing = if is_sized { BodyFraming::Sized } else { BodyFraming::Chunked };
+    let with = Additions {
+        origin: connection.origin(),
+        caller: permit.caller(),
+        credentials: (!route.forward_credentials).then_some(&shared.credentials),
+        request_id,
+        default_host: destination.authority(),
+        framing,
+    };
+    let mut head = worker.pools().buffer();
+    onward::write_request(&mut head, &parts.method, &target(route, &parsed, &parts), &parts.headers, &with);
+    let onward = Onward {
+        destination,
+        method: parts.method,
+        head,
+        body,
+        framing,
+        fate: Rc::clone(&fate),
+        timeout: route.timeout,
+    };
+    let departure = Leaving { call, permit: &permit, route, client };
+    let forwarded = worker.pools().forward(&worker, &permit, onward, &departure).await;
+    let deadline = now.monotonic + route.timeout;
+    match forwarded {
+        Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded { answered, fate, permit, deadline }))),
+        Err(unanswered) => {
+            if unanswered.reach == Reach::Never {
+                permit.give_back();
+            }
+            Err(Refused::caller(unanswered.rejection, permit.into_caller()))
+        }
+    }
+}
+
+fn route<'t>(routes: &'t RouteTable, parsed: &Parsed<'_>, parts: &Parts) -> Result<&'t Route, Rejection> {
+    match routes.find(parsed.host, &parsed.path, &parts.method) {
+        Match::Found(route) => Ok(route),
+        Match::EncodedSlash => Err(Rejection::InvalidInput("the path has an encoded slash")),
+        Match::MethodMissing(allow) => Err(Rejection::MethodNotAllowed(allow.header_value())),
+        Match::None => Err(Rejection::RouteNotFound),
+    }
+}
+
+/// A refused caller is counted like any other, when it is known who it was.
+fn note(call: &mut Call, refused: &Refused) {
+    if let Some(caller) = &refused.caller {
+        call.identify(caller);
+    }
+}
+
+/// The target as matched; the client's own text where nothing had to be changed.
+fn target<'a>(route: &Route, parsed: &'a Parsed<'_>, parts: &'a Parts) -> Cow<'a, str> {
+    let path = route.forwarded_path(&parsed.path);
+    match parts.uri.path_and_query() {
+        Some(target) if path == parts.uri.path() => Cow::Borrowed(target.as_str()),
+        _ => Cow::Owned(match parsed.query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        }),
+    }
+}
+
+/// The last moment before a call is written to an upstream.
+struct Leaving<'a> {
+    call: &'a Call,
+    permit: &'a Permit,
+    route: &'a Route,
+    client: IpAddr,
+}
+
+impl Departure for Leaving<'_> {
+    fn depart(&self) -> Result<(), Rejection> {
+        let Some(caller) = self.permit.caller() else { return Ok(()) };
+        let worker = self.call.worker();
+        admission::confirm(caller, &**worker, &worker.shared().keys, self.route, self.client)
+    }
+
+    fn departed(&self) {
+        let upstream = u16::try_from(self.route.upstream).unwrap_or(u16::MAX);
+        self.call.accepted(upstream, self.permit.standing());
+    }
+}
+
+/// A call that an upstream answered.
+struct Forwarded {
+    answered: Answered,
+    fate: Rc<BodyFate>,
+    permit: Permit,
+    deadline: Duration,
+}
+
+impl Forwarded {
+    fn answer(self, call: Box<Call>, connection: &Rc<Connection>, request_id: HeaderValue) -> Response<AnswerBody> {
+        let Self { answered: Answered { head, stream, took }, fate, permit, deadline } = self;
+        call.answered(head.status.as_u16(), took);
+        let mut headers = head.headers;
+        finish_headers(&mut headers, request_id, permit.standing(), &call);
+        if let Some(caller) = permit.caller() {
+            onward::rotation(&mut headers, caller);
+        }
+        let streamed = Streamed { stream, fate, deadline };
+        let body = AnswerBody::streamed(streamed, call, Rc::clone(connection.state()));
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+fn at_edge(call: Box<Call>, connection: &Rc<Connection>, request_id: HeaderValue) -> Response<AnswerBody> {
+    call.answered_at_edge(StatusCode::NO_CONTENT.as_u16());
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::ALLOW, head::ALLOWED);
+    finish_headers(&mut headers, request_id, None, &call);
+    let mut response = Response::new(AnswerBody::fixed(Bytes::new(), call, Rc::clone(connection.state())));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn refuse(
+    refused: &Refused,
+    form: ErrorForm,
+    call: Box<Call>,
+    connection: &Rc<Connection>,
+    request_id: HeaderValue,
+) -> Response<AnswerBody> {
+    let rejection = &refused.rejection;
+    let documentation_url = &call.worker().shared().config.documentation_url;
+    let answer =
+        rejection::response(rejection, form, request_id.to_str().unwrap_or_default(), documentation_url);
+    call.refused(rejection, answer.status().as_u16());
+    let (mut parts, body) = answer.into_parts();
+    let standing = match (rejection, &refused.caller) {
+        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
+        (_, Some(caller)) if rejection.shows_limits() => Some(limits::standing(caller, call.started())),
+        _ => None,
+    };
+    finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
+    Response::from_parts(parts, AnswerBody::fixed(body, call, Rc::clone(connection.state())))
+}
+
+/// What every answer carries.
+fn finish_headers(headers: &mut HeaderMap, request_id: HeaderValue, standing: Option<&Standing>, call: &Call) {
+    headers.insert(onward::X_REQUEST_ID, request_id);
+    headers.append(http::header::VIA, onward::VIA_KEYWARD);
+    if let Some(standing) = standing {
+        standing.write(headers, call.started().unix);
+    }
+}
+
+/// The client's own id when it is well-formed, else a new UUIDv7.
+fn request_id(headers: &HeaderMap, unix_ms: i64) -> HeaderValue {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let mut sent = headers.get_all(onward::X_REQUEST_ID).iter();
+    if let (Some(id), None) = (sent.next(), sent.next())
+        && (1..=128).contains(&id.len())
+        && id.as_bytes().iter().all(is_name)
+    {
+        return id.clone();
+    }
+    let [a, b] = [crate::random::next(), crate::random::next()];
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&a.to_le_bytes());
+    random[8..].copy_from_slice(&b.to_le_bytes()[..2]);
+    let millis = u64::try_from(unix_ms).unwrap_or_default();
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("-"))
+}

@@ -1,0 +1,178 @@
+//! The link to the control plane: key changes come in, usage goes out.
+//!
+//! [`Follower`] holds one stream at a time and resumes where the key set stands. A change is acknowledged
+//! only after it is on disk, in force, and every worker has finished what it had decided before. Whatever goes
+//! wrong ends the stream and nothing else: calls go on with what is known, and the next address is tried after
+//! a jittered pause. Nothing that comes from the stream can panic here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use keyward_config::Staleness;
+use keyward_contract::UnixMillis;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::keys::{KeySet, ReplicaError};
+use crate::ledger::Ledger;
+use crate::server::Quiescence;
+
+mod apply;
+mod backoff;
+mod connect;
+mod quota;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use backoff::Backoff;
+pub use state::{STATES, SyncState, SyncStatus};
+
+/// A stream that held for so long was no failure to connect.
+const STEADY: Duration = Duration::from_secs(10);
+/// How long the last usage may take when the gateway stops.
+const LAST_USAGE: Duration = Duration::from_secs(3);
+const CLOSE_HOURS_EVERY: Duration = Duration::from_secs(60);
+
+/// Where the control plane is, and who we are to it.
+#[derive(Clone, Debug)]
+pub struct SyncLink {
+    /// Tried in turn.
+    pub urls: Vec<String>,
+    /// The gateway token.
+    pub token: SecretString,
+    /// Our id: no two live gateways have the same.
+    pub gateway_id: String,
+    /// The ledger's.
+    pub boot_epoch: u64,
+    /// Where the proxy listener is, for people.
+    pub address: String,
+    /// What the control plane may count on when it can't reach us.
+    pub staleness: Staleness,
+}
+
+/// Why a stream ended or never began.
+#[derive(Debug, thiserror::Error)]
+enum SyncError {
+    #[error("`{0}` is no usable address")]
+    Address(String),
+    #[error("can't connect: {0}")]
+    Connect(#[source] tonic::transport::Error),
+    // The details of a status may be long and hold bytes; its code and message say enough.
+    #[error("the control plane ended the stream: {:?}: {}", .0.code(), .0.message())]
+    Status(#[from] tonic::Status),
+    #[error("the control plane closed the stream")]
+    Closed,
+    #[error("nothing was heard for {0:?}")]
+    Silent(Duration),
+    #[error("the control plane takes nothing for {0:?}")]
+    Stalled(Duration),
+    #[error("against the protocol: {0}")]
+    Protocol(&'static str),
+    #[error(
+        "a snapshot of {offered} records would drop more than half of {held} keys; what is held stays. \
+         If this is meant, empty the replica's folder and restart"
+    )]
+    MassDeletion { held: u64, offered: u64 },
+    #[error("the replica: {0}")]
+    Replica(#[from] ReplicaError),
+    #[error("a task of the replica failed")]
+    Task,
+}
+
+/// Follows the control plane until it is told to stop.
+#[derive(Debug)]
+pub struct Follower {
+    link: SyncLink,
+    keys: Arc<KeySet>,
+    quiescence: Quiescence,
+    ledger: Arc<Ledger>,
+    state: Arc<SyncState>,
+}
+
+impl Follower {
+    /// Of this key set and ledger; connects to nothing yet.
+    #[must_use]
+    pub fn new(
+        link: SyncLink,
+        keys: Arc<KeySet>,
+        quiescence: Quiescence,
+        ledger: Arc<Ledger>,
+        state: Arc<SyncState>,
+    ) -> Self {
+        Self {
+            link,
+            keys,
+            quiescence,
+            ledger,
+            state,
+        }
+    }
+
+    /// Follows until `stop`; then reports the last usage, says goodbye, and returns within a few seconds.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.follow(&stop) => {}
+            () = self.close_hours() => {}
+        }
+    }
+
+    async fn follow(&self, stop: &CancellationToken) {
+        let mut backoff = Backoff::default();
+        for url in self.link.urls.iter().cycle() {
+            let began = Instant::now();
+            let ended = self.stream(url, stop).await;
+            self.state.disconnected();
+            // What was under way may be lost: it is reported again.
+            self.ledger.withdrawn();
+            if let Err(error) = ended {
+                tracing::warn!(url, %error, "the link to the control plane is down");
+            }
+            if began.elapsed() >= STEADY {
+                backoff = Backoff::default();
+            }
+            tokio::select! {
+                () = stop.cancelled() => return self.last_try(stop).await,
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+        stop.cancelled().await;
+    }
+
+    /// Told to stop while the link was down: usage that is only here is worth one more round of addresses.
+    async fn last_try(&self, stop: &CancellationToken) {
+        let flush = async {
+            for url in &self.link.urls {
+                if self.ledger.pending() == 0 || self.stream(url, stop).await.is_ok() {
+                    return;
+                }
+                self.ledger.withdrawn();
+            }
+        };
+        let _ = tokio::time::timeout(LAST_USAGE, flush).await;
+        self.state.disconnected();
+        let pending = self.ledger.pending();
+        if pending > 0 {
+            tracing::error!(
+                pending,
+                "stopping with usage that the control plane has not taken"
+            );
+        }
+    }
+
+    async fn close_hours(&self) {
+        loop {
+            tokio::time::sleep(CLOSE_HOURS_EVERY).await;
+            self.ledger.close_hours(wall_clock().hour());
+        }
+    }
+}
+
+fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,119 @@
+//! Opening a stream: connect, say who we are, take the Welcome.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use keyward_config::{Staleness, WhenStale};
+use keyward_contract::DigestKey;
+use keyward_contract::feed::sync_client::SyncClient;
+use keyward_contract::feed::{
+    ControlFrame, GatewayFrame, Hello, PROTOCOL, Welcome, control_frame, gateway_frame,
+};
+use secrecy::ExposeSecret;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Endpoint;
+use tonic::{Request, Streaming};
+
+use super::{Follower, SyncError};
+
+const CONNECT: Duration = Duration::from_secs(2);
+const WELCOME: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Chunks of a snapshot are below 1 MiB; a change holds what one transaction changed.
+const LARGEST_FRAME: usize = 64 * 1024 * 1024;
+/// Frames that wait to be written.
+const FRAMES_AHEAD: usize = 64;
+/// Enough for a snapshot to flow without pauses over a long line.
+const WINDOW: u32 = 4 * 1024 * 1024;
+
+/// An open stream, the Welcome taken.
+pub(super) struct Opened {
+    pub(super) welcome: Welcome,
+    pub(super) up: mpsc::Sender<GatewayFrame>,
+    pub(super) down: Streaming<ControlFrame>,
+}
+
+impl Follower {
+    pub(super) async fn open(&self, url: &str) -> Result<Opened, SyncError> {
+        let channel = Endpoint::from_shared(url.to_owned())
+            .map_err(|_| SyncError::Address(url.to_owned()))?
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .connect()
+            .await
+            .map_err(SyncError::Connect)?;
+        let (up, frames) = mpsc::channel(FRAMES_AHEAD);
+        let hello = GatewayFrame {
+            frame: Some(gateway_frame::Frame::Hello(self.hello())),
+        };
+        up.try_send(hello).map_err(|_| SyncError::Closed)?;
+        let mut request = Request::new(ReceiverStream::new(frames));
+        request
+            .metadata_mut()
+            .insert("authorization", self.credentials()?);
+        let mut client = SyncClient::new(channel).max_decoding_message_size(LARGEST_FRAME);
+
+        let opening = async {
+            let mut down = client.follow(request).await?.into_inner();
+            match down.message().await?.and_then(|frame| frame.frame) {
+                Some(control_frame::Frame::Welcome(welcome)) => Ok((welcome, down)),
+                _ => Err(SyncError::Protocol("the first frame is no Welcome")),
+            }
+        };
+        let opened = tokio::time::timeout(WELCOME, opening).await;
+        let (welcome, down) = opened.map_err(|_| SyncError::Silent(WELCOME))??;
+        self.check(&welcome).await?;
+        self.state.connections.fetch_add(1, Ordering::Relaxed);
+        self.state.told(welcome.revision, welcome.live_gateways);
+        Ok(Opened { welcome, up, down })
+    }
+
+    fn hello(&self) -> Hello {
+        let position = self.keys.position();
+        let Staleness { max, then } = self.link.staleness;
+        let max_ms = max.map_or(0, |max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX).max(1));
+        Hello {
+            gateway_id: self.link.gateway_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
+            revision: position.revision,
+            feed_epoch: position.feed_epoch,
+            boot_epoch: self.link.boot_epoch,
+            wants_digest_key: !self.keys.digest_key_known(),
+            address: self.link.address.clone(),
+            max_staleness_ms: max_ms,
+            denies_when_stale: max.is_some() && then == WhenStale::Deny,
+        }
+    }
+
+    fn credentials(&self) -> Result<MetadataValue<Ascii>, SyncError> {
+        let mut value = MetadataValue::try_from(format!("Bearer {}", self.link.token.expose_secret()))
+            .map_err(|_| SyncError::Protocol("the gateway token is not visible ASCII"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    async fn check(&self, welcome: &Welcome) -> Result<(), SyncError> {
+        if welcome.protocol != PROTOCOL {
+            return Err(SyncError::Protocol("the control plane speaks another protocol"));
+        }
+        if welcome.feed_epoch.is_empty() || welcome.feed_epoch.len() > 64 {
+            return Err(SyncError::Protocol("the Welcome names no feed epoch"));
+        }
+        if self.keys.digest_key_known() {
+            return Ok(());
+        }
+        let key = <[u8; 32]>::try_from(welcome.digest_key.as_slice())
+            .map_err(|_| SyncError::Protocol("the digest key is not 32 bytes"))?;
+        let (keys, key) = (std::sync::Arc::clone(&self.keys), DigestKey::from_bytes(key));
+        super::stream::blocking(move || keys.adopt_digest_key(key)).await??;
+        Ok(())
+    }
+}

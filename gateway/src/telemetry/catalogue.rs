@@ -1,0 +1,140 @@
+//! Every metric the gateway can show: name, labels and meaning in one place.
+//!
+//! A metric that is not here can't be shown: [`super::Sums`] takes only these constants, each typed with its kind
+//! and the number of its labels. `docs/metrics.md` is held against this list by a test.
+
+use std::marker::PhantomData;
+
+/// Only ever grows.
+#[derive(Clone, Copy, Debug)]
+pub enum Counter {}
+/// Goes up and down.
+#[derive(Clone, Copy, Debug)]
+pub enum Gauge {}
+/// Durations in buckets.
+#[derive(Clone, Copy, Debug)]
+pub enum Histogram {}
+
+/// What a metric is called in Prometheus' `# TYPE` lines.
+pub trait Kind {
+    /// `counter`, `gauge` or `histogram`.
+    const NAME: &'static str;
+}
+
+impl Kind for Counter {
+    const NAME: &'static str = "counter";
+}
+impl Kind for Gauge {
+    const NAME: &'static str = "gauge";
+}
+impl Kind for Histogram {
+    const NAME: &'static str = "histogram";
+}
+
+/// One metric of kind `K` with `N` labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric<K, const N: usize> {
+    pub(super) name: &'static str,
+    pub(super) labels: [&'static str; N],
+    pub(super) help: &'static str,
+    kind: PhantomData<K>,
+}
+
+/// A metric as documentation sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($constant:ident: $kind:ident, $count:literal = $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $help)]
+            pub const $constant: Metric<$kind, $count> =
+                Metric { name: $name, labels: [$($label),*], help: $help, kind: PhantomData };
+        )*
+
+        /// The whole catalogue, in the order of the documentation.
+        pub const ALL: &[Description] = &[$(
+            Description { name: $name, kind: <$kind as Kind>::NAME, labels: &[$($label),*], help: $help },
+        )*];
+    };
+}
+
+catalogue! {
+    REQUESTS: Counter, 3 = "keyward_requests_total" ["route", "tier", "code"]
+        "Answered calls. `code` is the HTTP status; `none` where no route or tier was known, `other` past the bound.";
+    DECISIONS: Counter, 1 = "keyward_decisions_total" ["decision"]
+        "What was decided on calls: `accepted`, or the code of the refusal.";
+    REQUEST_DURATION: Histogram, 1 = "keyward_request_duration_seconds" ["route"]
+        "From the end of a request's head to the end of its answer.";
+    OVERHEAD: Histogram, 0 = "keyward_overhead_seconds" []
+        "The time of a call in the gateway, without the upstream's.";
+    RECEIVED_BYTES: Counter, 1 = "keyward_received_bytes_total" ["route"]
+        "Bytes of request bodies.";
+    SENT_BYTES: Counter, 1 = "keyward_sent_bytes_total" ["route"]
+        "Bytes of answers' bodies.";
+    CONNECTIONS: Gauge, 0 = "keyward_connections" []
+        "Open client connections.";
+    CONNECTIONS_ACCEPTED: Counter, 0 = "keyward_connections_accepted_total" []
+        "Client connections ever opened.";
+    IN_FLIGHT: Gauge, 0 = "keyward_requests_in_flight" []
+        "Calls that are being answered.";
+    UPSTREAM_REQUESTS: Counter, 2 = "keyward_upstream_requests_total" ["upstream", "code_class"]
+        "Calls that were forwarded, by class of the upstream's answer (`2xx`); `none` where there was no answer.";
+    UPSTREAM_DURATION: Histogram, 1 = "keyward_upstream_duration_seconds" ["upstream"]
+        "The time that calls waited for the upstream.";
+    UPSTREAM_CONNECTS: Counter, 1 = "keyward_upstream_connects_total" ["upstream"]
+        "Connections opened to the upstream.";
+    UPSTREAM_FAILURES: Counter, 2 = "keyward_upstream_failures_total" ["upstream", "reason"]
+        "Attempts that the upstream failed: `connect`, `connect_timeout`, `response_timeout`, `closed`, `malformed`, `body`.";
+    CACHE_HITS: Counter, 1 = "keyward_cache_hits_total" ["level"]
+        "Key look-ups answered at this level: `connection`, `memory`, `replica`.";
+    CACHE_MISSES: Counter, 1 = "keyward_cache_misses_total" ["level"]
+        "Key look-ups that this level could not answer.";
+    CACHE_ENTRIES: Gauge, 0 = "keyward_cache_entries" []
+        "Keys held in memory, known and unknown ones.";
+    LIMITER_BUCKETS: Gauge, 0 = "keyward_limiter_buckets" []
+        "Token buckets held in this process.";
+    SYNC_REVISION: Gauge, 0 = "keyward_sync_revision" []
+        "The revision of the key set that is in force.";
+    SYNC_LAG: Gauge, 0 = "keyward_sync_lag_seconds" []
+        "Time since the control plane was last heard.";
+    SYNC_STATE: Gauge, 1 = "keyward_sync_state" ["state"]
+        "1 for the state that the stream of key changes is in.";
+    SYNC_CHANGES: Counter, 0 = "keyward_sync_changes_total" []
+        "Changes put in force.";
+    SYNC_REFUSED: Counter, 0 = "keyward_sync_refused_total" []
+        "Records from the control plane that failed the checks; the last good one stays in force.";
+    LEDGER_PENDING: Gauge, 0 = "keyward_ledger_pending" []
+        "Usage counters that the control plane has not acknowledged.";
+    LEDGER_FILL: Gauge, 0 = "keyward_ledger_fill_ratio" []
+        "How full the usage ledger's disk bound is, 0 to 1.";
+    LEDGER_FAILURES: Counter, 0 = "keyward_ledger_failures_total" []
+        "Failed writes and reports of the usage ledger; what failed is tried again.";
+    ACCESS_LOG_LINES: Counter, 1 = "keyward_access_log_lines_total" ["outcome"]
+        "Access log lines: `written`; `dropped`, because the queue was full; `failed`, because the file took no more.";
+    CONFIG_RELOADS: Counter, 1 = "keyward_config_reloads_total" ["outcome"]
+        "Times the configuration was read again: `applied` or `refused`.";
+    CONFIG_LOADED: Gauge, 0 = "keyward_config_loaded_timestamp_seconds" []
+        "When the configuration in force was read.";
+    BUILD: Gauge, 1 = "keyward_build_info" ["version"]
+        "Always 1.";
+    PROCESS_CPU: Counter, 0 = "process_cpu_seconds_total" []
+        "User and system time of the process.";
+    PROCESS_MEMORY: Gauge, 0 = "process_resident_memory_bytes" []
+        "Resident memory of the process.";
+    PROCESS_FDS: Gauge, 0 = "process_open_fds" []
+        "Open file descriptors of the process.";
+    PROCESS_MAX_FDS: Gauge, 0 = "process_max_fds" []
+        "How many file descriptors the process may open.";
+    PROCESS_START: Gauge, 0 = "process_start_time_seconds" []
+        "When the process started.";
+}

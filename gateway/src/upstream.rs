@@ -1,0 +1,298 @@
+//! Forwarding a permitted call: the worker's own connections to the upstreams.
+//!
+//! Every worker keeps its own idle connections, so nothing is shared and nothing is locked. [`Pools::forward`]
+//! takes a [`Permit`]: forwarding without one can't be written. A pooled connection that turns out to be closed
+//! is no error of the call: what was never written is sent on another, and a call without a body whose method
+//! is idempotent (RFC 9110 §9.2.2) once more even when it may have been written.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Method;
+use keyward_config::{Timeouts, Upstream};
+
+use crate::body::{BodyFate, BodyFault, RequestBody};
+use crate::limits::Permit;
+use crate::rejection::Rejection;
+use crate::telemetry::UpstreamFailure;
+use crate::worker::Worker;
+
+pub mod exchange;
+pub mod framing;
+pub mod head;
+pub mod pool;
+pub mod pump;
+
+use exchange::{AnswerStream, Failure, exchange};
+use head::AnswerHead;
+use pool::{Connection, EndpointPool};
+use pump::{BodyFraming, Pump};
+
+/// Attempts of one call: more stale connections than this in a row are no accident.
+const MAX_ATTEMPTS: usize = 8;
+
+/// Buffers for heads that a worker keeps.
+const MAX_SPARE_BUFFERS: usize = 64;
+
+/// One worker's connections to every upstream.
+#[derive(Debug)]
+pub struct Pools {
+    upstreams: Vec<Vec<Rc<EndpointPool>>>,
+    timeouts: Timeouts,
+    spare: RefCell<Vec<Vec<u8>>>,
+}
+
+/// A request as it goes on.
+#[derive(Debug)]
+pub struct Onward {
+    /// Where it goes.
+    pub destination: Destination,
+    /// Its method.
+    pub method: Method,
+    /// Its head as it is written.
+    pub head: Vec<u8>,
+    /// Its body.
+    pub body: RequestBody,
+    /// How the body is framed in the head.
+    pub framing: BodyFraming,
+    /// How the body fares.
+    pub fate: Rc<BodyFate>,
+    /// The most that the whole call may take.
+    pub timeout: Duration,
+}
+
+/// The endpoint that was chosen for a call.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    endpoint: Rc<EndpointPool>,
+    upstream: u16,
+}
+
+impl Destination {
+    /// Its authority, for a request without `Host`.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.endpoint.authority()
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer's head.
+    pub head: AnswerHead,
+    /// Its body.
+    pub stream: AnswerStream,
+    /// How long the upstream took to answer the head.
+    pub took: Duration,
+}
+
+/// A call that no upstream answered.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// What the client is told.
+    pub rejection: Rejection,
+    /// Whether any upstream may have seen it.
+    pub reach: Reach,
+}
+
+/// Whether an upstream may have seen a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// None has: what was charged is to be given back.
+    Never,
+    /// One may have: it is accepted and counted.
+    Perhaps,
+}
+
+/// Tells the caller that the request is about to be written: from then on it counts as accepted.
+pub trait Departure {
+    /// The last moment to refuse; called before every attempt to write.
+    ///
+    /// # Errors
+    /// When the permit no longer holds.
+    fn depart(&self) -> Result<(), Rejection>;
+
+    /// The request has been written, or may have been. Called once an attempt; also when the client goes away
+    /// meanwhile.
+    fn departed(&self);
+}
+
+impl Pools {
+    /// Empty pools for these upstreams.
+    #[must_use]
+    pub fn new(upstreams: &[Upstream], timeouts: Timeouts) -> Self {
+        let endpoints = |upstream: &Upstream| {
+            upstream.endpoints.iter().map(|endpoint| Rc::new(EndpointPool::new(endpoint))).collect()
+        };
+        Self { upstreams: upstreams.iter().map(endpoints).collect(), timeouts, spare: RefCell::default() }
+    }
+
+    /// Chooses an endpoint of an upstream.
+    #[must_use]
+    pub fn destination(&self, upstream: usize) -> Option<Destination> {
+        let endpoint = match self.upstreams.get(upstream)?.as_slice() {
+            [only] => only,
+            several => several.get(crate::random::next() as usize % several.len().max(1))?,
+        };
+        Some(Destination { endpoint: Rc::clone(endpoint), upstream: u16::try_from(upstream).unwrap_or(u16::MAX) })
+    }
+
+    /// An empty buffer to write a head into.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2_048))
+    }
+
+    fn keep_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        // One that a large body has passed through would hold its memory for ever.
+        if spare.len() < MAX_SPARE_BUFFERS && buffer.capacity() <= 16 * 1_024 {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// Sends a permitted call to its destination and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// Rows 13, 15 and 16; 400 for a body that turns out malformed.
+    pub async fn forward(
+        &self,
+        worker: &Worker,
+        _permit: &Permit,
+        onward: Onward,
+        departure: &impl Departure,
+    ) -> Result<Answered, Unanswered> {
+        let began = worker.now().monotonic;
+        let limit = self.timeouts.response_headers.min(onward.timeout);
+        let (fate, upstream) = (Rc::clone(&onward.fate), onward.destination.upstream);
+        let attempts = self.attempts(worker, onward, departure);
+        match worker.deadlines().until(began + limit, attempts).await {
+            Some(Ok((head, stream))) => {
+                let took = worker.now().monotonic.saturating_sub(began);
+                Ok(Answered { head, stream, took })
+            }
+            Some(Err(unanswered)) => Err(unanswered),
+            None => {
+                // A client that is slow to send must not look like a slow upstream.
+                let rejection = if fate.is_over() {
+                    worker.telemetry().upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
+                    Rejection::UpstreamTimeout
+                } else {
+                    Rejection::InvalidInput("the request body did not arrive in time")
+                };
+                Err(Unanswered { rejection, reach: Reach::Perhaps })
+            }
+        }
+    }
+
+    async fn attempts(
+        &self,
+        worker: &Worker,
+        onward: Onward,
+        departure: &impl Departure,
+    ) -> Result<(AnswerHead, AnswerStream), Unanswered> {
+        let Onward { destination: Destination { endpoint, upstream }, method, head, body, framing, fate, .. } = onward;
+        let mut pump = Pump::new(head, body, framing);
+        let mut reach = Reach::Never;
+        for _ in 0..MAX_ATTEMPTS {
+            let pooled = endpoint.idle();
+            let is_pooled = pooled.is_some();
+            let mut connection = match pooled {
+                Some(connection) => connection,
+                None => self.connect(worker, &endpoint, upstream).await.ok_or(Unanswered {
+                    rejection: Rejection::UpstreamUnavailable,
+                    reach,
+                })?,
+            };
+            departure.depart().map_err(|rejection| Unanswered { rejection, reach })?;
+            let mut leaving = Leaving { departure, is_unsent: false };
+            let failure = match exchange(&mut connection, &mut pump, &method).await {
+                Ok(head) => {
+                    drop(leaving);
+                    let unfinished = if pump.is_over() {
+                        self.keep_buffer(pump.into_buffer());
+                        None
+                    } else {
+                        Some(pump)
+                    };
+                    let stream = AnswerStream::new(connection, endpoint, &head, unfinished);
+                    return Ok((head, stream));
+                }
+                Err(failure) => failure,
+            };
+            leaving.is_unsent = matches!(failure, Failure::Unsent);
+            drop(leaving);
+            let may_repeat = match failure {
+                Failure::Unsent => is_pooled,
+                Failure::BrokenOff => {
+                    reach = Reach::Perhaps;
+                    is_pooled && method.is_idempotent() && pump.can_rewind()
+                }
+                Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => {
+                    reach = Reach::Perhaps;
+                    false
+                }
+            };
+            if !may_repeat {
+                return Err(explain(worker, upstream, &failure, &fate, reach));
+            }
+            pump.rewind();
+        }
+        Err(Unanswered { rejection: Rejection::UpstreamUnavailable, reach })
+    }
+
+    async fn connect(&self, worker: &Worker, endpoint: &Rc<EndpointPool>, upstream: u16) -> Option<Connection> {
+        match endpoint.connect(self.timeouts.connect).await {
+            Ok(connection) => {
+                worker.telemetry().upstream_connected(upstream);
+                Some(connection)
+            }
+            Err(error) => {
+                let is_late = error.kind() == std::io::ErrorKind::TimedOut;
+                let failure =
+                    if is_late { UpstreamFailure::ConnectTimeout } else { UpstreamFailure::Connect };
+                worker.telemetry().upstream_failed(upstream, failure);
+                tracing::debug!(%error, upstream = endpoint.authority(), "can't connect");
+                None
+            }
+        }
+    }
+}
+
+/// A request that is being written: unless it is known that nothing was, it has departed, however this ends.
+struct Leaving<'a, D: Departure> {
+    departure: &'a D,
+    is_unsent: bool,
+}
+
+impl<D: Departure> Drop for Leaving<'_, D> {
+    fn drop(&mut self) {
+        if !self.is_unsent {
+            self.departure.departed();
+        }
+    }
+}
+
+fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate, reach: Reach) -> Unanswered {
+    let failed = |kind| worker.telemetry().upstream_failed(upstream, kind);
+    let rejection = match failure {
+        Failure::Unsent => {
+            failed(UpstreamFailure::Closed);
+            Rejection::UpstreamUnavailable
+        }
+        Failure::BrokenOff | Failure::CutShort => {
+            failed(UpstreamFailure::Closed);
+            Rejection::BadGateway("the service broke off before it answered")
+        }
+        Failure::Malformed(malformed) => {
+            failed(UpstreamFailure::Malformed);
+            Rejection::BadGateway(malformed.0)
+        }
+        Failure::Body(BodyFault::Client) => Rejection::InvalidInput("the request body is malformed or broke off"),
+        Failure::Body(BodyFault::TooLarge) => Rejection::PayloadTooLarge(fate.bound()),
+    };
+    Unanswered { rejection, reach }
+}

@@ -1,0 +1,239 @@
+//! The head of an upstream's answer (RFC 9112 §4, §5, §6.3), read once and strictly.
+//!
+//! Hop-by-hop fields and forgeries of ours never get into the map. One look over the bytes; the values share
+//! the buffer that they came in.
+
+use bytes::BytesMut;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::framing::{Chunks, Framing, Malformed};
+use crate::onward;
+
+/// Largest head of an answer, in bytes.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Most fields of an answer.
+const MAX_FIELDS: usize = 128;
+
+/// The head of a final answer.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its end-to-end fields.
+    pub headers: HeaderMap,
+    /// Where its body ends.
+    pub framing: Framing,
+    /// Whether the connection may serve another call after it.
+    pub keeps_alive: bool,
+}
+
+/// What the bytes at hand are.
+#[derive(Debug)]
+pub enum Read {
+    /// A final answer's head; it was taken out of the buffer.
+    Final(AnswerHead),
+    /// An interim answer (1xx), which was taken out and is not forwarded.
+    Interim,
+    /// Not yet a whole head.
+    Partial,
+}
+
+/// Takes one head out of the buffer, when it is whole.
+///
+/// # Errors
+/// When it is malformed, too large, or can be read in two ways.
+pub fn read(buffer: &mut BytesMut, method: &Method) -> Result<Read, Malformed> {
+    let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut answer = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut answer, buffer, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if buffer.len() < MAX_HEAD => return Ok(Read::Partial),
+        Ok(httparse::Status::Partial) => return Err(Malformed("the service sent a head that is too large")),
+        Err(_) => return Err(Malformed("the service answered something that is no HTTP")),
+    };
+    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.filter(|status| status.as_u16() < 600);
+    let status = status.ok_or(Malformed("the service answered with an impossible status"))?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Malformed("the service switched protocols without being asked"));
+    }
+    if status.is_informational() {
+        bytes::Buf::advance(buffer, length);
+        return Ok(Read::Interim);
+    }
+    let is_http11 = answer.version == Some(1);
+    // Where each field lies, so that the values can share the buffer once it is frozen.
+    let base = buffer.as_ptr() as usize;
+    let mut places = arrayvec::ArrayVec::<(HeaderName, usize, usize), MAX_FIELDS>::new();
+    for field in answer.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = name.map_err(|_| Malformed("the service sent a malformed field name"))?;
+        places.push((name, field.value.as_ptr() as usize - base, field.value.len()));
+    }
+    let head = buffer.split_to(length).freeze();
+    let mut fields = Fields { headers: HeaderMap::with_capacity(places.len() + 8), ..Fields::default() };
+    for (name, at, length) in places {
+        let value = HeaderValue::from_maybe_shared(head.slice(at..at + length));
+        fields.add(name, value.map_err(|_| Malformed("the service sent a malformed field value"))?)?;
+    }
+    fields.finish(status, method, is_http11).map(Read::Final)
+}
+
+/// The fields of a head, sorted by what they mean.
+#[derive(Default)]
+struct Fields {
+    headers: HeaderMap,
+    length: Option<u64>,
+    is_chunked: bool,
+    closes: bool,
+    keeps: bool,
+    nominated: Vec<HeaderName>,
+}
+
+impl Fields {
+    fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), Malformed> {
+        if name == CONTENT_LENGTH {
+            let digits = value.as_bytes();
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let length = value.to_str().ok().filter(|_| is_number).and_then(|text| text.parse().ok());
+            let length = length.ok_or(Malformed("the service sent a malformed Content-Length"))?;
+            if self.length.is_some_and(|known| known != length) {
+                return Err(Malformed("the service sent two lengths that differ"));
+            }
+            self.length = Some(length);
+            self.headers.insert(name, value);
+        } else if name == TRANSFER_ENCODING {
+            let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+            if !is_chunked || self.is_chunked {
+                return Err(Malformed("the service sent a Transfer-Encoding other than chunked"));
+            }
+            self.is_chunked = true;
+        } else if name == CONNECTION {
+            self.connection(&value);
+        } else if !onward::is_dropped_from_answers(name.as_str()) {
+            self.headers.append(name, value);
+        }
+        Ok(())
+    }
+
+    fn connection(&mut self, value: &HeaderValue) {
+        for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if token.eq_ignore_ascii_case(b"close") {
+                self.closes = true;
+            } else if token.eq_ignore_ascii_case(b"keep-alive") {
+                self.keeps = true;
+            } else if let Ok(name) = HeaderName::from_bytes(token)
+                && name != CONTENT_LENGTH
+            {
+                self.nominated.push(name);
+            }
+        }
+    }
+
+    fn finish(mut self, status: StatusCode, method: &Method, is_http11: bool) -> Result<AnswerHead, Malformed> {
+        if self.is_chunked && (self.length.is_some() || !is_http11) {
+            return Err(Malformed("the service framed its answer in two ways"));
+        }
+        for name in &self.nominated {
+            self.headers.remove(name);
+        }
+        let has_no_body = *method == Method::HEAD
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        let framing = match (has_no_body, self.is_chunked, self.length) {
+            (true, ..) => Framing::Length(0),
+            (false, true, _) => Framing::Chunked(Chunks::default()),
+            (false, false, Some(length)) => Framing::Length(length),
+            (false, false, None) => Framing::UntilClose,
+        };
+        let is_bounded = framing != Framing::UntilClose;
+        let keeps_alive = is_bounded && !self.closes && (is_http11 || self.keeps);
+        Ok(AnswerHead { status, headers: self.headers, framing, keeps_alive })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(head: &str, method: Method) -> Result<Option<(u16, Framing, bool)>, Malformed> {
+        let mut buffer = BytesMut::from(head);
+        match read(&mut buffer, &method)? {
+            Read::Final(head) => Ok(Some((head.status.as_u16(), head.framing, head.keeps_alive))),
+            Read::Interim | Read::Partial => Ok(None),
+        }
+    }
+
+    #[track_caller]
+    fn check(head: &str, expected: Result<Option<(u16, Framing, bool)>, ()>) {
+        assert_eq!(parse(head, Method::GET).map_err(|_| ()), expected, "{head:?}");
+    }
+
+    #[test]
+    fn the_framing_is_what_rfc_9112_says() {
+        let chunked = Framing::Chunked(Chunks::default());
+        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Ok(Some((200, Framing::Length(5), true))));
+        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok(Some((200, chunked, true))));
+        check("HTTP/1.1 200 OK\r\n\r\n", Ok(Some((200, Framing::UntilClose, false))));
+        check("HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n", Ok(Some((204, Framing::Length(0), true))));
+        check("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n", Ok(Some((200, Framing::Length(1), false))));
+        check("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", Ok(Some((200, Framing::Length(1), false))));
+        check("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n", Ok(Some((200, Framing::Length(1), true))));
+        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", Ok(Some((200, Framing::Length(5), true))));
+        check("HTTP/1.1 100 Continue\r\n\r\n", Ok(None));
+        check("HTTP/1.1 200 OK\r\nContent-", Ok(None));
+        let head = parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD);
+        assert_eq!(head, Ok(Some((200, Framing::Length(0), true))));
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_malformed() {
+        for fields in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Content-Length: 5\r\nContent-Length: 6",
+            "Content-Length: +5",
+            "Content-Length: 5, 5",
+            "Content-Length: 99999999999999999999999",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: ,chunked",
+            "a b: c",
+            "a: b\r\n c",
+            "a: \0",
+        ] {
+            check(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n"), Err(()));
+        }
+        check("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Err(()));
+        check("HTTP/2 200 OK\r\n\r\n", Err(()));
+        check("HTTP/1.1 101 Switching\r\n\r\n", Err(()));
+        check("HTTP/1.1 999 Odd\r\n\r\n", Err(()));
+        check("garbage\r\n\r\n", Err(()));
+        check(&format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD)), Err(()));
+        check(&format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_FIELDS + 1)), Err(()));
+    }
+
+    #[test]
+    fn only_end_to_end_fields_get_through() {
+        let mut buffer = BytesMut::from(
+            "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nx-hop: 1\r\nKeep-Alive: 5\r\nKeyward-Account: forged\r\n\
+             X-RateLimit-Limit: 9\r\nRateLimit: x\r\nX-Request-Id: y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\nrest",
+        );
+        let Read::Final(head) = read(&mut buffer, &Method::GET).unwrap() else { panic!() };
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["set-cookie"]);
+        assert_eq!(head.headers.get_all("set-cookie").iter().count(), 2);
+        assert_eq!(&buffer[..], b"rest");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&mut BytesMut::from(bytes.as_slice()), &Method::GET);
+            let text = [b"HTTP/1.1 200 OK\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
+            let _ = read(&mut BytesMut::from(text.as_slice()), &Method::GET);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One worker: a thread with a runtime of its own that serves calls from its own listener.
+//!
+//! What is here belongs to one thread and is reached without locks; what all workers share is in [`Shared`].
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use keyward_config::GatewayConfig;
+use keyward_contract::{KeyDigest, UnixMillis};
+
+use crate::access_log::{AccessLog, WorkerLog};
+use crate::address::TrustedProxies;
+use crate::admission::FindKey;
+use crate::clock::{Clock, Now};
+use crate::credential::CredentialNames;
+use crate::deadlines::Deadlines;
+use crate::keys::{KeySet, Layer, Lookup, Recent};
+use crate::ledger::Ledger;
+use crate::limits::Engine;
+use crate::route::RouteTable;
+use crate::sync::SyncState;
+use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
+use crate::upstream::Pools;
+
+/// What all workers share, made once.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration.
+    pub config: GatewayConfig,
+    /// The process's clock.
+    pub clock: Clock,
+    /// All keys.
+    pub keys: Arc<KeySet>,
+    /// All routes.
+    pub routes: RouteTable,
+    /// Where credentials are.
+    pub credentials: CredentialNames,
+    /// Whose forwarded fields are believed.
+    pub trusted: TrustedProxies,
+    /// Where the buckets are.
+    pub engine: Engine,
+    /// Usage.
+    pub ledger: Arc<Ledger>,
+    /// How the link to the control plane stands.
+    pub sync: Arc<SyncState>,
+    /// Metrics.
+    pub telemetry: Arc<Telemetry>,
+}
+
+/// One worker's own.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    recent: RefCell<Recent>,
+    pools: Pools,
+    telemetry: WorkerTelemetry,
+    access_log: Option<WorkerLog>,
+    deadlines: Deadlines,
+    in_flight: Cell<usize>,
+    in_flight_bound: usize,
+}
+
+impl Worker {
+    /// A worker that has served nothing yet.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, access_log: &AccessLog) -> Self {
+        let config = &shared.config;
+        Self {
+            recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
+            pools: Pools::new(&config.upstreams, config.timeouts),
+            telemetry: shared.telemetry.worker(),
+            access_log: config.access_log.path.is_some().then(|| access_log.worker()),
+            deadlines: Deadlines::default(),
+            in_flight: Cell::new(0),
+            in_flight_bound: config.bounds.concurrent_requests.div_ceil(config.workers.max(1)),
+            shared,
+        }
+    }
+
+    /// What all workers share.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// This moment.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.shared.clock.now()
+    }
+
+    /// Connections to the upstreams.
+    #[must_use]
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn telemetry(&self) -> &WorkerTelemetry {
+        &self.telemetry
+    }
+
+    /// The access log, when there is one.
+    #[must_use]
+    pub fn access_log(&self) -> Option<&WorkerLog> {
+        self.access_log.as_ref()
+    }
+
+    /// Usage.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// Time limits of its calls.
+    #[must_use]
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
+    /// Whether it has as many calls in flight as it may.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.in_flight.get() > self.in_flight_bound
+    }
+
+    /// Calls in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// Counts a call as in flight until the guard is dropped.
+    pub(crate) fn begin_call(self: &Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        InFlight { worker: Rc::clone(self), _open: self.telemetry.in_flight() }
+    }
+}
+
+/// A call in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    worker: Rc<Worker>,
+    _open: crate::telemetry::Open,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
+    }
+}
+
+impl FindKey for Worker {
+    fn find_key(&self, text: &[u8]) -> Lookup {
+        self.count(self.shared.keys.find(text, &mut self.recent.borrow_mut()))
+    }
+
+    fn find_digest(&self, digest: &KeyDigest) -> Lookup {
+        self.count(self.shared.keys.find_digest(digest, &mut self.recent.borrow_mut()))
+    }
+
+    fn now(&self) -> UnixMillis {
+        self.shared.clock.now().unix
+    }
+}
+
+impl Worker {
+    fn count(&self, (answer, layer): (Lookup, Layer)) -> Lookup {
+        match layer {
+            Layer::Recent => self.telemetry.cache_hit(CacheLevel::Recent),
+            Layer::Shared => {
+                self.telemetry.cache_miss(CacheLevel::Recent);
+                self.telemetry.cache_hit(CacheLevel::Memory);
+            }
+            Layer::Replica => {
+                self.telemetry.cache_miss(CacheLevel::Recent);
+                self.telemetry.cache_miss(CacheLevel::Memory);
+            }
+        }
+        answer
+    }
+}

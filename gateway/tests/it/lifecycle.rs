@@ -1,0 +1,80 @@
+//! Starting, waiting, stopping.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use keyward_contract::KeyKind;
+
+use crate::fixture::{Keys, World, get, read_answer};
+
+const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"";
+
+#[test]
+fn a_gateway_serves_from_its_replica_with_the_control_plane_away_and_again_after_a_restart() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let mut world = World::start(&keys, ROUTE);
+    for _ in 0..2 {
+        assert!(world.gateway.as_ref().unwrap().ready());
+        assert_eq!(world.get("/", &[("x-api-key", key.text())]).status, 200);
+        world.drain();
+        world.open(ROUTE);
+    }
+}
+
+#[test]
+fn a_drain_lets_calls_in_flight_end_and_takes_no_new_ones() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let mut world = World::start(&keys, ROUTE);
+    let mut slow = world.connect();
+    slow.write_all(get("/delay/700", &[("x-api-key", key.text())]).as_bytes()).unwrap();
+    // An idle keep-alive connection must not hold the drain up.
+    let mut idle = world.connect();
+    idle.write_all(get("/", &[("x-api-key", key.text())]).as_bytes()).unwrap();
+    read_answer(&mut idle);
+    let began = Instant::now();
+    world.drain();
+    assert!(began.elapsed() < Duration::from_secs(10));
+    assert_eq!(read_answer(&mut slow).status, 200);
+    let mut rest = Vec::new();
+    assert_eq!(idle.read_to_end(&mut rest).unwrap_or_default(), 0);
+    assert!(std::net::TcpStream::connect(world.proxy).is_err());
+}
+
+/// Sends nothing more and expects the connection to be closed within a few seconds.
+#[track_caller]
+fn check_closed(world: &World, sent: &[&str]) {
+    let mut stream = world.connect();
+    for part in sent {
+        stream.write_all(part.as_bytes()).unwrap();
+    }
+    let mut rest = Vec::new();
+    let read = stream.read_to_end(&mut rest);
+    assert!(read.is_ok() || read.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset), "{read:?}");
+}
+
+#[test]
+fn silent_and_slow_clients_are_not_waited_for() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let limits = "[timeouts]\nfirst_byte = \"100ms\"\nrequest_headers = \"100ms\"\nrequest_body_idle = \"100ms\"\nidle = \"100ms\"";
+    let world = World::start(&keys, &format!("{ROUTE}\n{limits}"));
+    check_closed(&world, &[]);
+    check_closed(&world, &["GET / HTTP/1.1\r\nhost"]);
+    check_closed(&world, &[&get("/", &[("x-api-key", key.text())])]);
+    let post = format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {}\r\ncontent-length: 9\r\n\r\nxx", key.text());
+    check_closed(&world, &[&post]);
+}
+
+#[test]
+fn a_port_that_another_gateway_listens_on_is_refused() {
+    let mut keys = Keys::new();
+    keys.account(|_| {});
+    let world = World::start(&keys, "");
+    let taken = keyward_gateway::server::listener::bind(world.proxy, 2);
+    assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+}

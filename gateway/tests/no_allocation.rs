@@ -1,0 +1,234 @@
+//! The promise that the steady path of these modules allocates nothing. A program of its own, because it counts
+//! with an allocator of its own.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Method;
+use keyward_config::{
+    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
+    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Route, Staleness, Timeouts, Upstream,
+    WhenStale,
+};
+use keyward_contract::Environment;
+use keyward_gateway::access_log::{self, Verdict};
+use keyward_gateway::address::{TrustedProxies, client_address};
+use keyward_gateway::path::normalise;
+use keyward_gateway::route::{Match, RouteTable};
+use keyward_gateway::telemetry::{CacheLevel, Decision, Finished, Telemetry, TelemetryShape};
+
+/// Counts the allocations of each thread.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator can be written in no other way; it hands everything to the system's"
+)]
+// SAFETY: every call goes to the system's allocator with the arguments it came with.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the memory came from the system's allocator, with this layout.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[track_caller]
+fn assert_no_allocation(what: &str, work: impl Fn()) {
+    // Rows that come into being once are not the steady path.
+    work();
+    let before = ALLOCATIONS.get();
+    work();
+    assert_eq!(ALLOCATIONS.get() - before, 0, "allocations while {what}");
+}
+
+fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> Route {
+    let segments = segments.iter().map(|segment| match segment.strip_prefix(':') {
+        Some(name) => PathSegment::Parameter(name.to_owned()),
+        None => PathSegment::Literal((*segment).to_owned()),
+    });
+    Route {
+        name: "route".to_owned(),
+        host,
+        path: PathPattern {
+            segments: segments.collect(),
+            exact: false,
+        },
+        methods,
+        environments: Environment::ALL.to_vec(),
+        upstream: 0,
+        require: Require::Account,
+        cost: 1,
+        max_body: 1024,
+        timeout: Duration::from_secs(1),
+        forward_credentials: false,
+        encoded_slashes: EncodedSlashes::Refuse,
+        strip_prefix: Some("/v1".to_owned()),
+    }
+}
+
+fn config(routes: Vec<Route>) -> GatewayConfig {
+    let second = Duration::from_secs(1);
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    GatewayConfig {
+        id: "edge-1".to_owned(),
+        listen: Listen {
+            proxy: address,
+            admin: address,
+        },
+        trusted_proxies: Vec::new(),
+        control_plane: ControlPlaneLink {
+            urls: Vec::new(),
+            token_file: PathBuf::new(),
+        },
+        digest_key_file: None,
+        replica_path: PathBuf::new(),
+        ledger_path: PathBuf::new(),
+        ledger_sync_interval: second,
+        cache_entries: 1,
+        staleness: Staleness {
+            max: None,
+            then: WhenStale::Serve,
+        },
+        limiter: Limiter::Local,
+        credentials: Credentials {
+            account: Vec::new(),
+            customer: Vec::new(),
+        },
+        timeouts: Timeouts {
+            first_byte: second,
+            request_headers: second,
+            request_body_idle: second,
+            write_stall: second,
+            idle: second,
+            connect: second,
+            response_headers: second,
+            request: second,
+        },
+        bounds: Bounds {
+            connections: 1,
+            concurrent_requests: 1,
+            headers: 1,
+            head: 1,
+            uri: 1,
+            body: 1,
+        },
+        drain: Drain {
+            timeout: second,
+            revoked: second,
+        },
+        workers: 1,
+        access_log: AccessLog {
+            path: None,
+            sample: 0.0,
+            refusals: false,
+        },
+        documentation_url: String::new(),
+        upstreams: vec![Upstream {
+            name: "api".to_owned(),
+            endpoints: vec![Endpoint {
+                host: "127.0.0.1".to_owned(),
+                port: 1,
+            }],
+        }],
+        routes,
+    }
+}
+
+#[test]
+fn a_route_is_found_without_allocating() {
+    let table = RouteTable::compile(&config(vec![
+        route(HostPattern::Any, &["v1", ":id", "keys"], Some(vec![Method::GET])),
+        route(HostPattern::Exact("api.example.com".to_owned()), &["v1"], None),
+        route(
+            HostPattern::Suffix(".example.com".to_owned()),
+            &["v2"],
+            Some(vec![Method::POST]),
+        ),
+    ]));
+    for (host, path, method) in [
+        ("API.example.com:8080", "/v1/orders/7?x", Method::GET),
+        ("h", "/v1/7/keys", Method::HEAD),
+        ("x.example.com", "/v2/x", Method::DELETE),
+        ("h", "/nowhere", Method::GET),
+    ] {
+        let path = path.split('?').next().unwrap();
+        assert_no_allocation(path, || {
+            let path = normalise(path).unwrap();
+            if let Match::Found(route) = table.find(host, &path, &method) {
+                assert_ne!(route.forwarded_path(&path), "");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_client_address_is_found_without_allocating() {
+    let trusted = TrustedProxies::new(&["10.0.0.0/8".parse().unwrap()]);
+    let forwarded = [b"192.0.2.1, 10.0.0.2".as_slice(), b"10.0.0.3:80".as_slice()];
+    assert_no_allocation("walking the header", || {
+        let client = client_address("10.0.0.1".parse().unwrap(), forwarded.into_iter(), &trusted);
+        assert_eq!(client, IpAddr::from([192, 0, 2, 1]));
+    });
+}
+
+#[test]
+fn a_call_is_counted_without_allocating() {
+    let telemetry = Telemetry::new(TelemetryShape {
+        routes: vec!["/v1".to_owned()],
+        upstreams: vec!["api".to_owned()],
+        decisions: &["accepted"],
+        version: "1",
+    });
+    let (worker, tier) = (telemetry.worker(), telemetry.tier("growth"));
+    assert_no_allocation("counting", || {
+        let _connection = worker.connection();
+        let _in_flight = worker.in_flight();
+        worker.cache_hit(CacheLevel::Memory);
+        worker.upstream_connected(0);
+        worker.finished(&Finished {
+            route: Some(0),
+            tier,
+            status: 200,
+            decision: Decision::ACCEPTED,
+            duration: Duration::from_millis(1),
+            overhead: Duration::from_micros(10),
+            upstream: Some(0),
+            upstream_time: Duration::from_micros(990),
+            bytes_in: 1,
+            bytes_out: 2,
+        });
+    });
+}
+
+#[test]
+fn whether_a_call_is_logged_is_decided_without_allocating() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Some(folder.path().join("access.log"));
+    let log = access_log::AccessLog::start(&AccessLog {
+        path,
+        sample: 0.5,
+        refusals: true,
+    })
+    .unwrap();
+    let worker = log.worker();
+    assert_no_allocation("deciding", || {
+        let _ = worker.wants(Verdict::Accepted);
+        let _ = worker.wants(Verdict::Refused);
+    });
+}
