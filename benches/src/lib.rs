@@ -1,4 +1,4 @@
-//! Benchmarks of the hot functions, and comparisons with peers.
+//! Comparisons of the gateway with its peers on the same work, and what the benchmarks of hot functions share.
 
 pub mod measure;
 pub mod nginx;

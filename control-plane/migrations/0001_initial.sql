@@ -125,7 +125,7 @@ CREATE TABLE idempotency (
     scope       TEXT NOT NULL,                 -- credential id, method and path
     key         TEXT NOT NULL,
     body_hash   BLOB NOT NULL,
-    status      BIGINT,                        -- null while the first call runs
+    status      BIGINT,                        -- the answer's; null while the call runs, 0 once it acted, 1: answer lost
     answer      BLOB,
     created_at  BIGINT NOT NULL,
     PRIMARY KEY (scope, key)

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use keyward_config::ControlPlaneConfig;
@@ -18,6 +19,8 @@ use crate::surfaces::limits::CallLimits;
 use crate::sync::{self, Gateways, SyncSecrets};
 use crate::telemetry::Telemetry;
 use crate::{App, Shared, health, router, server};
+
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// The control plane.
 #[derive(Debug)]
@@ -79,6 +82,7 @@ impl ControlPlane {
                 tracing::error!(%error, "the sync service ended in a panic");
             }
         });
+        tasks.spawn(tidy(app.clone(), stop.clone()));
         // Health goes last: it says that the others drain.
         tasks.spawn(server::serve(admin, health::routes(app, stop.clone()), stop));
         tasks.close();
@@ -108,6 +112,12 @@ impl ControlPlane {
 }
 
 impl RunningControlPlane {
+    /// What every call shares.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
     /// What operations work with, for programs that run the control plane inside themselves.
     #[must_use]
     pub fn registry(&self) -> &Registry {
@@ -126,6 +136,12 @@ impl RunningControlPlane {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.wait().await;
+    }
+}
+
+async fn tidy(app: App, stop: CancellationToken) {
+    while tokio::time::timeout(TIDY_EVERY, stop.cancelled()).await.is_err() {
+        app.telemetry.tidy();
     }
 }
 

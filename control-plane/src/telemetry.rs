@@ -86,6 +86,11 @@ impl Telemetry {
         with_local_recorder(&self.recorder, count)
     }
 
+    /// Folds what was recorded into its histograms. Without it they would grow for as long as nobody scrapes.
+    pub fn tidy(&self) {
+        self.handle.run_upkeep();
+    }
+
     /// Everything counted, as Prometheus reads it.
     #[must_use]
     pub fn render(&self) -> String {

@@ -272,6 +272,12 @@ impl KeySet {
     /// # Errors
     /// When it can't be kept on disk; it is in force all the same.
     pub fn put_quota_usage(&self, usage: &feed::QuotaUsage) -> Result<(), ReplicaError> {
+        // On disk and in the view first: a cell that is made meanwhile recalls it from there.
+        let kept = self.replica.lock().as_ref().map_or(Ok(()), |replica| {
+            replica.keep_quota(usage)?;
+            self.view.store(Some(replica.view()?));
+            Ok(())
+        });
         if let Ok(id) = AccountId::from_slice(&usage.account_id)
             && let Some(cell) = self.accounts.get(&id)
         {
@@ -279,7 +285,7 @@ impl KeySet {
             cell.quota().turn(period_start, cell.policy().record.contract.start);
             cell.quota().hear(period_start, usage.used_elsewhere, usage.granted);
         }
-        self.replica.lock().as_ref().map_or(Ok(()), |replica| replica.keep_quota(usage))
+        kept
     }
 
     /// Puts changes in force, all of them at once, and answers the records that could not be. Waits for the

@@ -159,13 +159,14 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
     let route_names = names(&mut config.routes.iter().map(|route| &route.name));
     let ledger = ledger::Ledger::open(&config.ledger_path, route_names)
         .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
+    let clock = clock::Clock::default();
     Ok(Shared {
-        clock: clock::Clock::default(),
+        sync: Arc::new(sync::SyncState::new(config.staleness, clock.now().monotonic)),
+        clock,
         routes: route::RouteTable::compile(&config),
         credentials: credential::CredentialNames::new(&config.credentials),
         trusted: address::TrustedProxies::new(&config.trusted_proxies),
         engine: limits::Engine::Local,
-        sync: Arc::new(sync::SyncState::default()),
         keys,
         ledger,
         telemetry,

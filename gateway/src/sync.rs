@@ -127,8 +127,9 @@ impl Follower {
             self.state.disconnected();
             // What was under way may be lost: it is reported again.
             self.ledger.withdrawn();
-            if let Err(error) = ended {
-                tracing::warn!(url, %error, "the link to the control plane is down");
+            match ended {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(url, %error, "the link to the control plane is down"),
             }
             if began.elapsed() >= STEADY {
                 backoff = Backoff::default();

@@ -5,8 +5,9 @@ use keyward_contract::{AccountId, Record, UnixMillis};
 use serde_json::Value;
 use sqlx::{Any, Transaction};
 
+use super::idempotency::Mark;
 use super::{Registry, Result};
-use crate::store::{StoreError, audit, changes};
+use crate::store::{StoreError, audit, changes, idempotency};
 use crate::sync::Propagation;
 
 /// Who does something, and through which call.
@@ -20,6 +21,8 @@ pub struct Actor {
     pub request_id: String,
     /// Where the call came from.
     pub address: String,
+    /// The idempotency key that the call runs under.
+    pub once: Option<Mark>,
 }
 
 impl Actor {
@@ -31,6 +34,7 @@ impl Actor {
             id: what.to_owned(),
             request_id: uuid::Uuid::now_v7().to_string(),
             address: String::new(),
+            once: None,
         }
     }
 }
@@ -130,6 +134,9 @@ impl<'a> Change<'a> {
     pub async fn commit(mut self, entry: Entry, records: &[Record]) -> Result<Settled> {
         let event = self.event(entry);
         audit::insert(&mut self.tx, &event).await?;
+        if let Some(mark) = &self.actor.once {
+            idempotency::mark_acted(&mut self.tx, &mark.scope, &mark.key).await?;
+        }
         let revision = changes::append(&mut self.tx, self.now, records).await?;
         self.tx.commit().await.map_err(StoreError::from)?;
         self.registry.gateways.announce(revision);

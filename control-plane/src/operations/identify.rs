@@ -79,6 +79,7 @@ impl Call {
                 .address
                 .map(|address| address.to_string())
                 .unwrap_or_default(),
+            once: None,
         }
     }
 }

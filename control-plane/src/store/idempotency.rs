@@ -12,7 +12,23 @@ pub struct Earlier {
     pub body_hash: Vec<u8>,
     /// Its sealed answer; `None` while it runs.
     pub answer: Option<Vec<u8>>,
+    /// How it stands without an answer.
+    pub standing: Standing,
 }
+
+/// How a call without an answer stands. Stored in the place of the answer's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It runs.
+    Running,
+    /// It changed something and ended without an answer.
+    Lost,
+}
+
+/// Stored for a call that runs and has committed its change.
+const ACTED: i64 = 0;
+/// Stored for a call that has committed its change and will never be answered.
+const LOST: i64 = 1;
 
 /// Forgets every call that began before `until`.
 ///
@@ -32,7 +48,11 @@ pub async fn forget_before(tx: &mut Transaction<'static, Any>, until: UnixMillis
 /// When the database fails.
 pub async fn forget_unfinished(store: &Store) -> Result<()> {
     let mut tx = store.begin().await?;
-    sqlx::query("DELETE FROM idempotency WHERE answer IS NULL")
+    sqlx::query("DELETE FROM idempotency WHERE answer IS NULL AND status IS NULL")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE idempotency SET status = $1 WHERE answer IS NULL")
+        .bind(LOST)
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
@@ -44,7 +64,7 @@ pub async fn forget_unfinished(store: &Store) -> Result<()> {
 /// # Errors
 /// When the database fails.
 pub async fn load(tx: &mut Transaction<'static, Any>, scope: &str, key: &str) -> Result<Option<Earlier>> {
-    let row = sqlx::query("SELECT body_hash, answer FROM idempotency WHERE scope = $1 AND key = $2")
+    let row = sqlx::query("SELECT body_hash, answer, status FROM idempotency WHERE scope = $1 AND key = $2")
         .bind(scope)
         .bind(key)
         .fetch_optional(&mut **tx)
@@ -53,6 +73,10 @@ pub async fn load(tx: &mut Transaction<'static, Any>, scope: &str, key: &str) ->
         Ok(Earlier {
             body_hash: row.try_get("body_hash")?,
             answer: row.try_get("answer")?,
+            standing: match row.try_get::<Option<i64>, _>("status")? {
+                Some(LOST) => Standing::Lost,
+                _ => Standing::Running,
+            },
         })
     })
     .transpose()
@@ -79,6 +103,20 @@ pub async fn insert(
     Ok(())
 }
 
+/// Notes, inside its change's transaction, that a call acted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mark_acted(tx: &mut Transaction<'static, Any>, scope: &str, key: &str) -> Result<()> {
+    sqlx::query("UPDATE idempotency SET status = $3 WHERE scope = $1 AND key = $2")
+        .bind(scope)
+        .bind(key)
+        .bind(ACTED)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Keeps a call's answer.
 ///
 /// # Errors
@@ -96,15 +134,21 @@ pub async fn keep(store: &Store, scope: &str, key: &str, status: u16, answer: &[
     Ok(())
 }
 
-/// Forgets a call that failed on our side, so that it can be made again.
+/// Forgets a call that failed on our side, so that it can be made again; one that acted nevertheless is lost.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn forget(store: &Store, scope: &str, key: &str) -> Result<()> {
     let mut tx = store.begin().await?;
-    sqlx::query("DELETE FROM idempotency WHERE scope = $1 AND key = $2 AND answer IS NULL")
+    sqlx::query("DELETE FROM idempotency WHERE scope = $1 AND key = $2 AND status IS NULL")
         .bind(scope)
         .bind(key)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE idempotency SET status = $3 WHERE scope = $1 AND key = $2")
+        .bind(scope)
+        .bind(key)
+        .bind(LOST)
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;

@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::{Surface, admin, portal};
 use crate::App;
 use crate::domain::admin::Role;
+use crate::operations::idempotency::Mark;
 use crate::operations::identify::{AdminCaller, Call, PortalCaller};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -77,6 +78,15 @@ impl Admission {
             Self::Portal(caller) => Some(&caller.actor.id),
             Self::Admin(caller) => Some(&caller.actor.id),
             Self::Refused(_) => None,
+        }
+    }
+
+    /// Has the caller's change note that it acted under this key.
+    pub fn act_once(&mut self, mark: Mark) {
+        match self {
+            Self::Portal(caller) => caller.actor.once = Some(mark),
+            Self::Admin(caller) => caller.actor.once = Some(mark),
+            Self::Refused(_) => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use super::body;
 use super::call::{Admission, RequestId, render};
@@ -37,16 +38,19 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Resul
     let Some(key) = idempotency_key(request.headers())? else {
         return Ok(next.run(request).await);
     };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let scope = scope(&parts)?;
     let body = body::read(&parts.headers, body).await?;
     match idempotency::claim(&app.registry, scope, key, &body).await? {
         Claim::First(ticket) => {
+            if let Some(admission) = parts.extensions.get_mut::<Admission>() {
+                admission.act_once(ticket.mark());
+            }
             let id = parts.extensions.get::<RequestId>().cloned();
             let path = parts.uri.path().to_owned();
             let request = Request::from_parts(parts, Body::from(body));
             // A panic in the call must not leave its key taken for a day.
-            let response = match tokio::spawn(next.run(request)).await {
+            let response = match tokio::spawn(next.run(request).in_current_span()).await {
                 Ok(response) => render(&app, &path, id.as_ref(), response),
                 Err(_) => Problem::Internal.into_response(),
             };
@@ -54,6 +58,9 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Resul
         }
         Claim::Repeat(answer) => replay(&answer),
         Claim::Running => Err(Problem::Running),
+        Claim::Lost => Err(Problem::Conflict(
+            "this call was made before, but its answer was lost: look at what it made".into(),
+        )),
         Claim::Other => Err(Problem::Conflict(
             "this Idempotency-Key was used for another body before".into(),
         )),

@@ -180,6 +180,24 @@ impl Plane {
         }
     }
 
+    /// The same after an end and another start.
+    pub(crate) async fn restart(self) -> Self {
+        let Self {
+            running,
+            folder,
+            owner,
+            client,
+        } = self;
+        running.shutdown().await;
+        let running = ControlPlane::start(config(&folder)).await.unwrap();
+        Self {
+            running,
+            folder,
+            owner,
+            client,
+        }
+    }
+
     pub(crate) async fn admin_key(&self, role: Role) -> String {
         admin_key(&self.running, role).await
     }
@@ -235,6 +253,18 @@ impl Plane {
             .await
             .expect(201)
             .json()
+    }
+
+    /// Waits until something holds, at most ten seconds.
+    pub(crate) async fn eventually(&self, holds: impl AsyncFn() -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !holds().await {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "it did not come to hold in time"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) fn advance(&self, by: Duration) {

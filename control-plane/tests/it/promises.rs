@@ -26,7 +26,7 @@ pub(crate) async fn change(plane: &Plane, revision: &str) -> Vec<Record> {
         .collect()
 }
 
-async fn beside(plane: &Plane) -> AnyPool {
+pub(crate) async fn beside(plane: &Plane) -> AnyPool {
     let url = format!("sqlite://{}/control-plane.db", plane.folder.path().display());
     AnyPoolOptions::new()
         .max_connections(1)
@@ -425,4 +425,38 @@ async fn health_and_metrics_are_on_their_own_listener() {
     }
     assert!(!metrics.contains(&company.id) && !metrics.contains("/b"));
     plane.call("GET", "/metrics").send().await.expect(404);
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_own_call_and_says_nothing() {
+    use axum::routing::get;
+    use keyward_control_plane::surfaces::call::answer;
+    use tower::ServiceExt;
+
+    async fn broken() -> &'static str {
+        panic!("an inner secret")
+    }
+    let plane = Plane::start().await;
+    let app = plane.running.app().clone();
+    let router = axum::Router::new()
+        .route("/customers/broken", get(broken))
+        .route("/admin/broken", get(broken))
+        .layer(axum::middleware::from_fn_with_state(app, answer));
+    for (path, code) in [
+        ("/customers/broken", "INTERNAL_ERROR"),
+        ("/admin/broken", "internal_error"),
+    ] {
+        let request = http::Request::get(path)
+            .header("x-request-id", "kept")
+            .body(axum::body::Body::empty());
+        let response = router.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["x-request-id"], "kept");
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(
+            body.contains(code) && body.contains("kept") && !body.contains("secret"),
+            "{body}"
+        );
+    }
 }

@@ -23,7 +23,9 @@ pub async fn identify(app: &App, headers: &HeaderMap, call: &Call) -> (Admission
     }
     match identify::admin_key(&app.registry, value.as_bytes().trim_ascii(), call).await {
         Ok(Some(caller)) => {
-            identify::note_use(&app.registry, &caller.key).await;
+            // No call waits for this: reads go on while the database has another writer.
+            let (app, key) = (app.clone(), caller.key.clone());
+            tokio::spawn(async move { identify::note_use(&app.registry, &key).await });
             (Admission::Admin(Box::new(caller)), None)
         }
         Ok(None) => refused(Problem::Forbidden("the API key is no admin key")),

@@ -21,6 +21,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const QUOTA_PACE: Duration = Duration::from_millis(900);
 /// A gateway that takes no frame for so long is dropped.
 const STALLED: Duration = Duration::from_secs(10);
+/// Few snapshots are read at once: one that its gateway takes for longer than this makes room for others.
+const SLOWEST_SNAPSHOT: Duration = Duration::from_secs(300);
 /// As many accounts' numbers go out at one heartbeat.
 const ACCOUNTS_AT_ONCE: usize = 5_000;
 
@@ -111,6 +113,7 @@ impl<'s> Writer<'s> {
     async fn snapshot(&mut self) -> Result<u64, Status> {
         metrics::counter!("keyward_sync_snapshots_total").increment(1);
         let mut snapshot: Snapshot = self.session.service.snapshots.begin();
+        let mut begun = None;
         let gone = || Status::unavailable("the snapshot can't be read");
         loop {
             let frame = tokio::select! {
@@ -120,6 +123,13 @@ impl<'s> Writer<'s> {
                     continue;
                 }
             };
+            // Waiting for its turn is not its gateway's fault.
+            let begun = *begun.get_or_insert_with(Instant::now);
+            if begun.elapsed() > SLOWEST_SNAPSHOT {
+                return Err(Status::resource_exhausted(
+                    "the gateway took a snapshot for over 300 s",
+                ));
+            }
             match frame {
                 Ok(Frame::SnapshotEnd(end)) => {
                     self.send_log(Frame::SnapshotEnd(end), end.revision).await?;

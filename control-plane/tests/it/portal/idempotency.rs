@@ -144,3 +144,74 @@ async fn a_malformed_key_is_refused() {
         .header("idempotency-key", "with space");
     call.send().await.expect(200);
 }
+
+/// What a process that was killed leaves behind: before its change was committed, and after.
+#[tokio::test]
+async fn no_crash_lets_a_call_act_twice() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    create(&plane, &company.live, "acted", "Acted").await.expect(201);
+    create(&plane, &company.live, "broken", "Broken")
+        .await
+        .expect(201);
+    let broken = plane.customer(&company.live, "Unrelated").await;
+    let database = crate::promises::beside(&plane).await;
+    for (key, status) in [("acted", Some(0i64)), ("broken", None)] {
+        sqlx::query("UPDATE idempotency SET answer = NULL, status = $1 WHERE key = $2")
+            .bind(status)
+            .bind(key)
+            .execute(&database)
+            .await
+            .unwrap();
+    }
+    // Both count as running until their process is known to be gone.
+    for (key, name) in [("acted", "Acted"), ("broken", "Broken")] {
+        let running = create(&plane, &company.live, key, name)
+            .await
+            .expect_code(409, "CONFLICT");
+        assert!(running.header("retry-after").is_some());
+    }
+    drop(database);
+    let plane = plane.restart().await;
+    let lost = create(&plane, &company.live, "acted", "Acted")
+        .await
+        .expect_code(409, "CONFLICT");
+    assert!(lost.header("retry-after").is_none());
+    assert!(lost.json()["error"]["message"].as_str().unwrap().contains("lost"));
+    assert_eq!(total(&plane, &company.live).await, 3);
+    // The other one is made again, and says itself that its name is taken.
+    create(&plane, &company.live, "broken", "Broken")
+        .await
+        .expect_code(409, "CONFLICT");
+    let path = format!("/customers/{}", broken["id"].as_str().unwrap());
+    plane
+        .call("GET", path)
+        .key(&company.live)
+        .send()
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn a_call_that_failed_on_our_side_can_be_made_again() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let database = crate::promises::beside(&plane).await;
+    // The second: that it acted is noted in the change itself, or it doesn't act.
+    for trigger in [
+        "CREATE TRIGGER broken BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'broken'); END",
+        "CREATE TRIGGER broken BEFORE UPDATE ON idempotency WHEN NEW.status = 0 \
+         BEGIN SELECT RAISE(ABORT, 'broken'); END",
+    ] {
+        sqlx::query(trigger).execute(&database).await.unwrap();
+        let failed = create(&plane, &company.live, "key-1", "Uni").await;
+        failed.expect_code(500, "INTERNAL_ERROR");
+        sqlx::query("DROP TRIGGER broken")
+            .execute(&database)
+            .await
+            .unwrap();
+        assert_eq!(total(&plane, &company.live).await, 0);
+    }
+    let made = create(&plane, &company.live, "key-1", "Uni").await.expect(201);
+    assert!(made.header("idempotent-replayed").is_none());
+}
