@@ -59,7 +59,11 @@ pub struct Caller {
 impl Caller {
     fn new(key: HeldKey) -> Self {
         let policy = key.entry().account.policy();
-        Self { key, end_customer: None, policy }
+        Self {
+            key,
+            end_customer: None,
+            policy,
+        }
     }
 
     /// The key that decides the account.
@@ -110,7 +114,10 @@ impl Caller {
     pub fn is_current(&self, keys: &KeySet) -> bool {
         let generations = keys.generations();
         self.key.is_current(generations)
-            && self.end_customer.as_ref().is_none_or(|key| key.is_current(generations))
+            && self
+                .end_customer
+                .as_ref()
+                .is_none_or(|key| key.is_current(generations))
             && Arc::ptr_eq(&self.policy, &self.account().policy())
     }
 }
@@ -148,13 +155,19 @@ impl Refused {
     /// A refusal of a known caller.
     #[must_use]
     pub fn caller(rejection: Rejection, caller: Option<Caller>) -> Self {
-        Self { rejection, caller: caller.map(Box::new) }
+        Self {
+            rejection,
+            caller: caller.map(Box::new),
+        }
     }
 }
 
 impl From<Rejection> for Refused {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, caller: None }
+        Self {
+            rejection,
+            caller: None,
+        }
     }
 }
 
@@ -168,11 +181,17 @@ pub fn identify(
     require: Require,
 ) -> Result<Identified, Rejection> {
     match require {
-        Require::None => Ok(Identified { key: None, end_customer: EndCustomer::Absent }),
+        Require::None => Ok(Identified {
+            key: None,
+            end_customer: EndCustomer::Absent,
+        }),
         Require::CustomerOnly => {
             let credential = presented.customer().ok_or(Rejection::CustomerKeyMissing)?;
             match find(keys, credential, KeyKind::Customer)? {
-                Some(key) => Ok(Identified { key: Some(key), end_customer: EndCustomer::Absent }),
+                Some(key) => Ok(Identified {
+                    key: Some(key),
+                    end_customer: EndCustomer::Absent,
+                }),
                 None => Err(Rejection::CustomerKeyRefused),
             }
         }
@@ -184,7 +203,10 @@ pub fn identify(
                 Some(credential) => find(keys, credential, KeyKind::Customer)?
                     .map_or(EndCustomer::Refused, EndCustomer::Known),
             };
-            Ok(Identified { key: Some(key), end_customer })
+            Ok(Identified {
+                key: Some(key),
+                end_customer,
+            })
         }
     }
 }
@@ -195,7 +217,9 @@ fn find(
     credential: Credential<'_>,
     kind: KeyKind,
 ) -> Result<Option<HeldKey>, Rejection> {
-    let Some(text) = credential.text() else { return Ok(None) };
+    let Some(text) = credential.text() else {
+        return Ok(None);
+    };
     if !KeyShape::parse(text).is_ok_and(|shape| shape.kind == kind) {
         return Ok(None);
     }
@@ -216,17 +240,27 @@ pub fn authorise(
     client: IpAddr,
     now: UnixMillis,
 ) -> Result<Admitted, Refused> {
-    let Some(key) = identified.key else { return Ok(Admitted { caller: None }) };
+    let Some(key) = identified.key else {
+        return Ok(Admitted { caller: None });
+    };
     let stands_alone = route.require == Require::CustomerOnly;
     let mut caller = Caller::new(key);
     let refused = |rejection, caller| Err(Refused::caller(rejection, Some(caller)));
 
     if !is_live(caller.key(), now) {
-        let dead = if stands_alone { Rejection::CustomerKeyRefused } else { Rejection::ExpiredApiKey };
+        let dead = if stands_alone {
+            Rejection::CustomerKeyRefused
+        } else {
+            Rejection::ExpiredApiKey
+        };
         return refused(dead, caller);
     }
     if !route.serves(caller.environment()) {
-        let elsewhere = if stands_alone { Rejection::CustomerKeyRefused } else { Rejection::InvalidApiKey };
+        let elsewhere = if stands_alone {
+            Rejection::CustomerKeyRefused
+        } else {
+            Rejection::InvalidApiKey
+        };
         return refused(elsewhere, caller);
     }
     let account = &caller.policy().record;
@@ -247,7 +281,8 @@ pub fn authorise(
         EndCustomer::Refused => return refused(Rejection::CustomerKeyRefused, caller),
         EndCustomer::Known(key) => {
             let record = &key.entry().record;
-            let belongs = record.account == caller.account().id() && record.environment == caller.environment();
+            let belongs =
+                record.account == caller.account().id() && record.environment == caller.environment();
             if !belongs || !is_live(key.entry(), now) {
                 return refused(Rejection::CustomerKeyRefused, caller);
             }
@@ -294,5 +329,8 @@ fn is_live(key: &KeyEntry, now: UnixMillis) -> bool {
 }
 
 fn allows(key: &KeyEntry, client: IpAddr) -> bool {
-    key.record.allowed_ips.as_ref().is_none_or(|list| list.allows(client))
+    key.record
+        .allowed_ips
+        .as_ref()
+        .is_none_or(|list| list.allows(client))
 }

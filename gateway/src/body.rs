@@ -68,10 +68,21 @@ impl RequestBody {
     /// Takes the client's body, at most `bound` bytes of it.
     #[must_use]
     pub fn new(incoming: Incoming, bound: u64, connection: Rc<ConnectionState>) -> (Self, Rc<BodyFate>) {
-        let fate = Rc::new(BodyFate { bound, ..BodyFate::default() });
+        let fate = Rc::new(BodyFate {
+            bound,
+            ..BodyFate::default()
+        });
         let incoming = Some(incoming).filter(|incoming| !incoming.is_end_stream());
         fate.is_over.set(incoming.is_none());
-        (Self { incoming, left: bound, fate: Rc::clone(&fate), connection }, fate)
+        (
+            Self {
+                incoming,
+                left: bound,
+                fate: Rc::clone(&fate),
+                connection,
+            },
+            fate,
+        )
     }
 
     fn end(&mut self, fault: Option<BodyFault>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
@@ -90,7 +101,9 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         loop {
-            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+            let Some(incoming) = &mut self.incoming else {
+                return Poll::Ready(None);
+            };
             let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
                 self.connection.waits_for_body();
                 return Poll::Pending;
@@ -117,7 +130,9 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.incoming
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -152,13 +167,21 @@ impl AnswerBody {
     /// A body made here.
     #[must_use]
     pub fn fixed(bytes: Bytes, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
-        Self { kind: Kind::Fixed(Some(bytes).filter(|bytes| !bytes.is_empty())), call, connection }
+        Self {
+            kind: Kind::Fixed(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            call,
+            connection,
+        }
     }
 
     /// An upstream's body.
     #[must_use]
     pub fn streamed(streamed: Streamed, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
-        Self { kind: Kind::Streamed(streamed), call, connection }
+        Self {
+            kind: Kind::Streamed(streamed),
+            call,
+            connection,
+        }
     }
 }
 
@@ -166,7 +189,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
         let piece = match &mut this.kind {
             Kind::Fixed(bytes) => bytes.take().map(Ok),
@@ -194,9 +220,10 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Fixed(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Kind::Streamed(streamed) => {
-                streamed.stream.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact)
-            }
+            Kind::Streamed(streamed) => streamed
+                .stream
+                .bytes_left()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

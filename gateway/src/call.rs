@@ -17,9 +17,9 @@ use crate::admission::Caller;
 use crate::clock::Now;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
-use crate::path::normalise;
 use crate::limits::Which;
 use crate::limits::fields::Standing;
+use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::telemetry::{Decision, Finished, TierSlot};
 use crate::worker::{InFlight, Worker};
@@ -124,7 +124,12 @@ impl Call {
     /// Who calls, and where that is counted.
     pub fn identify(&mut self, caller: &Caller) {
         self.tier.set(caller.policy().tier_slot);
-        self.counter = Some(counter(&self.worker, caller, self.route.get().unwrap_or_default(), self.started));
+        self.counter = Some(counter(
+            &self.worker,
+            caller,
+            self.route.get().unwrap_or_default(),
+            self.started,
+        ));
         if let Some(log) = &mut self.log {
             log.caller = Some(Who {
                 account: caller.account().id(),
@@ -251,9 +256,15 @@ impl Call {
     }
 
     fn log(&mut self, duration: Duration) {
-        let (Some(log), Some(writer)) = (self.log.take(), self.worker.access_log()) else { return };
+        let (Some(log), Some(writer)) = (self.log.take(), self.worker.access_log()) else {
+            return;
+        };
         let is_accepted = self.decision.get() == Some(ACCEPTED);
-        if !writer.wants(if is_accepted { Verdict::Accepted } else { Verdict::Refused }) {
+        if !writer.wants(if is_accepted {
+            Verdict::Accepted
+        } else {
+            Verdict::Refused
+        }) {
             return;
         }
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
@@ -263,8 +274,13 @@ impl Call {
             request_id: text(&log.request_id),
             method: log.method,
             host: log.host.as_ref().map(text).unwrap_or_default(),
-            path: normalise(log.uri.path()).map(|path| path.into_text().into_owned()).unwrap_or_default(),
-            route: self.route.get().and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+            path: normalise(log.uri.path())
+                .map(|path| path.into_text().into_owned())
+                .unwrap_or_default(),
+            route: self
+                .route
+                .get()
+                .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
             account: log.caller.map(|who| who.account),

@@ -36,7 +36,10 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        let clock = Self { origin: Instant::now(), offset_ms: AtomicI64::new(0) };
+        let clock = Self {
+            origin: Instant::now(),
+            offset_ms: AtomicI64::new(0),
+        };
         clock.follow_wall_clock();
         clock
     }
@@ -49,14 +52,20 @@ impl Clock {
         let monotonic = self.origin.elapsed();
         let elapsed_ms = i64::try_from(monotonic.as_millis()).unwrap_or(i64::MAX);
         let unix = self.offset_ms.load(Ordering::Relaxed).saturating_add(elapsed_ms);
-        Now { monotonic, unix: UnixMillis(unix) }
+        Now {
+            monotonic,
+            unix: UnixMillis(unix),
+        }
     }
 
     /// Measures how far the wall clock is from the monotonic one. To be called about twice a second.
     pub fn follow_wall_clock(&self) {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let wall_ms = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
         let elapsed_ms = i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.offset_ms.store(wall_ms.saturating_sub(elapsed_ms), Ordering::Relaxed);
+        self.offset_ms
+            .store(wall_ms.saturating_sub(elapsed_ms), Ordering::Relaxed);
     }
 }

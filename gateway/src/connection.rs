@@ -31,8 +31,13 @@ impl Connection {
         Self {
             worker: Rc::clone(worker),
             peer,
-            peer_field: HeaderValue::from_str(&peer.to_string()).unwrap_or(HeaderValue::from_static("unknown")),
-            trust: if is_trusted { Trust::Trusted } else { Trust::Untrusted },
+            peer_field: HeaderValue::from_str(&peer.to_string())
+                .unwrap_or(HeaderValue::from_static("unknown")),
+            trust: if is_trusted {
+                Trust::Trusted
+            } else {
+                Trust::Untrusted
+            },
             state,
         }
     }
@@ -52,7 +57,11 @@ impl Connection {
     /// Where its calls come from, for the forwarded fields.
     #[must_use]
     pub fn origin(&self) -> Origin<'_> {
-        Origin { peer: self.peer, peer_field: &self.peer_field, trust: self.trust }
+        Origin {
+            peer: self.peer,
+            peer_field: &self.peer_field,
+            trust: self.trust,
+        }
     }
 
     /// The client's address: the peer's, or what a trusted peer says.

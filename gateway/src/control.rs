@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::server::Quiescence;
-use crate::sync::{Follower, SyncLink};
+use crate::sync::{Follower, STATES, SyncLink};
 use crate::telemetry::catalogue;
 use crate::worker::Shared;
 
@@ -34,7 +34,10 @@ pub(crate) struct Services {
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
     let config = &shared.config;
     let token = std::fs::read_to_string(&config.control_plane.token_file).with_context(|| {
-        format!("can't read {} (control_plane.token_file)", config.control_plane.token_file.display())
+        format!(
+            "can't read {} (control_plane.token_file)",
+            config.control_plane.token_file.display()
+        )
     })?;
     Ok(SyncLink {
         urls: config.control_plane.urls.clone(),
@@ -53,7 +56,9 @@ pub(crate) fn secret_of(file: &Path) -> anyhow::Result<[u8; 32]> {
     let text = Zeroizing::new(
         std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?,
     );
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).map(Zeroizing::new);
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(text.trim())
+        .map(Zeroizing::new);
     match bytes.map(|bytes| <[u8; 32]>::try_from(bytes.as_slice())) {
         Ok(Ok(secret)) => Ok(secret),
         _ => bail!("{} must hold 32 bytes in base64", file.display()),
@@ -69,7 +74,12 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             return;
         }
     };
-    let Services { admin, link, quiescence, log } = services;
+    let Services {
+        admin,
+        link,
+        quiescence,
+        log,
+    } = services;
     observe(shared, &log);
     runtime.block_on(async {
         let follower = Follower::new(
@@ -79,7 +89,11 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             Arc::clone(&shared.ledger),
             Arc::clone(&shared.sync),
         );
-        tokio::join!(serve_admin(shared, admin, stop), keep_house(shared, stop), follower.run(stop.clone()));
+        tokio::join!(
+            serve_admin(shared, admin, stop),
+            keep_house(shared, stop),
+            follower.run(stop.clone())
+        );
     });
     if !log.close(LAST_LINES) {
         tracing::warn!("the access log could not be written to its end");
@@ -90,13 +104,33 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
 fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
     let log = Arc::clone(log);
     shared.telemetry.observe(Box::new(move |sums| log.observe(sums)));
+    let started = shared.clock.now().unix;
     // Weak: the telemetry is itself a part of what is shared.
     let known = Arc::downgrade(shared);
     shared.telemetry.observe(Box::new(move |sums| {
         let Some(shared) = known.upgrade() else { return };
         sums.gauge(&catalogue::CACHE_ENTRIES, [], shared.keys.cached_count() as f64);
         sums.gauge(&catalogue::LIMITER_BUCKETS, [], shared.keys.bucket_count() as f64);
-        sums.gauge(&catalogue::SYNC_REVISION, [], shared.keys.position().revision as f64);
+        let now = shared.clock.now().monotonic;
+        let status = shared.sync.status(now);
+        sums.gauge(
+            &catalogue::SYNC_REVISION,
+            [],
+            shared.keys.position().revision as f64,
+        );
+        let lag = status.since_heard.unwrap_or(now);
+        sums.gauge(&catalogue::SYNC_LAG, [], lag.as_secs_f64());
+        for state in STATES {
+            sums.gauge(
+                &catalogue::SYNC_STATE,
+                [state],
+                f64::from(u8::from(state == status.state)),
+            );
+        }
+        sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
+        sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
+        sums.gauge(&catalogue::LEDGER_PENDING, [], shared.ledger.pending() as f64);
+        sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
     }));
 }
 

@@ -72,10 +72,17 @@ impl CredentialNames {
     pub fn new(configured: &keyward_config::Credentials) -> Self {
         let name = |text: &String| HeaderName::from_bytes(text.as_bytes()).ok();
         let account = configured.account.iter().filter_map(name).map(|name| {
-            let scheme = if name == http::header::AUTHORIZATION { Scheme::Bearer } else { Scheme::Bare };
+            let scheme = if name == http::header::AUTHORIZATION {
+                Scheme::Bearer
+            } else {
+                Scheme::Bare
+            };
             AccountSlot { name, scheme }
         });
-        Self { account: account.collect(), customer: configured.customer.iter().filter_map(name).collect() }
+        Self {
+            account: account.collect(),
+            customer: configured.customer.iter().filter_map(name).collect(),
+        }
     }
 
     /// Every header name that carries a credential.
@@ -90,22 +97,32 @@ impl CredentialNames {
     pub fn present<'a>(&self, headers: &'a HeaderMap) -> Result<Presented<'a>, Rejection> {
         let mut account = None;
         for slot in &self.account {
-            let Some(value) = single(headers, &slot.name)? else { continue };
-            let Some(credential) = slot.scheme.credential(value) else { continue };
+            let Some(value) = single(headers, &slot.name)? else {
+                continue;
+            };
+            let Some(credential) = slot.scheme.credential(value) else {
+                continue;
+            };
             match account {
                 Some(other) if other != credential => {
-                    return Err(Rejection::InvalidInput("two account credentials differ; send one"));
+                    return Err(Rejection::InvalidInput(
+                        "two account credentials differ; send one",
+                    ));
                 }
                 _ => account = Some(credential),
             }
         }
         let mut customer = None;
         for name in &self.customer {
-            let Some(value) = single(headers, name)? else { continue };
+            let Some(value) = single(headers, name)? else {
+                continue;
+            };
             let credential = Credential(trim(value.as_bytes()));
             match customer {
                 Some(other) if other != credential => {
-                    return Err(Rejection::InvalidInput("two customer credentials differ; send one"));
+                    return Err(Rejection::InvalidInput(
+                        "two customer credentials differ; send one",
+                    ));
                 }
                 _ => customer = Some(credential),
             }
@@ -122,7 +139,8 @@ impl Scheme {
             Self::Bare => Some(Credential(value)),
             Self::Bearer => {
                 let (scheme, rest) = value.split_at_checked(6)?;
-                let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && matches!(rest, [] | [b' ' | b'\t', ..]);
+                let is_bearer =
+                    scheme.eq_ignore_ascii_case(b"bearer") && matches!(rest, [] | [b' ' | b'\t', ..]);
                 is_bearer.then(|| Credential(trim(rest)))
             }
         }
@@ -133,7 +151,9 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a He
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (first, None) => Ok(first),
-        _ => Err(Rejection::InvalidInput("a credential header occurs twice; send it once")),
+        _ => Err(Rejection::InvalidInput(
+            "a credential header occurs twice; send it once",
+        )),
     }
 }
 
@@ -158,9 +178,9 @@ mod tests {
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         pairs.fold(HeaderMap::new(), |mut headers, (name, value)| {
             headers.append(name, value);
             headers
@@ -177,14 +197,20 @@ mod tests {
             (text(presented.account), text(presented.customer))
         });
         let read = read.map_err(|rejection| rejection.code());
-        assert_eq!(read, expected.map(|(a, c)| (a.map(str::to_owned), c.map(str::to_owned))));
+        assert_eq!(
+            read,
+            expected.map(|(a, c)| (a.map(str::to_owned), c.map(str::to_owned)))
+        );
     }
 
     #[test]
     fn each_slot_is_read_from_its_headers() {
         check(&[("authorization", "Bearer pk_1")], Ok((Some("pk_1"), None)));
         check(&[("authorization", "bEaReR \t pk_1 ")], Ok((Some("pk_1"), None)));
-        check(&[("x-api-key", " pk_1\t"), ("x-customer-key", "ck_1")], Ok((Some("pk_1"), Some("ck_1"))));
+        check(
+            &[("x-api-key", " pk_1\t"), ("x-customer-key", "ck_1")],
+            Ok((Some("pk_1"), Some("ck_1"))),
+        );
         check(&[("authorization", "Basic cGs6")], Ok((None, None)));
         check(&[("authorization", "Bearerpk_1")], Ok((None, None)));
         check(&[("authorization", "Bearer")], Ok((Some(""), None)));
@@ -193,14 +219,26 @@ mod tests {
 
     #[test]
     fn the_same_credential_under_both_names_is_one() {
-        check(&[("authorization", "Bearer pk_1"), ("x-api-key", "pk_1")], Ok((Some("pk_1"), None)));
+        check(
+            &[("authorization", "Bearer pk_1"), ("x-api-key", "pk_1")],
+            Ok((Some("pk_1"), None)),
+        );
     }
 
     #[test]
     fn ambiguous_credentials_are_refused() {
-        check(&[("authorization", "Bearer pk_1"), ("x-api-key", "pk_2")], Err("INVALID_INPUT"));
-        check(&[("x-api-key", "pk_1"), ("x-api-key", "pk_1")], Err("INVALID_INPUT"));
-        check(&[("x-customer-key", "ck_1"), ("x-customer-key", "ck_1")], Err("INVALID_INPUT"));
+        check(
+            &[("authorization", "Bearer pk_1"), ("x-api-key", "pk_2")],
+            Err("INVALID_INPUT"),
+        );
+        check(
+            &[("x-api-key", "pk_1"), ("x-api-key", "pk_1")],
+            Err("INVALID_INPUT"),
+        );
+        check(
+            &[("x-customer-key", "ck_1"), ("x-customer-key", "ck_1")],
+            Err("INVALID_INPUT"),
+        );
     }
 
     #[test]

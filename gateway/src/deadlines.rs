@@ -58,7 +58,10 @@ impl Alarm {
     /// Goes off at `at` (monotonic, since the gateway started).
     #[must_use]
     pub fn set(worker: &Rc<Worker>, at: Duration) -> Self {
-        Self { index: worker.deadlines().occupy(at), worker: Rc::clone(worker) }
+        Self {
+            index: worker.deadlines().occupy(at),
+            worker: Rc::clone(worker),
+        }
     }
 
     /// Whether it has gone off; if not, `waker` is woken when it does.
@@ -85,7 +88,11 @@ impl Deadlines {
             }
             // Registered only now: work that is ready at once never touches the slab.
             let registered = registered.get_or_insert_with(|| self.register(at));
-            if self.note(registered.index, context.waker()) { Poll::Ready(None) } else { Poll::Pending }
+            if self.note(registered.index, context.waker()) {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         })
         .await
     }
@@ -93,7 +100,14 @@ impl Deadlines {
     /// Wakes the calls whose deadline is over.
     pub fn sweep(&self, now: Duration) {
         let mut woken = Vec::new();
-        for entry in self.slots.borrow_mut().entries.iter_mut().flatten().filter(|entry| entry.at <= now) {
+        for entry in self
+            .slots
+            .borrow_mut()
+            .entries
+            .iter_mut()
+            .flatten()
+            .filter(|entry| entry.at <= now)
+        {
             entry.is_over = true;
             woken.extend(entry.waker.take());
         }
@@ -101,7 +115,10 @@ impl Deadlines {
     }
 
     fn register(&self, at: Duration) -> Registered<'_> {
-        Registered { deadlines: self, index: self.occupy(at) }
+        Registered {
+            deadlines: self,
+            index: self.occupy(at),
+        }
     }
 
     fn vacate(&self, index: usize) {
@@ -113,7 +130,11 @@ impl Deadlines {
     }
 
     fn occupy(&self, at: Duration) -> usize {
-        let entry = Some(Entry { at, is_over: false, waker: None });
+        let entry = Some(Entry {
+            at,
+            is_over: false,
+            waker: None,
+        });
         let mut slots = self.slots.borrow_mut();
         let index = slots.free.pop().unwrap_or(slots.entries.len());
         match slots.entries.get_mut(index) {
@@ -126,7 +147,9 @@ impl Deadlines {
     /// Remembers whom to wake; answers whether the deadline is over.
     fn note(&self, index: usize, waker: &Waker) -> bool {
         let mut slots = self.slots.borrow_mut();
-        let Some(Some(entry)) = slots.entries.get_mut(index) else { return false };
+        let Some(Some(entry)) = slots.entries.get_mut(index) else {
+            return false;
+        };
         match &mut entry.waker {
             Some(known) if known.will_wake(waker) => {}
             known => *known = Some(waker.clone()),
@@ -160,7 +183,10 @@ mod tests {
     #[test]
     fn work_that_is_ready_is_answered_whatever_the_time() {
         let deadlines = Deadlines::default();
-        assert_eq!(deadlines.until(Duration::ZERO, async { 7 }).now_or_never(), Some(Some(7)));
+        assert_eq!(
+            deadlines.until(Duration::ZERO, async { 7 }).now_or_never(),
+            Some(Some(7))
+        );
         assert!(deadlines.slots.borrow().entries.is_empty());
     }
 }

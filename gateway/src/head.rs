@@ -52,14 +52,26 @@ pub fn parse(parts: &Parts, uri_bound: usize) -> Result<Target<'_>, Rejection> {
     let (raw_path, query) = (parts.uri.path(), parts.uri.query());
     if raw_path == "*" {
         let is_options = parts.method == Method::OPTIONS;
-        return if is_options { Ok(Target::Server) } else { Err(bad("`*` is a target for OPTIONS alone")) };
+        return if is_options {
+            Ok(Target::Server)
+        } else {
+            Err(bad("`*` is a target for OPTIONS alone"))
+        };
     }
     if !raw_path.starts_with('/') {
         return Err(bad("the request target must be a path that begins with `/`"));
     }
     let path = path::normalise(raw_path).map_err(|error| bad(reason(error)))?;
-    let announced_length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(Target::Resource(Parsed { host: host_of(authority), path, query, announced_length }))
+    let announced_length = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(Target::Resource(Parsed {
+        host: host_of(authority),
+        path,
+        query,
+        announced_length,
+    }))
 }
 
 /// `Transfer-Encoding` is absent or exactly `chunked`; `Content-Length` is one number. Both together hyper
@@ -69,7 +81,9 @@ fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection>
     if let Some(encoding) = encodings.next() {
         let is_chunked = encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
         if !is_chunked || encodings.next().is_some() || version < Version::HTTP_11 {
-            return Err(bad("the only Transfer-Encoding that is understood is a single `chunked`"));
+            return Err(bad(
+                "the only Transfer-Encoding that is understood is a single `chunked`",
+            ));
         }
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -162,7 +176,10 @@ mod tests {
             Target::Server => ("*".into(), "*".into()),
         });
         let read = read.map_err(|rejection| rejection.status().as_u16());
-        assert_eq!(read, expected.map(|(host, path)| (host.to_owned(), path.to_owned())));
+        assert_eq!(
+            read,
+            expected.map(|(host, path)| (host.to_owned(), path.to_owned()))
+        );
     }
 
     fn get(target: &str) -> http::request::Builder {
@@ -174,17 +191,31 @@ mod tests {
         check(get("/a/b?x=1"), Ok(("api.example", "/a/b")));
         check(get("/a/./c/../b"), Ok(("api.example", "/a/b")));
         check(get("http://api.example:8080/a"), Ok(("api.example", "/a")));
-        check(Request::builder().uri("/a").header("host", "[2001:db8::1]:80"), Ok(("[2001:db8::1]", "/a")));
-        check(Request::builder().uri("/a").version(Version::HTTP_10), Ok(("", "/a")));
+        check(
+            Request::builder().uri("/a").header("host", "[2001:db8::1]:80"),
+            Ok(("[2001:db8::1]", "/a")),
+        );
+        check(
+            Request::builder().uri("/a").version(Version::HTTP_10),
+            Ok(("", "/a")),
+        );
     }
 
     #[test]
     fn a_host_is_exactly_one_valid_authority() {
-        for host in ["", "a b", "a@evil", "a/path", "a:port", "a:", "[::1", "[zz]", "a:99999", ":80", "a:+1"] {
+        for host in [
+            "", "a b", "a@evil", "a/path", "a:port", "a:", "[::1", "[zz]", "a:99999", ":80", "a:+1",
+        ] {
             check(Request::builder().uri("/").header("host", host), Err(400));
         }
         check(Request::builder().uri("/"), Err(400));
-        check(Request::builder().uri("/").header("host", "a").header("host", "a"), Err(400));
+        check(
+            Request::builder()
+                .uri("/")
+                .header("host", "a")
+                .header("host", "a"),
+            Err(400),
+        );
     }
 
     #[test]
@@ -195,19 +226,45 @@ mod tests {
 
     #[test]
     fn odd_framing_is_refused() {
-        for encoding in [",chunked", "chunked, chunked", "gzip, chunked", "identity", "xchunked", ""] {
+        for encoding in [
+            ",chunked",
+            "chunked, chunked",
+            "gzip, chunked",
+            "identity",
+            "xchunked",
+            "",
+        ] {
             check(get("/").header("transfer-encoding", encoding), Err(400));
         }
-        check(get("/").header("transfer-encoding", "chunked").header("transfer-encoding", "chunked"), Err(400));
-        check(get("/").header("transfer-encoding", "Chunked"), Ok(("api.example", "/")));
+        check(
+            get("/")
+                .header("transfer-encoding", "chunked")
+                .header("transfer-encoding", "chunked"),
+            Err(400),
+        );
+        check(
+            get("/").header("transfer-encoding", "Chunked"),
+            Ok(("api.example", "/")),
+        );
         check(get("/").header("content-length", "+5"), Err(400));
-        check(get("/").header("content-length", "5").header("content-length", "5"), Err(400));
+        check(
+            get("/")
+                .header("content-length", "5")
+                .header("content-length", "5"),
+            Err(400),
+        );
     }
 
     #[test]
     fn connect_and_trace_are_not_allowed() {
         check(get("/").method("TRACE"), Err(405));
-        check(Request::builder().method("CONNECT").uri("a:80").header("host", "a:80"), Err(405));
+        check(
+            Request::builder()
+                .method("CONNECT")
+                .uri("a:80")
+                .header("host", "a:80"),
+            Err(405),
+        );
     }
 
     #[test]
@@ -218,7 +275,10 @@ mod tests {
 
     #[test]
     fn a_target_over_the_bound_is_414() {
-        check(get(&format!("/{}", "a".repeat(99))), Ok(("api.example", &format!("/{}", "a".repeat(99)))));
+        check(
+            get(&format!("/{}", "a".repeat(99))),
+            Ok(("api.example", &format!("/{}", "a".repeat(99)))),
+        );
         check(get(&format!("/{}", "a".repeat(100))), Err(414));
     }
 }

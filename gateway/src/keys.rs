@@ -15,7 +15,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use keyward_contract::{
-    AccountId, CustomerId, DigestKey, Environment, InvalidRecord, KeyDigest, KeyRecord, Record, UnixMillis, feed,
+    AccountId, CustomerId, DigestKey, Environment, InvalidRecord, KeyDigest, KeyRecord, Record, UnixMillis,
+    feed,
 };
 use parking_lot::Mutex;
 
@@ -57,7 +58,9 @@ pub struct KeySet {
 
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeySet").field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("KeySet")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,7 +102,11 @@ impl KeySet {
     /// When the folder or a file in it can't be used.
     pub fn open(folder: &Path, entries: u64, tier_slots: TierSlots) -> Result<Arc<Self>, ReplicaError> {
         let replica = Replica::open(folder)?;
-        let position = replica.as_ref().map(Replica::position).transpose()?.unwrap_or_default();
+        let position = replica
+            .as_ref()
+            .map(Replica::position)
+            .transpose()?
+            .unwrap_or_default();
         let view = replica.as_ref().map(Replica::view).transpose()?;
         let set = Self {
             folder: folder.to_owned(),
@@ -137,7 +144,11 @@ impl KeySet {
     /// Keys held on disk.
     #[must_use]
     pub fn key_count(&self) -> u64 {
-        self.replica.lock().as_ref().and_then(|replica| replica.key_count().ok()).unwrap_or_default()
+        self.replica
+            .lock()
+            .as_ref()
+            .and_then(|replica| replica.key_count().ok())
+            .unwrap_or_default()
     }
 
     /// Keys held in the shared cache, about.
@@ -186,7 +197,9 @@ impl KeySet {
 
     /// Finds a key by its text: one keyed BLAKE3, then the layers in turn.
     pub fn find(&self, text: &[u8], recent: &mut Recent) -> (Lookup, Layer) {
-        let Some(digest_key) = &*self.digest_key.load() else { return (Lookup::Unavailable, Layer::Recent) };
+        let Some(digest_key) = &*self.digest_key.load() else {
+            return (Lookup::Unavailable, Layer::Recent);
+        };
         self.find_digest(&digest_key.digest(text), recent)
     }
 
@@ -216,8 +229,13 @@ impl KeySet {
     }
 
     fn find_on_disk(&self, digest: &KeyDigest, stamp: Stamp) -> Lookup {
-        let Some(view) = self.view.load_full() else { return Lookup::Unavailable };
-        match view.key(digest).and_then(|record| record.map(|record| self.entry(record, &view)).transpose()) {
+        let Some(view) = self.view.load_full() else {
+            return Lookup::Unavailable;
+        };
+        match view
+            .key(digest)
+            .and_then(|record| record.map(|record| self.entry(record, &view)).transpose())
+        {
             Ok(Some(entry)) => {
                 self.known.insert(*digest, (Arc::clone(&entry), stamp));
                 Lookup::Known(HeldKey::new(entry, stamp))
@@ -237,7 +255,8 @@ impl KeySet {
         let account = self.account(record.account, view)?;
         let customer = record.customer.map(|id| {
             let cell = self.customers.entry((record.account, record.environment, id));
-            let cell = Arc::clone(&cell.or_insert_with(|| Arc::new(CustomerCell::new(id, Arc::clone(&account)))));
+            let cell =
+                Arc::clone(&cell.or_insert_with(|| Arc::new(CustomerCell::new(id, Arc::clone(&account)))));
             cell.set_own_limits(record.customer_limits);
             cell
         });
@@ -256,7 +275,8 @@ impl KeySet {
                 // The view of the caller may be older than a change that found no cell: look again, inside.
                 let newest = self.view.load_full();
                 let record = newest.as_deref().unwrap_or(view).account(id)?;
-                let record = record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
+                let record =
+                    record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
                 let slot = (self.tier_slots)(&record.tier);
                 let contract_start = record.contract.start;
                 let cell = Arc::new(AccountCell::new(AccountPolicy::new(record, slot)));
@@ -282,8 +302,10 @@ impl KeySet {
             && let Some(cell) = self.accounts.get(&id)
         {
             let period_start = UnixMillis(usage.period_start_ms);
-            cell.quota().turn(period_start, cell.policy().record.contract.start);
-            cell.quota().hear(period_start, usage.used_elsewhere, usage.granted);
+            cell.quota()
+                .turn(period_start, cell.policy().record.contract.start);
+            cell.quota()
+                .hear(period_start, usage.used_elsewhere, usage.granted);
         }
         kept
     }
@@ -295,7 +317,9 @@ impl KeySet {
     /// When the disk fails; then nothing of it is in force.
     pub fn apply(&self, changes: Vec<feed::Change>) -> Result<Vec<RefusedRecord>, ReplicaError> {
         let replica = self.replica.lock();
-        let Some(on_disk) = replica.as_ref() else { return Ok(Vec::new()) };
+        let Some(on_disk) = replica.as_ref() else {
+            return Ok(Vec::new());
+        };
         let mut position = self.position();
         let (mut records, mut refused) = (Vec::new(), Vec::new());
         for change in changes {
@@ -344,8 +368,15 @@ impl KeySet {
     ) -> Result<SnapshotWriter, ReplicaError> {
         let nonce = uuid::Uuid::now_v7().simple().to_string();
         let replica = Replica::begin(&self.folder, &format!("{nonce}.redb"))?;
-        let position = Position { feed_epoch: feed_epoch.to_owned(), revision };
-        Ok(SnapshotWriter { set: Arc::clone(self), replica: Some(replica), position })
+        let position = Position {
+            feed_epoch: feed_epoch.to_owned(),
+            revision,
+        };
+        Ok(SnapshotWriter {
+            set: Arc::clone(self),
+            replica: Some(replica),
+            position,
+        })
     }
 
     fn take_over(&self, replica: Replica, position: Position) -> Result<(), ReplicaError> {
@@ -379,8 +410,10 @@ impl KeySet {
     /// Forgets cells that no key holds any more and that say nothing: their bucket is full again, their quota
     /// untouched. To be called now and then; idle state vanishes by it.
     pub fn forget_idle(&self, now_ms: u64) {
-        self.customers.retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
-        self.accounts.retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
+        self.customers
+            .retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
+        self.accounts
+            .retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
     }
 }
 
@@ -388,8 +421,13 @@ impl KeySet {
 fn recall_quota(cell: &AccountCell, contract_start: Option<UnixMillis>, view: &View) {
     if let Some(kept) = view.quota(cell.id()) {
         // The kept period decides until a call's own clock turns it over.
-        cell.quota().turn(UnixMillis(kept.period_start_ms), contract_start);
-        cell.quota().hear(UnixMillis(kept.period_start_ms), kept.used_elsewhere, kept.granted);
+        cell.quota()
+            .turn(UnixMillis(kept.period_start_ms), contract_start);
+        cell.quota().hear(
+            UnixMillis(kept.period_start_ms),
+            kept.used_elsewhere,
+            kept.granted,
+        );
     }
 }
 

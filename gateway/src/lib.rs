@@ -35,7 +35,6 @@ pub mod limits;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
-pub mod program;
 pub mod random;
 pub mod rejection;
 pub mod route;
@@ -91,13 +90,28 @@ impl Gateway {
         let log = Arc::new(log);
         let (workers, quiescence) = start_workers(&shared, listeners, &log, &stop_workers)?;
         let link = control::link(&shared, proxy_address)?;
-        let services = control::Services { admin, link, quiescence, log };
+        let services = control::Services {
+            admin,
+            link,
+            quiescence,
+            log,
+        };
         let control = {
             let (shared, stop) = (Arc::clone(&shared), stop_control.clone());
             let run = move || control::run(&shared, services, &stop);
-            std::thread::Builder::new().name("keyward-control".into()).spawn(run)?
+            std::thread::Builder::new()
+                .name("keyward-control".into())
+                .spawn(run)?
         };
-        Ok(RunningGateway { shared, proxy_address, admin_address, stop_workers, stop_control, workers, control })
+        Ok(RunningGateway {
+            shared,
+            proxy_address,
+            admin_address,
+            stop_workers,
+            stop_control,
+            workers,
+            control,
+        })
     }
 }
 
@@ -150,9 +164,12 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         version: VERSION,
     });
     let tiers = Arc::clone(&telemetry);
-    let keys =
-        keys::KeySet::open(&config.replica_path, config.cache_entries, Box::new(move |tier| tiers.tier(tier)))
-            .with_context(|| format!("can't open the replica in {}", config.replica_path.display()))?;
+    let keys = keys::KeySet::open(
+        &config.replica_path,
+        config.cache_entries,
+        Box::new(move |tier| tiers.tier(tier)),
+    )
+    .with_context(|| format!("can't open the replica in {}", config.replica_path.display()))?;
     if let Some(file) = &config.digest_key_file {
         keys.use_digest_key(digest_key(file)?);
     }
@@ -191,7 +208,12 @@ fn start_workers(
     for (index, listener) in listeners.into_iter().enumerate() {
         let (ask, asked) = mpsc::unbounded_channel();
         questions.push(ask);
-        let service = Service { listener, questions: asked, open: Arc::clone(&open), stop: stop.clone() };
+        let service = Service {
+            listener,
+            questions: asked,
+            open: Arc::clone(&open),
+            stop: stop.clone(),
+        };
         let (shared, log) = (Arc::clone(shared), Arc::clone(log));
         let run = move || {
             let serve = async move { server::run(Rc::new(Worker::new(shared, &log)), service).await };
@@ -199,7 +221,11 @@ fn start_workers(
                 tracing::error!(%error, "a worker ended");
             }
         };
-        threads.push(std::thread::Builder::new().name(format!("keyward-{index}")).spawn(run)?);
+        threads.push(
+            std::thread::Builder::new()
+                .name(format!("keyward-{index}"))
+                .spawn(run)?,
+        );
     }
     Ok((threads, Quiescence::new(questions)))
 }
@@ -207,7 +233,9 @@ fn start_workers(
 /// Runs a future on a single-threaded runtime made for it.
 fn on_this_thread<F: Future<Output = std::io::Result<()>>>(work: F) -> std::io::Result<()> {
     // Sockets are looked at after 61 tasks by default; under load more tasks a look mean fewer system calls.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let outcome = tokio::task::LocalSet::new().block_on(&runtime, work);
     // Connections that were cut off by the end of the drain are dropped here.
     runtime.shutdown_timeout(Duration::from_millis(100));

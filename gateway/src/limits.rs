@@ -84,9 +84,13 @@ impl Permit {
 
     /// Gives back everything that was taken: the call never reached an upstream.
     pub fn give_back(&self) {
-        let (Some(charged), Some(caller)) = (&self.charged, self.admitted.caller()) else { return };
+        let (Some(charged), Some(caller)) = (&self.charged, self.admitted.caller()) else {
+            return;
+        };
         let account = caller.account();
-        account.bucket(caller.environment()).give_back(charged.account, charged.cost);
+        account
+            .bucket(caller.environment())
+            .give_back(charged.account, charged.cost);
         if let (Some(customer), Some(limits)) = (caller.customer(), charged.customer) {
             customer.bucket.give_back(limits, charged.cost);
         }
@@ -108,11 +112,19 @@ pub async fn charge(engine: Engine, admitted: Admitted, cost: u32, now: Now) -> 
 
 fn charge_locally(admitted: Admitted, cost: u32, now: Now) -> Result<Permit, Refused> {
     let charged = match admitted.caller() {
-        None => return Ok(Permit { admitted, charged: None }),
+        None => {
+            return Ok(Permit {
+                admitted,
+                charged: None,
+            });
+        }
         Some(caller) => charge_caller(caller, cost, now),
     };
     match charged {
-        Ok(charged) => Ok(Permit { admitted, charged: Some(charged) }),
+        Ok(charged) => Ok(Permit {
+            admitted,
+            charged: Some(charged),
+        }),
         Err(rejection) => Err(Refused::caller(rejection, admitted.into_caller())),
     }
 }
@@ -121,7 +133,10 @@ fn charge_caller(caller: &Caller, cost: u32, now: Now) -> Result<Charged, Reject
     let record = &caller.policy().record;
     let is_metered = caller.environment() == Environment::Production;
     if is_metered {
-        let charged = caller.account().quota().charge(now.unix, record.contract.start, record.annual_limit);
+        let charged = caller
+            .account()
+            .quota()
+            .charge(now.unix, record.contract.start, record.annual_limit);
         charged.map_err(Rejection::QuotaExceeded)?;
     }
     take_both(caller, cost, now).inspect_err(|_| {
@@ -144,7 +159,11 @@ fn take_both(caller: &Caller, cost: u32, now: Now) -> Result<Charged, Rejection>
             }
         }
     };
-    match caller.account().bucket(caller.environment()).take(now_ms, account_limits, cost) {
+    match caller
+        .account()
+        .bucket(caller.environment())
+        .take(now_ms, account_limits, cost)
+    {
         Taken::Empty(level) => {
             if let Some((cell, limits, _)) = customer {
                 cell.bucket.give_back(limits, cost);
@@ -164,8 +183,13 @@ fn take_both(caller: &Caller, cost: u32, now: Now) -> Result<Charged, Rejection>
 #[must_use]
 pub fn standing(caller: &Caller, now: Now) -> Standing {
     let (limits, now_ms) = (caller.policy().record.limits, now.monotonic_ms());
-    let account = caller.account().bucket(caller.environment()).level(now_ms, limits);
-    let customer = caller.customer().map(|cell| cell.bucket.level(now_ms, cell.limits(limits)));
+    let account = caller
+        .account()
+        .bucket(caller.environment())
+        .level(now_ms, limits);
+    let customer = caller
+        .customer()
+        .map(|cell| cell.bucket.level(now_ms, cell.limits(limits)));
     tighter(caller, account, customer)
 }
 
@@ -175,13 +199,26 @@ fn tighter(caller: &Caller, account: Level, customer: Option<Level>) -> Standing
         Some(customer) if customer.remaining() <= account.remaining() => (Which::Customer, customer),
         _ => (Which::Account, account),
     };
-    Standing { which, level, policy: policy_field(caller), reset_after: level.until_full() }
+    Standing {
+        which,
+        level,
+        policy: policy_field(caller),
+        reset_after: level.until_full(),
+    }
 }
 
 fn limited(caller: &Caller, which: Which, level: Level, cost: u32) -> Rejection {
     let retry_after = level.until_available(cost);
-    let standing = Standing { which, level, policy: policy_field(caller), reset_after: retry_after };
-    Rejection::RateLimited { standing, retry_after: with_jitter(retry_after) }
+    let standing = Standing {
+        which,
+        level,
+        policy: policy_field(caller),
+        reset_after: retry_after,
+    };
+    Rejection::RateLimited {
+        standing,
+        retry_after: with_jitter(retry_after),
+    }
 }
 
 fn policy_field(caller: &Caller) -> HeaderValue {
@@ -196,7 +233,11 @@ fn policy_field(caller: &Caller) -> HeaderValue {
         Some(own) if own == limits => variants[1].clone(),
         Some(own) => {
             let is_production = caller.environment() == Environment::Production;
-            fields::policy(limits, Some(own), is_production.then_some(policy.record.annual_limit))
+            fields::policy(
+                limits,
+                Some(own),
+                is_production.then_some(policy.record.annual_limit),
+            )
         }
     }
 }

@@ -1,9 +1,16 @@
 //! `keyward-gateway --config FILE`: the data plane alone.
+//!
+//! Exit codes: 0 ended in good order, 1 failed at run time, 2 wrong configuration or arguments.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use keyward_config::GatewayConfig;
+use keyward_gateway::Gateway;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,5 +25,61 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    keyward_gateway::program::run(&Arguments::parse().config)
+    run(&Arguments::parse().config)
+}
+
+fn run(config: &Path) -> ExitCode {
+    start_log();
+    let config = match GatewayConfig::load(config) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(2);
+        }
+    };
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The log on standard error: for people on a terminal, JSON otherwise. `KEYWARD_LOG` filters it.
+fn start_log() {
+    let filter = EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.init()
+    } else {
+        log.json().init()
+    }
+}
+
+fn serve(config: GatewayConfig) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // Before anything listens, so that a stop is never missed.
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let gateway = Gateway::start(config)?;
+        tracing::info!(proxy = %gateway.proxy_address(), admin = %gateway.admin_address(), "serving");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("draining");
+        gateway.drain().await;
+        Ok(())
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a program that can't go on")]
+fn complain(error: &dyn std::fmt::Display) {
+    eprintln!("keyward-gateway: {error}");
 }

@@ -64,7 +64,13 @@ pub struct Additions<'a> {
 }
 
 /// Writes the head of the forwarded request into `out`.
-pub fn write_request(out: &mut Vec<u8>, method: &Method, target: &str, headers: &HeaderMap, with: &Additions<'_>) {
+pub fn write_request(
+    out: &mut Vec<u8>,
+    method: &Method,
+    target: &str,
+    headers: &HeaderMap,
+    with: &Additions<'_>,
+) {
     for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
@@ -145,7 +151,9 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
             if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
                 continue;
             }
-            let Ok(name) = HeaderName::from_bytes(token) else { continue };
+            let Ok(name) = HeaderName::from_bytes(token) else {
+                continue;
+            };
             if ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name) {
                 nominated.push(name);
             }
@@ -167,7 +175,13 @@ pub fn is_dropped_from_answers(name: &str) -> bool {
 /// Tells the holder of a key in its rotation grace that it ends, and when (RFC 9745, RFC 8594).
 pub fn rotation(headers: &mut HeaderMap, caller: &Caller) {
     let keys = [Some(caller.key()), caller.customer_key()];
-    let Some(key) = keys.into_iter().flatten().find(|key| key.record.rotated_at.is_some()) else { return };
+    let Some(key) = keys
+        .into_iter()
+        .flatten()
+        .find(|key| key.record.rotated_at.is_some())
+    else {
+        return;
+    };
     if let Some(rotated_at) = key.record.rotated_at
         && let Ok(value) = HeaderValue::from_str(&format!("@{}", rotated_at.0.div_euclid(1_000)))
     {
@@ -184,7 +198,10 @@ pub fn rotation(headers: &mut HeaderMap, caller: &Caller) {
 fn is_dropped(name: &HeaderName, credentials: Option<&CredentialNames>) -> bool {
     let text = name.as_str();
     if text.bytes().any(|byte| matches!(byte, b'_' | b'.')) {
-        let folded: String = text.chars().map(|c| if matches!(c, '_' | '.') { '-' } else { c }).collect();
+        let folded: String = text
+            .chars()
+            .map(|c| if matches!(c, '_' | '.') { '-' } else { c })
+            .collect();
         // An alias of a protected name is dropped whatever the trust: nobody writes it in good faith.
         return is_hop_by_hop(&folded)
             || is_forwarded(&folded)
@@ -284,10 +301,17 @@ fn forwarded_element(peer: IpAddr, host: &[u8]) -> Vec<u8> {
 
 /// A list field with one more element, in one line.
 fn appended(out: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName, element: &[u8]) {
-    let before = headers.get_all(name).iter().fold(None, |before, value| Some(join(before, value)));
+    let before = headers
+        .get_all(name)
+        .iter()
+        .fold(None, |before, value| Some(join(before, value)));
     match before {
         None => field(out, name.as_str().as_bytes(), element),
-        Some(before) => field(out, name.as_str().as_bytes(), &[before.as_slice(), b", ", element].concat()),
+        Some(before) => field(
+            out,
+            name.as_str().as_bytes(),
+            &[before.as_slice(), b", ", element].concat(),
+        ),
     }
 }
 
@@ -295,7 +319,9 @@ fn appended(out: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName, element: 
 fn is_traceparent(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     let is_lower_hex = |range: std::ops::Range<usize>| {
-        bytes.get(range).is_some_and(|part| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+        bytes
+            .get(range)
+            .is_some_and(|part| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
     };
     let is_zero = |range: std::ops::Range<usize>| bytes[range].iter().all(|byte| *byte == b'0');
     let dashes = bytes.len() >= 55 && bytes[2] == b'-' && bytes[35] == b'-' && bytes[52] == b'-';
@@ -326,7 +352,9 @@ fn write_traceparent(out: &mut Vec<u8>) {
 
 fn hex(out: &mut Vec<u8>, word: u64) {
     let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
-    word.to_be_bytes().into_iter().for_each(|byte| out.extend_from_slice(&digits(byte)));
+    word.to_be_bytes()
+        .into_iter()
+        .for_each(|byte| out.extend_from_slice(&digits(byte)));
 }
 
 #[cfg(test)]
@@ -347,7 +375,11 @@ mod tests {
             customer: vec!["x-customer-key".into()],
         });
         let with = Additions {
-            origin: Origin { peer: "192.0.2.7".parse().unwrap(), peer_field: &peer_field, trust },
+            origin: Origin {
+                peer: "192.0.2.7".parse().unwrap(),
+                peer_field: &peer_field,
+                trust,
+            },
             caller: None,
             credentials: Some(&names),
             request_id: &HeaderValue::from_static("r-1"),
@@ -356,7 +388,11 @@ mod tests {
         };
         let mut out = Vec::new();
         write_request(&mut out, &Method::GET, "/x?y", &headers, &with);
-        let text = out.strip_prefix(b"GET /x?y HTTP/1.1\r\n").unwrap().strip_suffix(b"\r\n\r\n").unwrap();
+        let text = out
+            .strip_prefix(b"GET /x?y HTTP/1.1\r\n")
+            .unwrap()
+            .strip_suffix(b"\r\n\r\n")
+            .unwrap();
         let mut written = HeaderMap::new();
         for line in text.split(|byte| *byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -391,8 +427,15 @@ mod tests {
         assert_eq!(
             left,
             [
-                "accept", "forwarded", "host", "traceparent", "via", "x-forwarded-for", "x-forwarded-host",
-                "x-forwarded-proto", "x-request-id"
+                "accept",
+                "forwarded",
+                "host",
+                "traceparent",
+                "via",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-proto",
+                "x-request-id"
             ]
         );
     }
@@ -425,18 +468,31 @@ mod tests {
         let headers = rewritten(sent, Trust::Untrusted);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
-        assert_eq!(headers["forwarded"], "for=192.0.2.7;proto=http;host=\"api.example\"");
+        assert_eq!(
+            headers["forwarded"],
+            "for=192.0.2.7;proto=http;host=\"api.example\""
+        );
         let headers = rewritten(sent, Trust::Trusted);
         assert_eq!(headers["x-forwarded-for"], "203.0.113.9, 192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "https");
-        assert_eq!(headers["forwarded"], "for=203.0.113.9, for=192.0.2.7;proto=http;host=\"api.example\"");
+        assert_eq!(
+            headers["forwarded"],
+            "for=203.0.113.9, for=192.0.2.7;proto=http;host=\"api.example\""
+        );
     }
 
     #[test]
     fn a_valid_trace_goes_on_and_a_broken_one_is_replaced() {
         let valid: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(rewritten(&[("traceparent", valid)], Trust::Untrusted)["traceparent"].as_bytes(), valid);
-        for broken in [b"".as_slice(), b"00-0-0-0", b"00-00000000000000000000000000000000-00f067aa0ba902b7-01"] {
+        assert_eq!(
+            rewritten(&[("traceparent", valid)], Trust::Untrusted)["traceparent"].as_bytes(),
+            valid
+        );
+        for broken in [
+            b"".as_slice(),
+            b"00-0-0-0",
+            b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        ] {
             let made = rewritten(&[("traceparent", broken)], Trust::Untrusted)["traceparent"].clone();
             assert!(is_traceparent(&made), "{made:?}");
         }

@@ -73,7 +73,9 @@ async fn handle(
     let client = connection.client_address(&parts.headers, &shared.trusted);
     call.describe(&parts, request_id, client);
     if worker.is_full() {
-        return Err(Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into());
+        return Err(
+            Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
+        );
     }
 
     let parsed = match head::parse(&parts, shared.config.bounds.uri)? {
@@ -83,7 +85,9 @@ async fn handle(
     let route = route(&shared.routes, &parsed, &parts)?;
     call.set_route(route.index);
     if route.require != Require::None && shared.sync.is_stale(now.monotonic) {
-        return Err(Rejection::Overloaded("the gateway has not heard from its control plane for too long").into());
+        return Err(
+            Rejection::Overloaded("the gateway has not heard from its control plane for too long").into(),
+        );
     }
     let presented = shared.credentials.present(&parts.headers)?;
     let identified = admission::identify(&*worker, &presented, route.require)?;
@@ -96,16 +100,26 @@ async fn handle(
     let body_bound = route.max_body;
     if parsed.announced_length.is_some_and(|length| length > body_bound) {
         permit.give_back();
-        return Err(Refused::caller(Rejection::PayloadTooLarge(body_bound), permit.into_caller()));
+        return Err(Refused::caller(
+            Rejection::PayloadTooLarge(body_bound),
+            permit.into_caller(),
+        ));
     }
     let Some(destination) = worker.pools().destination(route.upstream) else {
         permit.give_back();
-        return Err(Refused::caller(Rejection::UpstreamUnavailable, permit.into_caller()));
+        return Err(Refused::caller(
+            Rejection::UpstreamUnavailable,
+            permit.into_caller(),
+        ));
     };
 
     let (body, fate) = RequestBody::new(body, body_bound, Rc::clone(connection.state()));
     let is_sized = body.is_end_stream() || parsed.announced_length.is_some();
-    let framing = if is_sized { BodyFraming::Sized } else { BodyFraming::Chunked };
+    let framing = if is_sized {
+        BodyFraming::Sized
+    } else {
+        BodyFraming::Chunked
+    };
     let with = Additions {
         origin: connection.origin(),
         caller: permit.caller(),
@@ -115,7 +129,13 @@ async fn handle(
         framing,
     };
     let mut head = worker.pools().buffer();
-    onward::write_request(&mut head, &parts.method, &target(route, &parsed, &parts), &parts.headers, &with);
+    onward::write_request(
+        &mut head,
+        &parts.method,
+        &target(route, &parsed, &parts),
+        &parts.headers,
+        &with,
+    );
     let onward = Onward {
         destination,
         method: parts.method,
@@ -125,11 +145,21 @@ async fn handle(
         fate: Rc::clone(&fate),
         timeout: route.timeout,
     };
-    let departure = Leaving { call, permit: &permit, route, client };
+    let departure = Leaving {
+        call,
+        permit: &permit,
+        route,
+        client,
+    };
     let forwarded = worker.pools().forward(&worker, &permit, onward, &departure).await;
     let deadline = now.monotonic + route.timeout;
     match forwarded {
-        Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded { answered, fate, permit, deadline }))),
+        Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded {
+            answered,
+            fate,
+            permit,
+            deadline,
+        }))),
         Err(unanswered) => {
             if unanswered.reach == Reach::Never {
                 permit.give_back();
@@ -177,7 +207,9 @@ struct Leaving<'a> {
 
 impl Departure for Leaving<'_> {
     fn depart(&self) -> Result<(), Rejection> {
-        let Some(caller) = self.permit.caller() else { return Ok(()) };
+        let Some(caller) = self.permit.caller() else {
+            return Ok(());
+        };
         let worker = self.call.worker();
         admission::confirm(caller, &**worker, &worker.shared().keys, self.route, self.client)
     }
@@ -197,15 +229,29 @@ struct Forwarded {
 }
 
 impl Forwarded {
-    fn answer(self, call: Box<Call>, connection: &Rc<Connection>, request_id: HeaderValue) -> Response<AnswerBody> {
-        let Self { answered: Answered { head, stream, took }, fate, permit, deadline } = self;
+    fn answer(
+        self,
+        call: Box<Call>,
+        connection: &Rc<Connection>,
+        request_id: HeaderValue,
+    ) -> Response<AnswerBody> {
+        let Self {
+            answered: Answered { head, stream, took },
+            fate,
+            permit,
+            deadline,
+        } = self;
         call.answered(head.status.as_u16(), took);
         let mut headers = head.headers;
         finish_headers(&mut headers, request_id, permit.standing(), &call);
         if let Some(caller) = permit.caller() {
             onward::rotation(&mut headers, caller);
         }
-        let streamed = Streamed { stream, fate, deadline };
+        let streamed = Streamed {
+            stream,
+            fate,
+            deadline,
+        };
         let body = AnswerBody::streamed(streamed, call, Rc::clone(connection.state()));
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
@@ -219,7 +265,11 @@ fn at_edge(call: Box<Call>, connection: &Rc<Connection>, request_id: HeaderValue
     let mut headers = HeaderMap::new();
     headers.insert(http::header::ALLOW, head::ALLOWED);
     finish_headers(&mut headers, request_id, None, &call);
-    let mut response = Response::new(AnswerBody::fixed(Bytes::new(), call, Rc::clone(connection.state())));
+    let mut response = Response::new(AnswerBody::fixed(
+        Bytes::new(),
+        call,
+        Rc::clone(connection.state()),
+    ));
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
     response
@@ -234,8 +284,12 @@ fn refuse(
 ) -> Response<AnswerBody> {
     let rejection = &refused.rejection;
     let documentation_url = &call.worker().shared().config.documentation_url;
-    let answer =
-        rejection::response(rejection, form, request_id.to_str().unwrap_or_default(), documentation_url);
+    let answer = rejection::response(
+        rejection,
+        form,
+        request_id.to_str().unwrap_or_default(),
+        documentation_url,
+    );
     call.refused(rejection, answer.status().as_u16());
     let (mut parts, body) = answer.into_parts();
     let standing = match (rejection, &refused.caller) {
@@ -244,11 +298,19 @@ fn refuse(
         _ => None,
     };
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
-    Response::from_parts(parts, AnswerBody::fixed(body, call, Rc::clone(connection.state())))
+    Response::from_parts(
+        parts,
+        AnswerBody::fixed(body, call, Rc::clone(connection.state())),
+    )
 }
 
 /// What every answer carries.
-fn finish_headers(headers: &mut HeaderMap, request_id: HeaderValue, standing: Option<&Standing>, call: &Call) {
+fn finish_headers(
+    headers: &mut HeaderMap,
+    request_id: HeaderValue,
+    standing: Option<&Standing>,
+    call: &Call,
+) {
     headers.insert(onward::X_REQUEST_ID, request_id);
     headers.append(http::header::VIA, onward::VIA_KEYWARD);
     if let Some(standing) = standing {

@@ -274,7 +274,10 @@ impl Rejection {
 
     fn details(&self) -> Option<Value> {
         match self {
-            Self::RateLimited { standing, retry_after } => Some(json!({
+            Self::RateLimited {
+                standing,
+                retry_after,
+            } => Some(json!({
                 "limit": standing.which.name(),
                 "retryAfterSeconds": whole_seconds(*retry_after),
             })),
@@ -288,9 +291,10 @@ impl Rejection {
 
     fn extra_header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => {
-                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"keyward\"")))
-            }
+            Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => Some((
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"keyward\""),
+            )),
             Self::RateLimited { retry_after, .. } => Some((RETRY_AFTER, whole_seconds(*retry_after).into())),
             Self::Overloaded(_) => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::MethodNotAllowed(allow) => Some((ALLOW, allow.clone())),
@@ -315,14 +319,23 @@ impl ErrorForm {
     /// What a request's head asks for.
     #[must_use]
     pub fn of(headers: &http::HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let content_type = headers
+            .get(CONTENT_TYPE)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
         if content_type.to_ascii_lowercase().starts_with(b"application/grpc") {
             return Self::Grpc;
         }
         let accepts = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("application/problem+json"))
+            value
+                .to_str()
+                .is_ok_and(|text| text.to_ascii_lowercase().contains("application/problem+json"))
         };
-        if headers.get_all(http::header::ACCEPT).iter().any(accepts) { Self::Problem } else { Self::Keyward }
+        if headers.get_all(http::header::ACCEPT).iter().any(accepts) {
+            Self::Problem
+        } else {
+            Self::Keyward
+        }
     }
 }
 
@@ -345,7 +358,11 @@ pub fn response(
             }
             error["documentationUrl"] = documentation.into();
             error["requestId"] = request_id.into();
-            (rejection.status(), "application/json", text(&json!({ "object": "error", "error": error })))
+            (
+                rejection.status(),
+                "application/json",
+                text(&json!({ "object": "error", "error": error })),
+            )
         }
         ErrorForm::Problem => {
             let mut problem = json!({
@@ -367,8 +384,14 @@ pub fn response(
         headers.insert(name, value);
     }
     if form == ErrorForm::Grpc {
-        headers.insert(HeaderName::from_static("grpc-status"), u16::from(rejection.grpc_status()).into());
-        headers.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(rejection.message()));
+        headers.insert(
+            HeaderName::from_static("grpc-status"),
+            u16::from(rejection.grpc_status()).into(),
+        );
+        headers.insert(
+            HeaderName::from_static("grpc-message"),
+            HeaderValue::from_static(rejection.message()),
+        );
     }
     response
 }
@@ -378,7 +401,10 @@ fn text(body: &Value) -> Bytes {
 }
 
 fn whole_seconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).div_ceil(1_000).max(1)
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .div_ceil(1_000)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -386,11 +412,21 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Rejection> {
-        let level = QuotaLevel { limit: 10, used: 10, resets_at: keyward_contract::UnixMillis(0) };
-        let limits = keyward_contract::Limits { rate: 100, burst: 200 };
+        let level = QuotaLevel {
+            limit: 10,
+            used: 10,
+            resets_at: keyward_contract::UnixMillis(0),
+        };
+        let limits = keyward_contract::Limits {
+            rate: 100,
+            burst: 200,
+        };
         let standing = Standing {
             which: crate::limits::Which::Customer,
-            level: crate::limits::bucket::Level { millitokens: 0, limits },
+            level: crate::limits::bucket::Level {
+                millitokens: 0,
+                limits,
+            },
             policy: HeaderValue::from_static("x"),
             reset_after: Duration::from_millis(10),
         };
@@ -407,7 +443,10 @@ mod tests {
             Rejection::CustomerKeyMissing,
             Rejection::CustomerKeyRefused,
             Rejection::QuotaExceeded(level),
-            Rejection::RateLimited { standing, retry_after: Duration::from_millis(10) },
+            Rejection::RateLimited {
+                standing,
+                retry_after: Duration::from_millis(10),
+            },
             Rejection::PayloadTooLarge(5),
             Rejection::Overloaded("busy"),
             Rejection::UpstreamUnavailable,
@@ -447,14 +486,27 @@ mod tests {
 
     #[test]
     fn the_same_facts_come_as_problem_json_and_as_grpc_status() {
-        let problem = response(&Rejection::InvalidApiKey, ErrorForm::Problem, "r-1", "https://docs.example");
+        let problem = response(
+            &Rejection::InvalidApiKey,
+            ErrorForm::Problem,
+            "r-1",
+            "https://docs.example",
+        );
         assert_eq!(problem.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(problem.headers()[WWW_AUTHENTICATE], "Bearer realm=\"keyward\"");
         let body: Value = serde_json::from_slice(problem.body()).unwrap();
         assert_eq!(body["type"], "https://docs.example/errors/invalid-api-key");
         assert_eq!(body["status"], 401);
-        let grpc = response(&Rejection::InvalidApiKey, ErrorForm::Grpc, "r-1", "https://docs.example");
-        assert_eq!((grpc.status().as_u16(), &grpc.headers()["grpc-status"]), (200, &"16".parse().unwrap()));
+        let grpc = response(
+            &Rejection::InvalidApiKey,
+            ErrorForm::Grpc,
+            "r-1",
+            "https://docs.example",
+        );
+        assert_eq!(
+            (grpc.status().as_u16(), &grpc.headers()["grpc-status"]),
+            (200, &"16".parse().unwrap())
+        );
         assert!(grpc.body().is_empty());
     }
 }

@@ -40,7 +40,9 @@ impl Quiescence {
     /// Of these workers.
     #[must_use]
     pub fn new(workers: Vec<mpsc::UnboundedSender<oneshot::Sender<()>>>) -> Self {
-        Self { workers: workers.into() }
+        Self {
+            workers: workers.into(),
+        }
     }
 
     /// Resolves when no worker still acts on anything that it decided before this was called.
@@ -118,7 +120,9 @@ struct OpenConnection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.server.open_here.set(self.server.open_here.get().saturating_sub(1));
+        self.server
+            .open_here
+            .set(self.server.open_here.get().saturating_sub(1));
         self.server.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -132,7 +136,10 @@ impl Server {
             return None;
         }
         self.open_here.set(self.open_here.get() + 1);
-        Some(OpenConnection { server: Rc::clone(self), _counted: self.worker.telemetry().connection() })
+        Some(OpenConnection {
+            server: Rc::clone(self),
+            _counted: self.worker.telemetry().connection(),
+        })
     }
 
     fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
@@ -144,7 +151,11 @@ impl Server {
     }
 
     async fn drain(&self) {
-        self.connections.borrow().iter().filter_map(Weak::upgrade).for_each(|connection| connection.drain());
+        self.connections
+            .borrow()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|connection| connection.drain());
         let deadline = self.worker.now().monotonic + self.worker.shared().config.drain.timeout;
         while self.open_here.get() > 0 && self.worker.now().monotonic < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -216,13 +227,16 @@ async fn tick(server: Rc<Server>) {
         let now = server.worker.now().monotonic;
         server.clock.set(now);
         server.worker.deadlines().sweep(now);
-        server.connections.borrow_mut().retain(|connection| match connection.upgrade() {
-            Some(connection) => {
-                connection.sweep(&limits);
-                true
-            }
-            None => false,
-        });
+        server
+            .connections
+            .borrow_mut()
+            .retain(|connection| match connection.upgrade() {
+                Some(connection) => {
+                    connection.sweep(&limits);
+                    true
+                }
+                None => false,
+            });
     }
 }
 

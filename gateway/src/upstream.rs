@@ -124,9 +124,17 @@ impl Pools {
     #[must_use]
     pub fn new(upstreams: &[Upstream], timeouts: Timeouts) -> Self {
         let endpoints = |upstream: &Upstream| {
-            upstream.endpoints.iter().map(|endpoint| Rc::new(EndpointPool::new(endpoint))).collect()
+            upstream
+                .endpoints
+                .iter()
+                .map(|endpoint| Rc::new(EndpointPool::new(endpoint)))
+                .collect()
         };
-        Self { upstreams: upstreams.iter().map(endpoints).collect(), timeouts, spare: RefCell::default() }
+        Self {
+            upstreams: upstreams.iter().map(endpoints).collect(),
+            timeouts,
+            spare: RefCell::default(),
+        }
     }
 
     /// Chooses an endpoint of an upstream.
@@ -136,13 +144,19 @@ impl Pools {
             [only] => only,
             several => several.get(crate::random::next() as usize % several.len().max(1))?,
         };
-        Some(Destination { endpoint: Rc::clone(endpoint), upstream: u16::try_from(upstream).unwrap_or(u16::MAX) })
+        Some(Destination {
+            endpoint: Rc::clone(endpoint),
+            upstream: u16::try_from(upstream).unwrap_or(u16::MAX),
+        })
     }
 
     /// An empty buffer to write a head into.
     #[must_use]
     pub fn buffer(&self) -> Vec<u8> {
-        self.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2_048))
+        self.spare
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(2_048))
     }
 
     fn keep_buffer(&self, mut buffer: Vec<u8>) {
@@ -178,12 +192,17 @@ impl Pools {
             None => {
                 // A client that is slow to send must not look like a slow upstream.
                 let rejection = if fate.is_over() {
-                    worker.telemetry().upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
+                    worker
+                        .telemetry()
+                        .upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
                     Rejection::UpstreamTimeout
                 } else {
                     Rejection::InvalidInput("the request body did not arrive in time")
                 };
-                Err(Unanswered { rejection, reach: Reach::Perhaps })
+                Err(Unanswered {
+                    rejection,
+                    reach: Reach::Perhaps,
+                })
             }
         }
     }
@@ -194,7 +213,15 @@ impl Pools {
         onward: Onward,
         departure: &impl Departure,
     ) -> Result<(AnswerHead, AnswerStream), Unanswered> {
-        let Onward { destination: Destination { endpoint, upstream }, method, head, body, framing, fate, .. } = onward;
+        let Onward {
+            destination: Destination { endpoint, upstream },
+            method,
+            head,
+            body,
+            framing,
+            fate,
+            ..
+        } = onward;
         let mut pump = Pump::new(head, body, framing);
         let mut reach = Reach::Never;
         for _ in 0..MAX_ATTEMPTS {
@@ -202,13 +229,21 @@ impl Pools {
             let is_pooled = pooled.is_some();
             let mut connection = match pooled {
                 Some(connection) => connection,
-                None => self.connect(worker, &endpoint, upstream).await.ok_or(Unanswered {
-                    rejection: Rejection::UpstreamUnavailable,
-                    reach,
-                })?,
+                None => self
+                    .connect(worker, &endpoint, upstream)
+                    .await
+                    .ok_or(Unanswered {
+                        rejection: Rejection::UpstreamUnavailable,
+                        reach,
+                    })?,
             };
-            departure.depart().map_err(|rejection| Unanswered { rejection, reach })?;
-            let mut leaving = Leaving { departure, is_unsent: false };
+            departure
+                .depart()
+                .map_err(|rejection| Unanswered { rejection, reach })?;
+            let mut leaving = Leaving {
+                departure,
+                is_unsent: false,
+            };
             let failure = match exchange(&mut connection, &mut pump, &method).await {
                 Ok(head) => {
                     drop(leaving);
@@ -241,10 +276,18 @@ impl Pools {
             }
             pump.rewind();
         }
-        Err(Unanswered { rejection: Rejection::UpstreamUnavailable, reach })
+        Err(Unanswered {
+            rejection: Rejection::UpstreamUnavailable,
+            reach,
+        })
     }
 
-    async fn connect(&self, worker: &Worker, endpoint: &Rc<EndpointPool>, upstream: u16) -> Option<Connection> {
+    async fn connect(
+        &self,
+        worker: &Worker,
+        endpoint: &Rc<EndpointPool>,
+        upstream: u16,
+    ) -> Option<Connection> {
         match endpoint.connect(self.timeouts.connect).await {
             Ok(connection) => {
                 worker.telemetry().upstream_connected(upstream);
@@ -252,8 +295,11 @@ impl Pools {
             }
             Err(error) => {
                 let is_late = error.kind() == std::io::ErrorKind::TimedOut;
-                let failure =
-                    if is_late { UpstreamFailure::ConnectTimeout } else { UpstreamFailure::Connect };
+                let failure = if is_late {
+                    UpstreamFailure::ConnectTimeout
+                } else {
+                    UpstreamFailure::Connect
+                };
                 worker.telemetry().upstream_failed(upstream, failure);
                 tracing::debug!(%error, upstream = endpoint.authority(), "can't connect");
                 None
@@ -291,7 +337,9 @@ fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate, r
             failed(UpstreamFailure::Malformed);
             Rejection::BadGateway(malformed.0)
         }
-        Failure::Body(BodyFault::Client) => Rejection::InvalidInput("the request body is malformed or broke off"),
+        Failure::Body(BodyFault::Client) => {
+            Rejection::InvalidInput("the request body is malformed or broke off")
+        }
         Failure::Body(BodyFault::TooLarge) => Rejection::PayloadTooLarge(fate.bound()),
     };
     Unanswered { rejection, reach }

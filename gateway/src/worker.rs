@@ -135,7 +135,10 @@ impl Worker {
     /// Counts a call as in flight until the guard is dropped.
     pub(crate) fn begin_call(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
-        InFlight { worker: Rc::clone(self), _open: self.telemetry.in_flight() }
+        InFlight {
+            worker: Rc::clone(self),
+            _open: self.telemetry.in_flight(),
+        }
     }
 }
 
@@ -148,7 +151,9 @@ pub(crate) struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.worker.in_flight.set(self.worker.in_flight.get().saturating_sub(1));
+        self.worker
+            .in_flight
+            .set(self.worker.in_flight.get().saturating_sub(1));
     }
 }
 
@@ -158,7 +163,11 @@ impl FindKey for Worker {
     }
 
     fn find_digest(&self, digest: &KeyDigest) -> Lookup {
-        self.count(self.shared.keys.find_digest(digest, &mut self.recent.borrow_mut()))
+        self.count(
+            self.shared
+                .keys
+                .find_digest(digest, &mut self.recent.borrow_mut()),
+        )
     }
 
     fn now(&self) -> UnixMillis {

@@ -96,7 +96,10 @@ impl AccountPolicy {
         let identity = |environment| {
             lines(&[
                 ("keyward-account", &record.id.to_string()),
-                ("keyward-environment", &record.environment_id(environment).to_string()),
+                (
+                    "keyward-environment",
+                    &record.environment_id(environment).to_string(),
+                ),
                 ("keyward-tier", &record.tier),
             ])
         };
@@ -144,12 +147,19 @@ pub struct CustomerCell {
 impl CustomerCell {
     pub(super) fn new(id: CustomerId, account: Arc<AccountCell>) -> Self {
         let identity = lines(&[("keyward-customer", id.as_str())]);
-        Self { id, account, bucket: Bucket::default(), identity, own_limits: AtomicU64::new(0) }
+        Self {
+            id,
+            account,
+            bucket: Bucket::default(),
+            identity,
+            own_limits: AtomicU64::new(0),
+        }
     }
 
     /// Whether it says nothing that a fresh cell would not say.
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
-        self.bucket.is_full(now_ms, self.limits(self.account.policy().record.limits))
+        self.bucket
+            .is_full(now_ms, self.limits(self.account.policy().record.limits))
     }
 
     pub(super) fn set_own_limits(&self, own: Option<Limits>) {

@@ -25,7 +25,11 @@ pub struct KeyEntry {
 }
 
 impl KeyEntry {
-    pub(super) fn new(record: KeyRecord, account: Arc<AccountCell>, customer: Option<Arc<CustomerCell>>) -> Self {
+    pub(super) fn new(
+        record: KeyRecord,
+        account: Arc<AccountCell>,
+        customer: Option<Arc<CustomerCell>>,
+    ) -> Self {
         let id = record.id.to_string();
         let identity = match record.api_version.as_str() {
             "" => lines(&[("keyward-key-id", &id)]),

@@ -28,7 +28,10 @@ pub struct HeldKey {
 
 impl HeldKey {
     pub(super) fn new(entry: Arc<KeyEntry>, stamp: Stamp) -> Self {
-        Self { entry: Rc::new(Held(entry)), stamp }
+        Self {
+            entry: Rc::new(Held(entry)),
+            stamp,
+        }
     }
 
     /// The key.
@@ -67,8 +70,13 @@ impl Recent {
     /// A table for about this many keys, rounded up to a power of two, 64 to 1 048 576.
     #[must_use]
     pub fn with_capacity(keys: u64) -> Self {
-        let sets = usize::try_from(keys.clamp(64, 1 << 20)).unwrap_or(1 << 20).next_power_of_two() / WAYS;
-        Self { sets: vec![const { [const { None }; WAYS] }; sets].into_boxed_slice() }
+        let sets = usize::try_from(keys.clamp(64, 1 << 20))
+            .unwrap_or(1 << 20)
+            .next_power_of_two()
+            / WAYS;
+        Self {
+            sets: vec![const { [const { None }; WAYS] }; sets].into_boxed_slice(),
+        }
     }
 
     /// The key with this digest, when it is here and current.
@@ -76,9 +84,13 @@ impl Recent {
     pub fn find(&self, digest: &KeyDigest, generations: &Generations) -> Option<HeldKey> {
         let tag = tag_of(digest);
         let slots = self.sets[self.set_of(digest)].iter().flatten();
-        let slot = slots.filter(|slot| slot.tag == tag).find(|slot| slot.entry.0.record.digest == *digest)?;
-        (slot.stamp == generations.stamp(digest))
-            .then(|| HeldKey { entry: Rc::clone(&slot.entry), stamp: slot.stamp })
+        let slot = slots
+            .filter(|slot| slot.tag == tag)
+            .find(|slot| slot.entry.0.record.digest == *digest)?;
+        (slot.stamp == generations.stamp(digest)).then(|| HeldKey {
+            entry: Rc::clone(&slot.entry),
+            stamp: slot.stamp,
+        })
     }
 
     /// Remembers a key in place of its own older self or of the one that came into its set first.
@@ -86,11 +98,21 @@ impl Recent {
         let digest = key.entry.0.record.digest;
         let (index, tag) = (self.set_of(&digest), tag_of(&digest));
         let set = &mut self.sets[index];
-        let is_same = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.entry.0.record.digest == digest);
-        let place = set.iter().position(is_same).or_else(|| set.iter().position(Option::is_none));
+        let is_same = |slot: &Option<Slot>| {
+            slot.as_ref()
+                .is_some_and(|slot| slot.entry.0.record.digest == digest)
+        };
+        let place = set
+            .iter()
+            .position(is_same)
+            .or_else(|| set.iter().position(Option::is_none));
         let place = place.unwrap_or(WAYS - 1);
         set[..=place].rotate_right(1);
-        set[0] = Some(Slot { entry: Rc::clone(&key.entry), tag, stamp: key.stamp });
+        set[0] = Some(Slot {
+            entry: Rc::clone(&key.entry),
+            tag,
+            stamp: key.stamp,
+        });
     }
 
     fn set_of(&self, digest: &KeyDigest) -> usize {

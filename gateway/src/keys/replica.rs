@@ -78,7 +78,9 @@ pub(super) struct Replica {
 
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replica").field("file", &self.file).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,9 +103,13 @@ impl View {
     /// # Errors
     /// When the disk fails or the stored record is broken.
     pub(super) fn key(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>> {
-        let Some(stored) = self.keys.get(digest.as_bytes())? else { return Ok(None) };
+        let Some(stored) = self.keys.get(digest.as_bytes())? else {
+            return Ok(None);
+        };
         let wire = feed::Key::decode(stored.value()).map_err(|e| ReplicaError::Record(e.to_string()))?;
-        KeyRecord::try_from(wire).map(Some).map_err(|error| ReplicaError::Record(error.to_string()))
+        KeyRecord::try_from(wire)
+            .map(Some)
+            .map_err(|error| ReplicaError::Record(error.to_string()))
     }
 
     /// The account with this id.
@@ -111,9 +117,13 @@ impl View {
     /// # Errors
     /// When the disk fails or the stored record is broken.
     pub(super) fn account(&self, id: AccountId) -> Result<Option<AccountRecord>> {
-        let Some(stored) = self.accounts.get(id.as_uuid().as_bytes())? else { return Ok(None) };
+        let Some(stored) = self.accounts.get(id.as_uuid().as_bytes())? else {
+            return Ok(None);
+        };
         let wire = feed::Account::decode(stored.value()).map_err(|e| ReplicaError::Record(e.to_string()))?;
-        AccountRecord::try_from(wire).map(Some).map_err(|error| ReplicaError::Record(error.to_string()))
+        AccountRecord::try_from(wire)
+            .map(Some)
+            .map_err(|error| ReplicaError::Record(error.to_string()))
     }
 }
 
@@ -139,7 +149,9 @@ impl Replica {
         };
         for entry in fs::read_dir(folder).map_err(|error| at(folder, error))?.flatten() {
             let name = entry.file_name();
-            let stale = name.to_str().is_some_and(|name| name.ends_with(".redb") && Some(name) != current.as_deref());
+            let stale = name
+                .to_str()
+                .is_some_and(|name| name.ends_with(".redb") && Some(name) != current.as_deref());
             if stale {
                 let _ = fs::remove_file(entry.path());
             }
@@ -156,14 +168,21 @@ impl Replica {
     /// Begins an empty replica beside the one in force.
     pub(super) fn begin(folder: &Path, name: &str) -> Result<Self> {
         let file = folder.join(name);
-        let database = Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(&file)?;
+        let database = Database::builder()
+            .set_cache_size(PAGE_CACHE_BYTES)
+            .create(&file)?;
         Ok(Self { database, file })
     }
 
     /// Makes this replica the one in force: durable from here on.
     pub(super) fn make_current(&self, folder: &Path, position: &Position) -> Result<()> {
         self.commit(&[], Some(position), Durability::Immediate)?;
-        let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         write_durably(folder, "current", name.as_bytes())
     }
 
@@ -208,7 +227,9 @@ impl Replica {
 
     /// Keeps what the control plane said of an account's quota, for a restart without it.
     pub(super) fn keep_quota(&self, usage: &feed::QuotaUsage) -> Result<()> {
-        let Ok(account) = AccountId::from_slice(&usage.account_id) else { return Ok(()) };
+        let Ok(account) = AccountId::from_slice(&usage.account_id) else {
+            return Ok(());
+        };
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::None)?;
         transaction
@@ -222,10 +243,16 @@ impl Replica {
     pub(super) fn position(&self) -> Result<Position> {
         let meta = self.database.begin_read()?.open_table(META)?;
         let text = |name| -> Result<String> {
-            Ok(meta.get(name)?.map(|stored| stored.value().to_owned()).unwrap_or_default())
+            Ok(meta
+                .get(name)?
+                .map(|stored| stored.value().to_owned())
+                .unwrap_or_default())
         };
         let revision = text("revision")?.parse().unwrap_or_default();
-        Ok(Position { feed_epoch: text("feed_epoch")?, revision })
+        Ok(Position {
+            feed_epoch: text("feed_epoch")?,
+            revision,
+        })
     }
 
     /// What it holds now.
@@ -256,8 +283,12 @@ pub(super) fn write_durably(folder: &Path, name: &str, content: &[u8]) -> Result
 
     let (path, draft) = (folder.join(name), folder.join(format!("{name}.new")));
     let write = || -> std::io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&draft, &path)?;
@@ -267,5 +298,8 @@ pub(super) fn write_durably(folder: &Path, name: &str, content: &[u8]) -> Result
 }
 
 fn at(path: &Path, error: std::io::Error) -> ReplicaError {
-    ReplicaError::File { path: path.to_owned(), error }
+    ReplicaError::File {
+        path: path.to_owned(),
+        error,
+    }
 }

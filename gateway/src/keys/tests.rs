@@ -23,18 +23,31 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let (set, digest_key) = (open(folder.path()), DigestKey::random().unwrap());
         set.adopt_digest_key(digest_key.clone()).unwrap();
-        Self { folder, set, digest_key }
+        Self {
+            folder,
+            set,
+            digest_key,
+        }
     }
 
     fn snapshot(&self, revision: u64, records: &[Record]) {
         let mut writer = self.set.begin_snapshot("epoch", revision).unwrap();
-        assert!(writer.add(records.iter().map(feed::Record::from).collect()).unwrap().is_empty());
+        assert!(
+            writer
+                .add(records.iter().map(feed::Record::from).collect())
+                .unwrap()
+                .is_empty()
+        );
         writer.finish().unwrap();
     }
 
     fn change(&self, revision: u64, records: &[Record]) {
         let records = records.iter().map(feed::Record::from).collect();
-        let change = feed::Change { revision, committed_at_ms: 0, records };
+        let change = feed::Change {
+            revision,
+            committed_at_ms: 0,
+            records,
+        };
         assert!(self.set.apply(vec![change]).unwrap().is_empty());
     }
 
@@ -62,7 +75,10 @@ fn account() -> AccountRecord {
         id: AccountId::new(),
         status: AccountStatus::Active,
         tier: "growth".into(),
-        limits: Limits { rate: 100, burst: 200 },
+        limits: Limits {
+            rate: 100,
+            burst: 200,
+        },
         annual_limit: 1_000,
         contract: Contract::default(),
         test_environment: EnvironmentId::random().unwrap(),
@@ -88,12 +104,23 @@ fn nothing_can_be_said_before_the_first_snapshot_is_whole() {
     assert!(!fixture.set.is_ready());
     assert!(matches!(answer(&mut recent), Lookup::Unavailable));
     let mut writer = fixture.set.begin_snapshot("epoch", 5).unwrap();
-    writer.add(vec![(&Record::Account(account)).into(), (&Record::Key(key)).into()]).unwrap();
+    writer
+        .add(vec![
+            (&Record::Account(account)).into(),
+            (&Record::Key(key)).into(),
+        ])
+        .unwrap();
     assert!(matches!(answer(&mut recent), Lookup::Unavailable));
     writer.finish().unwrap();
     assert!(fixture.set.is_ready());
     assert!(matches!(answer(&mut recent), Lookup::Known(_)));
-    assert_eq!(fixture.set.position(), Position { feed_epoch: "epoch".into(), revision: 5 });
+    assert_eq!(
+        fixture.set.position(),
+        Position {
+            feed_epoch: "epoch".into(),
+            revision: 5
+        }
+    );
 }
 
 #[test]
@@ -112,7 +139,10 @@ fn a_change_is_seen_by_every_look_up_that_begins_after_it() {
     key.state = KeyState::Revoked;
     fixture.change(2, &[Record::Key(key), Record::Key(new_key)]);
     assert_eq!(state(&fixture.set, &mut recent, &plain), Some(KeyState::Revoked));
-    assert_eq!(state(&fixture.set, &mut recent, &new_plain), Some(KeyState::Active));
+    assert_eq!(
+        state(&fixture.set, &mut recent, &new_plain),
+        Some(KeyState::Active)
+    );
 }
 
 #[test]
@@ -122,10 +152,15 @@ fn an_account_changes_for_all_its_keys_at_once() {
     let (plain, key) = fixture.key(&account);
     fixture.snapshot(1, &[Record::Account(account.clone()), Record::Key(key)]);
     let mut recent = Recent::with_capacity(64);
-    let Lookup::Known(held) = fixture.set.find(plain.expose().as_bytes(), &mut recent).0 else { panic!() };
+    let Lookup::Known(held) = fixture.set.find(plain.expose().as_bytes(), &mut recent).0 else {
+        panic!()
+    };
     account.status = AccountStatus::Suspended;
     fixture.change(2, &[Record::Account(account)]);
-    assert_eq!(held.entry().account.policy().record.status, AccountStatus::Suspended);
+    assert_eq!(
+        held.entry().account.policy().record.status,
+        AccountStatus::Suspended
+    );
 }
 
 #[test]
@@ -137,12 +172,18 @@ fn a_slow_read_can_t_bring_an_old_answer_back() {
     // A reader notes the fence and reads the replica, and is held up before it inserts.
     let stamp = fixture.set.generations.stamp(&key.digest);
     let view = fixture.set.view.load_full().unwrap();
-    let old = fixture.set.entry(view.key(&key.digest).unwrap().unwrap(), &view).unwrap();
+    let old = fixture
+        .set
+        .entry(view.key(&key.digest).unwrap().unwrap(), &view)
+        .unwrap();
     key.state = KeyState::Revoked;
     fixture.change(2, &[Record::Key(key.clone())]);
     fixture.set.known.insert(key.digest, (old, stamp));
     fixture.set.unknown.insert(key.digest, stamp);
-    assert_eq!(state(&fixture.set, &mut Recent::with_capacity(64), &plain), Some(KeyState::Revoked));
+    assert_eq!(
+        state(&fixture.set, &mut Recent::with_capacity(64), &plain),
+        Some(KeyState::Revoked)
+    );
 }
 
 #[test]
@@ -157,8 +198,17 @@ fn a_restart_resumes_where_the_last_change_was() {
     drop(set);
     let set = open(folder.path());
     assert!(set.is_ready());
-    assert_eq!(set.position(), Position { feed_epoch: "epoch".into(), revision: 8 });
-    assert_eq!(state(&set, &mut Recent::with_capacity(64), &plain), Some(KeyState::Revoked));
+    assert_eq!(
+        set.position(),
+        Position {
+            feed_epoch: "epoch".into(),
+            revision: 8
+        }
+    );
+    assert_eq!(
+        state(&set, &mut Recent::with_capacity(64), &plain),
+        Some(KeyState::Revoked)
+    );
 }
 
 #[test]
@@ -176,9 +226,17 @@ fn a_snapshot_replaces_the_whole_and_a_broken_off_one_nothing() {
     assert_eq!(fixture.set.position().revision, 1);
     fixture.snapshot(10, &[Record::Account(account), Record::Key(other)]);
     assert_eq!(state(&fixture.set, &mut recent, &plain), None);
-    assert_eq!(state(&fixture.set, &mut recent, &other_plain), Some(KeyState::Active));
+    assert_eq!(
+        state(&fixture.set, &mut recent, &other_plain),
+        Some(KeyState::Active)
+    );
     let files = std::fs::read_dir(fixture.folder.path()).unwrap().flatten();
-    assert_eq!(files.filter(|file| file.path().extension().is_some_and(|e| e == "redb")).count(), 1);
+    assert_eq!(
+        files
+            .filter(|file| file.path().extension().is_some_and(|e| e == "redb"))
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -187,12 +245,20 @@ fn a_bad_record_is_refused_alone() {
     let account = account();
     let (plain, key) = fixture.key(&account);
     fixture.snapshot(1, &[Record::Account(account)]);
-    let broken = feed::Record { record: Some(feed::record::Record::Key(feed::Key::default())) };
-    let change =
-        feed::Change { revision: 2, committed_at_ms: 0, records: vec![broken, (&Record::Key(key)).into()] };
+    let broken = feed::Record {
+        record: Some(feed::record::Record::Key(feed::Key::default())),
+    };
+    let change = feed::Change {
+        revision: 2,
+        committed_at_ms: 0,
+        records: vec![broken, (&Record::Key(key)).into()],
+    };
     let refused = fixture.set.apply(vec![change]).unwrap();
     assert_eq!((refused.len(), refused[0].revision), (1, 2));
-    assert_eq!(state(&fixture.set, &mut Recent::with_capacity(64), &plain), Some(KeyState::Active));
+    assert_eq!(
+        state(&fixture.set, &mut Recent::with_capacity(64), &plain),
+        Some(KeyState::Active)
+    );
 }
 
 #[test]
@@ -218,19 +284,33 @@ fn what_is_idle_is_forgotten_and_what_still_says_something_is_kept() {
     fixture.snapshot(1, &[Record::Account(account.clone()), Record::Key(key.clone())]);
     {
         let mut recent = Recent::with_capacity(64);
-        let Lookup::Known(held) = fixture.set.find(plain.expose().as_bytes(), &mut recent).0 else { panic!() };
-        held.entry().customer.as_ref().unwrap().bucket.take(1_000, account.limits, 200);
+        let Lookup::Known(held) = fixture.set.find(plain.expose().as_bytes(), &mut recent).0 else {
+            panic!()
+        };
+        held.entry()
+            .customer
+            .as_ref()
+            .unwrap()
+            .bucket
+            .take(1_000, account.limits, 200);
     }
     fixture.set.known.invalidate_all();
     // The cache lets go of its entries when it gets round to it.
     let cell_count = || fixture.set.customers.len() + fixture.set.accounts.len();
     let is_let_go = || {
         fixture.set.known.run_pending_tasks();
-        fixture.set.customers.iter().all(|cell| Arc::strong_count(&cell) == 1)
+        fixture
+            .set
+            .customers
+            .iter()
+            .all(|cell| Arc::strong_count(&cell) == 1)
     };
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while !is_let_go() {
-        assert!(std::time::Instant::now() < deadline, "the cache keeps its entries");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the cache keeps its entries"
+        );
         std::thread::yield_now();
     }
     fixture.set.forget_idle(1_500);

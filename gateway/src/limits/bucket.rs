@@ -23,7 +23,10 @@ pub struct Bucket {
 impl Default for Bucket {
     fn default() -> Self {
         // More than any burst: the first look clamps it to a full bucket.
-        Self { millitokens: AtomicU64::new(u64::MAX), credited_ms: AtomicU64::new(0) }
+        Self {
+            millitokens: AtomicU64::new(u64::MAX),
+            credited_ms: AtomicU64::new(0),
+        }
     }
 }
 
@@ -76,9 +79,11 @@ impl Bucket {
         self.credit(now_ms, limits);
         let burst = u64::from(limits.burst) * MILLITOKENS;
         let wanted = u64::from(tokens) * MILLITOKENS;
-        let spent = self.millitokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| {
-            level.min(burst).checked_sub(wanted)
-        });
+        let spent = self
+            .millitokens
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |level| {
+                level.min(burst).checked_sub(wanted)
+            });
         let level = |millitokens| Level { millitokens, limits };
         match spent {
             Ok(before) => Taken::Yes(level(before.min(burst) - wanted)),
@@ -88,7 +93,10 @@ impl Bucket {
 
     /// Puts back what a call took that was refused elsewhere or never reached an upstream.
     pub fn give_back(&self, limits: Limits, tokens: u32) {
-        let (burst, returned) = (u64::from(limits.burst) * MILLITOKENS, u64::from(tokens) * MILLITOKENS);
+        let (burst, returned) = (
+            u64::from(limits.burst) * MILLITOKENS,
+            u64::from(tokens) * MILLITOKENS,
+        );
         self.update(|level| level.min(burst).saturating_add(returned).min(burst));
     }
 
@@ -96,7 +104,10 @@ impl Bucket {
     pub fn level(&self, now_ms: u64, limits: Limits) -> Level {
         self.credit(now_ms, limits);
         let burst = u64::from(limits.burst) * MILLITOKENS;
-        Level { millitokens: self.millitokens.load(Ordering::Relaxed).min(burst), limits }
+        Level {
+            millitokens: self.millitokens.load(Ordering::Relaxed).min(burst),
+            limits,
+        }
     }
 
     /// Whether it is full, as a fresh bucket is.
@@ -112,7 +123,9 @@ impl Bucket {
         if now_ms <= credited {
             return;
         }
-        let won = self.credited_ms.compare_exchange(credited, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+        let won = self
+            .credited_ms
+            .compare_exchange(credited, now_ms, Ordering::Relaxed, Ordering::Relaxed);
         if won.is_ok() {
             let burst = u64::from(limits.burst) * MILLITOKENS;
             let gained = (now_ms - credited).saturating_mul(u64::from(limits.rate));
@@ -122,12 +135,10 @@ impl Bucket {
 
     fn update(&self, change: impl Fn(u64) -> u64) {
         let mut level = self.millitokens.load(Ordering::Relaxed);
-        while let Err(seen) = self.millitokens.compare_exchange_weak(
-            level,
-            change(level),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        ) {
+        while let Err(seen) =
+            self.millitokens
+                .compare_exchange_weak(level, change(level), Ordering::Relaxed, Ordering::Relaxed)
+        {
             level = seen;
         }
     }
@@ -139,7 +150,10 @@ mod tests {
 
     use super::*;
 
-    const GROWTH: Limits = Limits { rate: 100, burst: 200 };
+    const GROWTH: Limits = Limits {
+        rate: 100,
+        burst: 200,
+    };
 
     fn taken(answer: Taken) -> bool {
         matches!(answer, Taken::Yes(_))
@@ -149,7 +163,9 @@ mod tests {
     fn a_bucket_starts_full_and_holds_exactly_its_burst() {
         let bucket = Bucket::default();
         assert!((0..200).all(|_| taken(bucket.take(5, GROWTH, 1))));
-        let Taken::Empty(level) = bucket.take(5, GROWTH, 1) else { panic!("a 201st token") };
+        let Taken::Empty(level) = bucket.take(5, GROWTH, 1) else {
+            panic!("a 201st token")
+        };
         assert_eq!(level.remaining(), 0);
         assert_eq!(level.until_available(1), Duration::from_millis(10));
         assert_eq!(level.until_full(), Duration::from_secs(2));
@@ -212,9 +228,16 @@ mod tests {
     #[test]
     fn two_threads_together_get_no_token_too_many() {
         let bucket = Bucket::default();
-        let limits = Limits { rate: 1_000, burst: 50 };
+        let limits = Limits {
+            rate: 1_000,
+            burst: 50,
+        };
         let total: u64 = std::thread::scope(|scope| {
-            let spend = || (1..=20_000u64).filter(|now| taken(bucket.take(*now / 4, limits, 1))).count() as u64;
+            let spend = || {
+                (1..=20_000u64)
+                    .filter(|now| taken(bucket.take(*now / 4, limits, 1)))
+                    .count() as u64
+            };
             let threads = [scope.spawn(spend), scope.spawn(spend)];
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });

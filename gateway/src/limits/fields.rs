@@ -41,9 +41,14 @@ impl Standing {
     /// Sets the five fields on an answer.
     pub fn write(&self, headers: &mut HeaderMap, now: UnixMillis) {
         let mut number = itoa::Buffer::new();
-        headers.insert(X_RATELIMIT_LIMIT, digits(&mut number, u64::from(self.level.limits.burst)));
+        headers.insert(
+            X_RATELIMIT_LIMIT,
+            digits(&mut number, u64::from(self.level.limits.burst)),
+        );
         headers.insert(X_RATELIMIT_REMAINING, digits(&mut number, self.level.remaining()));
-        let reset_ms = u64::try_from(now.0).unwrap_or_default().saturating_add(millis(self.reset_after));
+        let reset_ms = u64::try_from(now.0)
+            .unwrap_or_default()
+            .saturating_add(millis(self.reset_after));
         headers.insert(X_RATELIMIT_RESET, digits(&mut number, reset_ms.div_ceil(1_000)));
         headers.insert(RATELIMIT_POLICY, self.policy.clone());
         headers.insert(RATELIMIT, self.ratelimit());
@@ -53,7 +58,13 @@ impl Standing {
         let mut text = ArrayVec::<u8, 80>::new();
         let seconds = millis(self.reset_after).div_ceil(1_000);
         // 80 bytes hold the longest name and two numbers of 20 digits.
-        let _ = write!(text, "\"{}\";r={};t={}", self.which.name(), self.level.remaining(), seconds);
+        let _ = write!(
+            text,
+            "\"{}\";r={};t={}",
+            self.which.name(),
+            self.level.remaining(),
+            seconds
+        );
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("\"account\";r=0;t=1"))
     }
 }
@@ -64,7 +75,11 @@ pub fn policy(account: Limits, customer: Option<Limits>, quota: Option<u64>) -> 
     let window = |limits: Limits| limits.burst.div_ceil(limits.rate.max(1)).max(1);
     let mut text = format!("\"account\";q={};w={}", account.burst, window(account));
     if let Some(customer) = customer {
-        text.push_str(&format!(", \"customer\";q={};w={}", customer.burst, window(customer)));
+        text.push_str(&format!(
+            ", \"customer\";q={};w={}",
+            customer.burst,
+            window(customer)
+        ));
     }
     if let Some(quota) = quota {
         text.push_str(&format!(", \"quota\";q={quota};w={SECONDS_OF_A_YEAR}"));
@@ -87,10 +102,16 @@ mod tests {
 
     #[test]
     fn the_fields_say_what_the_bucket_says() {
-        let limits = Limits { rate: 100, burst: 200 };
+        let limits = Limits {
+            rate: 100,
+            burst: 200,
+        };
         let standing = Standing {
             which: Which::Account,
-            level: Level { millitokens: 199_500, limits },
+            level: Level {
+                millitokens: 199_500,
+                limits,
+            },
             policy: policy(limits, Some(Limits { rate: 7, burst: 20 }), Some(10_000_000)),
             reset_after: Duration::from_millis(5),
         };

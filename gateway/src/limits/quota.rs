@@ -55,9 +55,11 @@ impl Quota {
         let limit = annual_limit.saturating_add(self.granted.load(Ordering::Relaxed));
         let elsewhere = self.elsewhere.load(Ordering::Relaxed);
         let room = limit.saturating_sub(elsewhere);
-        let charged = self.own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| {
-            (own < room).then_some(own.saturating_add(1))
-        });
+        let charged = self
+            .own
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| {
+                (own < room).then_some(own.saturating_add(1))
+            });
         charged.map(|_| ()).map_err(|own| QuotaLevel {
             limit,
             used: elsewhere.saturating_add(own),
@@ -67,15 +69,25 @@ impl Quota {
 
     /// Takes back one validation that was not forwarded.
     pub fn give_back(&self) {
-        let _ = self.own.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| own.checked_sub(1));
+        let _ = self
+            .own
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| own.checked_sub(1));
     }
 
     /// How it stands.
-    pub fn level(&self, now: UnixMillis, contract_start: Option<UnixMillis>, annual_limit: u64) -> QuotaLevel {
+    pub fn level(
+        &self,
+        now: UnixMillis,
+        contract_start: Option<UnixMillis>,
+        annual_limit: u64,
+    ) -> QuotaLevel {
         self.turn(now, contract_start);
         QuotaLevel {
             limit: annual_limit.saturating_add(self.granted.load(Ordering::Relaxed)),
-            used: self.elsewhere.load(Ordering::Relaxed).saturating_add(self.own.load(Ordering::Relaxed)),
+            used: self
+                .elsewhere
+                .load(Ordering::Relaxed)
+                .saturating_add(self.own.load(Ordering::Relaxed)),
             resets_at: UnixMillis(self.end_ms.load(Ordering::Relaxed)),
         }
     }
@@ -98,7 +110,10 @@ impl Quota {
 
     /// Makes sure that the present period is the one that `now` lies in.
     pub fn turn(&self, now: UnixMillis, contract_start: Option<UnixMillis>) {
-        let (start, end) = (self.start_ms.load(Ordering::Relaxed), self.end_ms.load(Ordering::Relaxed));
+        let (start, end) = (
+            self.start_ms.load(Ordering::Relaxed),
+            self.end_ms.load(Ordering::Relaxed),
+        );
         if start <= now.0 && now.0 < end {
             return;
         }

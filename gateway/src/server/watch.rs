@@ -97,7 +97,9 @@ impl ConnectionState {
     /// moment: the client could not know better when it sent it.
     #[must_use]
     pub fn is_to_end(&self) -> bool {
-        let Some(since) = self.draining_since.get() else { return false };
+        let Some(since) = self.draining_since.get() else {
+            return false;
+        };
         match self.phase.get() {
             Phase::Serving | Phase::Idle => true,
             Phase::Silent | Phase::Head => self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE,
@@ -115,8 +117,14 @@ impl ConnectionState {
             Phase::Serving => None,
         };
         let is_over = limit.is_some_and(|limit| longer_than(self.since.get(), limit))
-            || self.write_stuck_since.get().is_some_and(|since| longer_than(since, limits.write_stall))
-            || self.body_awaited_since.get().is_some_and(|since| longer_than(since, limits.request_body_idle));
+            || self
+                .write_stuck_since
+                .get()
+                .is_some_and(|since| longer_than(since, limits.write_stall))
+            || self
+                .body_awaited_since
+                .get()
+                .is_some_and(|since| longer_than(since, limits.request_body_idle));
         if is_over {
             self.is_over.set(true);
         }
@@ -140,7 +148,10 @@ impl ConnectionState {
 
     pub(super) fn note(&self, context: &Context<'_>) {
         let mut known = self.waker.borrow_mut();
-        if !known.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+        if !known
+            .as_ref()
+            .is_some_and(|known| known.will_wake(context.waker()))
+        {
             *known = Some(context.waker().clone());
         }
     }
@@ -152,7 +163,11 @@ impl ConnectionState {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.is_over.get() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if self.is_over.get() {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn wrote<T>(&self, context: &Context<'_>, outcome: Poll<T>) -> Poll<T> {
@@ -179,7 +194,10 @@ impl WatchedStream {
     /// Watches a socket.
     #[must_use]
     pub fn new(stream: TcpStream, state: Rc<ConnectionState>) -> Self {
-        Self { stream: TokioIo::new(stream), state }
+        Self {
+            stream: TokioIo::new(stream),
+            state,
+        }
     }
 }
 

@@ -81,7 +81,11 @@ fn poll_head(
         let read = ready!(poll_read(connection, context));
         if !read.is_ok_and(|count| count > 0) {
             let is_empty = connection.buffer.is_empty();
-            return Poll::Ready(Err(if is_empty { Failure::BrokenOff } else { Failure::CutShort }));
+            return Poll::Ready(Err(if is_empty {
+                Failure::BrokenOff
+            } else {
+                Failure::CutShort
+            }));
         }
     }
 }
@@ -108,7 +112,12 @@ pub struct AnswerStream {
 impl AnswerStream {
     /// The body that follows `head` on this connection; `pump` when the request is not over.
     #[must_use]
-    pub fn new(connection: Connection, pool: Rc<EndpointPool>, head: &AnswerHead, pump: Option<Pump>) -> Self {
+    pub fn new(
+        connection: Connection,
+        pool: Rc<EndpointPool>,
+        head: &AnswerHead,
+        pump: Option<Pump>,
+    ) -> Self {
         let mut stream = Self {
             connection: Some(connection),
             pool,
@@ -144,7 +153,9 @@ impl AnswerStream {
     pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         self.write_on(context);
         loop {
-            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(None);
+            };
             if !connection.buffer.is_empty() {
                 match take(&mut self.framing, connection) {
                     Ok(Some(piece)) => {
@@ -158,7 +169,9 @@ impl AnswerStream {
                         continue;
                     }
                     Ok(None) => {}
-                    Err(malformed) => return self.fail(io::Error::new(io::ErrorKind::InvalidData, malformed)),
+                    Err(malformed) => {
+                        return self.fail(io::Error::new(io::ErrorKind::InvalidData, malformed));
+                    }
                 }
             }
             match ready!(poll_read(connection, context)) {
@@ -179,7 +192,9 @@ impl AnswerStream {
     }
 
     fn write_on(&mut self, context: &mut Context<'_>) {
-        let (Some(pump), Some(connection)) = (&mut self.pump, &mut self.connection) else { return };
+        let (Some(pump), Some(connection)) = (&mut self.pump, &mut self.connection) else {
+            return;
+        };
         match pump.poll(&mut connection.stream, context) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.pump = None,
@@ -192,7 +207,9 @@ impl AnswerStream {
     }
 
     fn finish(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         // Bytes beyond the answer's end are an answer that nobody asked for.
         if self.keeps_alive && self.pump.is_none() && connection.buffer.is_empty() {
             self.pool.keep(connection);

@@ -59,7 +59,10 @@ pub enum Piece {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { state: State::Size { value: 0, digits: 0 }, dropped: 0 }
+        Self {
+            state: State::Size { value: 0, digits: 0 },
+            dropped: 0,
+        }
     }
 }
 
@@ -71,9 +74,15 @@ impl Chunks {
     pub fn read(&mut self, bytes: &[u8]) -> Result<(usize, Piece), Malformed> {
         for (used, byte) in bytes.iter().enumerate() {
             if let State::Data { left } = self.state {
-                let ready = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - used);
+                let ready = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len() - used);
                 let left = left - ready as u64;
-                self.state = if left == 0 { State::DataEnd } else { State::Data { left } };
+                self.state = if left == 0 {
+                    State::DataEnd
+                } else {
+                    State::Data { left }
+                };
                 return Ok((used, Piece::Data(ready)));
             }
             if self.state == State::Over {
@@ -81,14 +90,24 @@ impl Chunks {
             }
             self.state = self.after(*byte)?;
         }
-        Ok((bytes.len(), if self.state == State::Over { Piece::Over } else { Piece::Hungry }))
+        Ok((
+            bytes.len(),
+            if self.state == State::Over {
+                Piece::Over
+            } else {
+                Piece::Hungry
+            },
+        ))
     }
 
     fn after(&mut self, byte: u8) -> Result<State, Malformed> {
         Ok(match (self.state, byte) {
             (State::Size { value, digits }, byte) if byte.is_ascii_hexdigit() && digits < MAX_SIZE_DIGITS => {
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
-                State::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
+                State::Size {
+                    value: value << 4 | u64::from(digit),
+                    digits: digits + 1,
+                }
             }
             (State::Size { value, digits: 1.. }, b'\r') => State::SizeEnd { value },
             (State::Size { value, digits: 1.. }, b';') => State::Extension { value },
@@ -116,7 +135,13 @@ impl Chunks {
     fn drop_one(&mut self) -> Result<(), Malformed> {
         self.dropped += 1;
         let is_within = self.dropped <= MAX_DROPPED;
-        if is_within { Ok(()) } else { Err(Malformed("the service sent chunk extensions or trailers without end")) }
+        if is_within {
+            Ok(())
+        } else {
+            Err(Malformed(
+                "the service sent chunk extensions or trailers without end",
+            ))
+        }
     }
 }
 
@@ -156,8 +181,20 @@ mod tests {
     #[test]
     fn odd_chunks_are_refused() {
         let odd: &[&[u8]] = &[
-            b"\r\n", b"x\r\n", b"-1\r\n", b"0x5\r\n", b" 5\r\n", b"5\n", b"5 \r\nhello", b"5\r\nhello0\r\n\r\n",
-            b"5\r\nhello\n", b"00000000000000005\r\n", b"5;\0\r\n", b"0\r\nx\ny", b"0\r\n\n", b"5\r\r\n",
+            b"\r\n",
+            b"x\r\n",
+            b"-1\r\n",
+            b"0x5\r\n",
+            b" 5\r\n",
+            b"5\n",
+            b"5 \r\nhello",
+            b"5\r\nhello0\r\n\r\n",
+            b"5\r\nhello\n",
+            b"00000000000000005\r\n",
+            b"5;\0\r\n",
+            b"0\r\nx\ny",
+            b"0\r\n\n",
+            b"5\r\r\n",
         ];
         for body in odd {
             assert!(decode(body, 100).is_err(), "{:?}", String::from_utf8_lossy(body));

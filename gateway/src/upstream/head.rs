@@ -73,10 +73,16 @@ pub fn read(buffer: &mut BytesMut, method: &Method) -> Result<Read, Malformed> {
         places.push((name, field.value.as_ptr() as usize - base, field.value.len()));
     }
     let head = buffer.split_to(length).freeze();
-    let mut fields = Fields { headers: HeaderMap::with_capacity(places.len() + 8), ..Fields::default() };
+    let mut fields = Fields {
+        headers: HeaderMap::with_capacity(places.len() + 8),
+        ..Fields::default()
+    };
     for (name, at, length) in places {
         let value = HeaderValue::from_maybe_shared(head.slice(at..at + length));
-        fields.add(name, value.map_err(|_| Malformed("the service sent a malformed field value"))?)?;
+        fields.add(
+            name,
+            value.map_err(|_| Malformed("the service sent a malformed field value"))?,
+        )?;
     }
     fields.finish(status, method, is_http11).map(Read::Final)
 }
@@ -97,7 +103,11 @@ impl Fields {
         if name == CONTENT_LENGTH {
             let digits = value.as_bytes();
             let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            let length = value.to_str().ok().filter(|_| is_number).and_then(|text| text.parse().ok());
+            let length = value
+                .to_str()
+                .ok()
+                .filter(|_| is_number)
+                .and_then(|text| text.parse().ok());
             let length = length.ok_or(Malformed("the service sent a malformed Content-Length"))?;
             if self.length.is_some_and(|known| known != length) {
                 return Err(Malformed("the service sent two lengths that differ"));
@@ -107,7 +117,9 @@ impl Fields {
         } else if name == TRANSFER_ENCODING {
             let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
             if !is_chunked || self.is_chunked {
-                return Err(Malformed("the service sent a Transfer-Encoding other than chunked"));
+                return Err(Malformed(
+                    "the service sent a Transfer-Encoding other than chunked",
+                ));
             }
             self.is_chunked = true;
         } else if name == CONNECTION {
@@ -119,7 +131,11 @@ impl Fields {
     }
 
     fn connection(&mut self, value: &HeaderValue) {
-        for token in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for token in value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+        {
             if token.eq_ignore_ascii_case(b"close") {
                 self.closes = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
@@ -132,16 +148,20 @@ impl Fields {
         }
     }
 
-    fn finish(mut self, status: StatusCode, method: &Method, is_http11: bool) -> Result<AnswerHead, Malformed> {
+    fn finish(
+        mut self,
+        status: StatusCode,
+        method: &Method,
+        is_http11: bool,
+    ) -> Result<AnswerHead, Malformed> {
         if self.is_chunked && (self.length.is_some() || !is_http11) {
             return Err(Malformed("the service framed its answer in two ways"));
         }
         for name in &self.nominated {
             self.headers.remove(name);
         }
-        let has_no_body = *method == Method::HEAD
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED;
+        let has_no_body =
+            *method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         let framing = match (has_no_body, self.is_chunked, self.length) {
             (true, ..) => Framing::Length(0),
             (false, true, _) => Framing::Chunked(Chunks::default()),
@@ -150,7 +170,12 @@ impl Fields {
         };
         let is_bounded = framing != Framing::UntilClose;
         let keeps_alive = is_bounded && !self.closes && (is_http11 || self.keeps);
-        Ok(AnswerHead { status, headers: self.headers, framing, keeps_alive })
+        Ok(AnswerHead {
+            status,
+            headers: self.headers,
+            framing,
+            keeps_alive,
+        })
     }
 }
 
@@ -176,14 +201,38 @@ mod tests {
     #[test]
     fn the_framing_is_what_rfc_9112_says() {
         let chunked = Framing::Chunked(Chunks::default());
-        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Ok(Some((200, Framing::Length(5), true))));
-        check("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok(Some((200, chunked, true))));
-        check("HTTP/1.1 200 OK\r\n\r\n", Ok(Some((200, Framing::UntilClose, false))));
-        check("HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n", Ok(Some((204, Framing::Length(0), true))));
-        check("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n", Ok(Some((200, Framing::Length(1), false))));
-        check("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", Ok(Some((200, Framing::Length(1), false))));
-        check("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n", Ok(Some((200, Framing::Length(1), true))));
-        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", Ok(Some((200, Framing::Length(5), true))));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            Ok(Some((200, Framing::Length(5), true))),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n",
+            Ok(Some((200, chunked, true))),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\n\r\n",
+            Ok(Some((200, Framing::UntilClose, false))),
+        );
+        check(
+            "HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n",
+            Ok(Some((204, Framing::Length(0), true))),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n",
+            Ok(Some((200, Framing::Length(1), false))),
+        );
+        check(
+            "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n",
+            Ok(Some((200, Framing::Length(1), false))),
+        );
+        check(
+            "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n",
+            Ok(Some((200, Framing::Length(1), true))),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            Ok(Some((200, Framing::Length(5), true))),
+        );
         check("HTTP/1.1 100 Continue\r\n\r\n", Ok(None));
         check("HTTP/1.1 200 OK\r\nContent-", Ok(None));
         let head = parse("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD);
@@ -212,8 +261,14 @@ mod tests {
         check("HTTP/1.1 101 Switching\r\n\r\n", Err(()));
         check("HTTP/1.1 999 Odd\r\n\r\n", Err(()));
         check("garbage\r\n\r\n", Err(()));
-        check(&format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD)), Err(()));
-        check(&format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_FIELDS + 1)), Err(()));
+        check(
+            &format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD)),
+            Err(()),
+        );
+        check(
+            &format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_FIELDS + 1)),
+            Err(()),
+        );
     }
 
     #[test]
@@ -222,8 +277,13 @@ mod tests {
             "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nx-hop: 1\r\nKeep-Alive: 5\r\nKeyward-Account: forged\r\n\
              X-RateLimit-Limit: 9\r\nRateLimit: x\r\nX-Request-Id: y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\nrest",
         );
-        let Read::Final(head) = read(&mut buffer, &Method::GET).unwrap() else { panic!() };
-        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["set-cookie"]);
+        let Read::Final(head) = read(&mut buffer, &Method::GET).unwrap() else {
+            panic!()
+        };
+        assert_eq!(
+            head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["set-cookie"]
+        );
         assert_eq!(head.headers.get_all("set-cookie").iter().count(), 2);
         assert_eq!(&buffer[..], b"rest");
     }

@@ -31,8 +31,17 @@ pub struct Connection {
 impl EndpointPool {
     pub(super) fn new(endpoint: &Endpoint) -> Self {
         let (host, port) = (endpoint.host.clone(), endpoint.port);
-        let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Self { host, port, authority, idle: RefCell::default() }
+        let authority = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        Self {
+            host,
+            port,
+            authority,
+            idle: RefCell::default(),
+        }
     }
 
     /// `Host` for requests that come without one, and its name in logs.
@@ -61,7 +70,10 @@ impl EndpointPool {
         let connecting = TcpStream::connect((self.host.as_str(), self.port));
         let stream = tokio::time::timeout(limit, connecting).await??;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: BytesMut::new() })
+        Ok(Connection {
+            stream,
+            buffer: BytesMut::new(),
+        })
     }
 
     /// Keeps a connection for the next call.

@@ -45,7 +45,14 @@ impl Pump {
     #[must_use]
     pub fn new(head: Vec<u8>, body: RequestBody, framing: BodyFraming) -> Self {
         let is_fed = body.is_end_stream() && framing == BodyFraming::Sized;
-        Self { head_length: head.len(), out: head, written: 0, body, framing, is_fed }
+        Self {
+            head_length: head.len(),
+            out: head,
+            written: 0,
+            body,
+            framing,
+            is_fed,
+        }
     }
 
     /// Whether everything is written.
@@ -135,7 +142,8 @@ impl Pump {
             // An empty chunk would end the body.
             BodyFraming::Chunked if data.is_empty() => {}
             BodyFraming::Chunked => {
-                self.out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                self.out
+                    .extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
                 self.out.extend_from_slice(data);
                 self.out.extend_from_slice(b"\r\n");
             }

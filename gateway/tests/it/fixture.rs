@@ -36,7 +36,10 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self { digest_key: DigestKey::random().unwrap(), records: Vec::new() }
+        Self {
+            digest_key: DigestKey::random().unwrap(),
+            records: Vec::new(),
+        }
     }
 
     pub(crate) fn account(&mut self, change: impl FnOnce(&mut AccountRecord)) -> AccountRecord {
@@ -44,7 +47,10 @@ impl Keys {
             id: AccountId::new(),
             status: AccountStatus::Active,
             tier: "growth".into(),
-            limits: Limits { rate: 100, burst: 200 },
+            limits: Limits {
+                rate: 100,
+                burst: 200,
+            },
             annual_limit: 10_000_000,
             contract: Contract::default(),
             test_environment: EnvironmentId::random().unwrap(),
@@ -88,7 +94,12 @@ impl Keys {
         let set = KeySet::open(folder, 1_000, Box::new(|_| TierSlot::NONE)).unwrap();
         set.adopt_digest_key(self.digest_key.clone()).unwrap();
         let mut writer = set.begin_snapshot("epoch", 1).unwrap();
-        assert!(writer.add(self.records.iter().map(feed::Record::from).collect()).unwrap().is_empty());
+        assert!(
+            writer
+                .add(self.records.iter().map(feed::Record::from).collect())
+                .unwrap()
+                .is_empty()
+        );
         writer.finish().unwrap();
     }
 }
@@ -109,13 +120,24 @@ pub(crate) struct World {
 impl World {
     /// Starts everything. `more` is added to the configuration; `{upstream}` in it is the upstream's address.
     pub(crate) fn start(keys: &Keys, more: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let upstream = runtime.block_on(keyward_upstream::Upstream::start("127.0.0.1:0".parse().unwrap())).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let upstream = runtime
+            .block_on(keyward_upstream::Upstream::start("127.0.0.1:0".parse().unwrap()))
+            .unwrap();
         let folder = Arc::new(tempfile::tempdir().unwrap());
         keys.write(&folder.path().join("replica"));
         std::fs::write(folder.path().join("token"), "token").unwrap();
-        let mut world =
-            Self { gateway: None, upstream: Some(upstream), runtime, proxy: ([127, 0, 0, 1], 0).into(), folder };
+        let mut world = Self {
+            gateway: None,
+            upstream: Some(upstream),
+            runtime,
+            proxy: ([127, 0, 0, 1], 0).into(),
+            folder,
+        };
         world.open(more);
         world
     }
@@ -124,7 +146,11 @@ impl World {
     pub(crate) fn open(&mut self, more: &str) {
         let upstream = self.upstream.as_ref().unwrap().address().to_string();
         let folder = self.folder.path().display();
-        let routes = if more.contains("[[routes]]") { "" } else { "[[routes]]\npath = \"/\"\nupstream = \"api\"" };
+        let routes = if more.contains("[[routes]]") {
+            ""
+        } else {
+            "[[routes]]\npath = \"/\"\nupstream = \"api\""
+        };
         let text = format!(
             r#"
             workers = 2
@@ -149,7 +175,8 @@ impl World {
             "#
         );
         let surroundings = keyward_config::Surroundings::default();
-        let config = GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap_or_else(|e| panic!("{e}"));
+        let config =
+            GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap_or_else(|e| panic!("{e}"));
         let gateway = Gateway::start(config).unwrap();
         self.proxy = gateway.proxy_address();
         self.gateway = Some(gateway);
@@ -202,7 +229,10 @@ impl Drop for World {
 }
 
 pub(crate) fn get(target: &str, headers: &[(&str, &str)]) -> String {
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let lines: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     format!("GET {target} HTTP/1.1\r\nhost: api.example\r\n{lines}\r\n")
 }
 
@@ -216,7 +246,10 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -224,13 +257,22 @@ impl Answer {
     }
 
     pub(crate) fn code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+        self.json()["error"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// What the upstream says that it received under this header name.
     pub(crate) fn upstream_saw(&self, name: &str) -> Option<String> {
         let values = &self.json()["headers"][name];
-        values.as_array().map(|values| values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" | "))
+        values.as_array().map(|values| {
+            values
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(" | ")
+        })
     }
 }
 
@@ -240,7 +282,10 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read(&mut byte) {
-            Ok(0) => panic!("the connection ended within a head: {:?}", String::from_utf8_lossy(&head)),
+            Ok(0) => panic!(
+                "the connection ended within a head: {:?}",
+                String::from_utf8_lossy(&head)
+            ),
             Ok(_) => head.push(byte[0]),
             Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&head)),
         }
@@ -252,7 +297,12 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
         .map(|line| line.split_once(": ").unwrap_or((line, "")))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    };
     let mut body = Vec::new();
     if let Some(length) = header("content-length") {
         body.resize(length.parse().unwrap(), 0);
@@ -260,7 +310,11 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
     } else if header("transfer-encoding").is_some() {
         body = read_chunks(stream);
     }
-    Answer { status, headers, body }
+    Answer {
+        status,
+        headers,
+        body,
+    }
 }
 
 fn read_chunks(stream: &mut TcpStream) -> Vec<u8> {

@@ -6,7 +6,8 @@ use keyward_contract::KeyKind;
 
 use crate::fixture::{Keys, World, get, read_answer};
 
-const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\nmax_body = \"1KiB\"";
+const ROUTE: &str =
+    "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\nmax_body = \"1KiB\"";
 
 fn world() -> (World, String) {
     let mut keys = Keys::new();
@@ -37,19 +38,35 @@ fn the_upstream_is_told_who_calls() {
     assert_eq!(answer.status, 200);
     let saw = |name: &str| answer.upstream_saw(name);
     assert_eq!(saw("keyward-account"), Some(account.id.to_string()));
-    assert_eq!(saw("keyward-environment"), Some(account.production_environment.to_string()));
+    assert_eq!(
+        saw("keyward-environment"),
+        Some(account.production_environment.to_string())
+    );
     assert_eq!(saw("keyward-key-id"), Some(key.record.id.to_string()));
-    assert_eq!(saw("keyward-customer"), customer.record.customer.map(|id| id.to_string()));
+    assert_eq!(
+        saw("keyward-customer"),
+        customer.record.customer.map(|id| id.to_string())
+    );
     assert_eq!(saw("keyward-tier").as_deref(), Some("growth"));
     assert_eq!(saw("keyward-api-version").as_deref(), Some("2026-11-01"));
     assert_eq!(saw("x-forwarded-for").as_deref(), Some("127.0.0.1"));
     assert_eq!(saw("x-forwarded-proto").as_deref(), Some("http"));
     assert_eq!(saw("x-forwarded-host").as_deref(), Some("api.example"));
-    assert_eq!(saw("forwarded").as_deref(), Some("for=127.0.0.1;proto=http;host=\"api.example\""));
+    assert_eq!(
+        saw("forwarded").as_deref(),
+        Some("for=127.0.0.1;proto=http;host=\"api.example\"")
+    );
     assert_eq!(saw("via").as_deref(), Some("1.1 keyward"));
     assert_eq!(saw("host").as_deref(), Some("api.example"));
     assert!(saw("traceparent").is_some() && saw("x-request-id").is_some());
-    for dropped in ["x-api-key", "x-customer-key", "x_api_key", "x-mine", "connection", "authorization"] {
+    for dropped in [
+        "x-api-key",
+        "x-customer-key",
+        "x_api_key",
+        "x-mine",
+        "connection",
+        "authorization",
+    ] {
         assert_eq!(saw(dropped), None, "{dropped}");
     }
     assert!(!String::from_utf8_lossy(&answer.body).contains(key.text()));
@@ -84,7 +101,10 @@ fn bodies_are_streamed_both_ways_in_either_framing() {
     let answer = world.call(&chunked);
     assert_eq!(answer.json()["body"], "hello");
     assert_eq!(answer.upstream_saw("keyward-account").unwrap().len(), 36);
-    assert_eq!(world.get("/bytes/300000", &[("x-api-key", &key)]).body.len(), 300_000);
+    assert_eq!(
+        world.get("/bytes/300000", &[("x-api-key", &key)]).body.len(),
+        300_000
+    );
     assert!(!world.get("/stream/5", &[("x-api-key", &key)]).body.is_empty());
 }
 
@@ -93,7 +113,10 @@ fn a_body_over_the_bound_is_413_whether_it_was_announced_or_not() {
     let (world, key) = world();
     let announced = format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\ncontent-length: 1025\r\n\r\n");
     let answer = world.call(&announced);
-    assert_eq!((answer.status, answer.code().as_str()), (413, "PAYLOAD_TOO_LARGE"));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "PAYLOAD_TOO_LARGE")
+    );
     let body = "x".repeat(1_025);
     let chunked = format!(
         "POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\ntransfer-encoding: chunked\r\n\r\n401\r\n{body}\r\n0\r\n\r\n"
@@ -105,7 +128,8 @@ fn a_body_over_the_bound_is_413_whether_it_was_announced_or_not() {
 fn a_malformed_chunk_is_400_and_the_connection_ends() {
     let (world, key) = world();
     let mut stream = world.connect();
-    let request = format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+    let request =
+        format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     assert_eq!(read_answer(&mut stream).status, 400);
     let mut rest = Vec::new();
@@ -149,11 +173,18 @@ fn a_stale_upstream_connection_is_no_error_of_a_get() {
     for round in 0..5 {
         // Several, so that both workers keep connections to the upstream that is about to go.
         for _ in 0..8 {
-            assert_eq!(world.get("/", &[("x-api-key", &key)]).status, 200, "round {round}");
+            assert_eq!(
+                world.get("/", &[("x-api-key", &key)]).status,
+                200,
+                "round {round}"
+            );
         }
         let old = world.upstream.take().unwrap();
         world.runtime.block_on(old.shutdown());
-        let new = world.runtime.block_on(keyward_upstream::Upstream::start(address)).unwrap();
+        let new = world
+            .runtime
+            .block_on(keyward_upstream::Upstream::start(address))
+            .unwrap();
         world.upstream = Some(new);
     }
 }

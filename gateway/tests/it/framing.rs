@@ -11,7 +11,10 @@ fn what_can_be_read_in_two_ways_is_refused() {
     let mut keys = Keys::new();
     let account = keys.account(|_| {});
     let key = keys.key(KeyKind::Account, &account, |_| {});
-    let world = World::start(&keys, "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"");
+    let world = World::start(
+        &keys,
+        "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"",
+    );
     let count = || world.get("/count", &[("x-api-key", key.text())]).body;
     let before: u64 = std::str::from_utf8(&count()).ok().and_then(digits).unwrap();
     let head = format!("x-api-key: {}\r\n", key.text());
@@ -20,11 +23,26 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n{}\r\n", 400),
         ("GET / HTTP/1.1\r\nhost: a@b\r\n{}\r\n", 400),
         ("GET http://b/ HTTP/1.1\r\nhost: a\r\n{}\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: ,chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: gzip\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nhost: a\r\n{}content-length: 1\r\ncontent-length: 2\r\n\r\nxx", 400),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: ,chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\n{}transfer-encoding: gzip\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\n{}content-length: 1\r\ncontent-length: 2\r\n\r\nxx",
+            400,
+        ),
         ("POST / HTTP/1.1\r\nhost: a\r\n{}content-length: +1\r\n\r\nx", 400),
         ("GET / HTTP/1.1\r\nhost : a\r\n{}\r\n", 400),
         ("GET / HTTP/1.1\r\nhost: a\r\n folded: x\r\n{}\r\n", 400),
@@ -43,7 +61,11 @@ fn what_can_be_read_in_two_ways_is_refused() {
 }
 
 fn digits(text: &str) -> Option<u64> {
-    text.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok()
+    text.chars()
+        .filter(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .ok()
 }
 
 #[test]
@@ -51,7 +73,10 @@ fn both_framings_together_end_the_connection_after_one_answer() {
     let mut keys = Keys::new();
     let account = keys.account(|_| {});
     let key = keys.key(KeyKind::Account, &account, |_| {});
-    let world = World::start(&keys, "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"");
+    let world = World::start(
+        &keys,
+        "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"",
+    );
     let mut stream = world.connect();
     let request = format!(
         "POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {}\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n\
@@ -61,10 +86,18 @@ fn both_framings_together_end_the_connection_after_one_answer() {
     stream.write_all(request.as_bytes()).unwrap();
     let answer = read_answer(&mut stream);
     if answer.status == 200 {
-        assert_eq!(answer.upstream_saw("content-length").as_deref().unwrap_or("0"), "0");
+        assert_eq!(
+            answer.upstream_saw("content-length").as_deref().unwrap_or("0"),
+            "0"
+        );
     }
     let mut rest = Vec::new();
-    assert_eq!(stream.read_to_end(&mut rest).unwrap_or_default(), 0, "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(
+        stream.read_to_end(&mut rest).unwrap_or_default(),
+        0,
+        "{}",
+        String::from_utf8_lossy(&rest)
+    );
 }
 
 #[test]
@@ -74,7 +107,17 @@ fn a_head_over_its_bounds_is_refused() {
     let world = World::start(&keys, "");
     assert_eq!(world.get(&format!("/{}", "a".repeat(9_000)), &[]).status, 414);
     let many: String = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect();
-    assert_eq!(world.call(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")).status, 431);
+    assert_eq!(
+        world
+            .call(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n"))
+            .status,
+        431
+    );
     let large = "x".repeat(40_000);
-    assert_eq!(world.call(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {large}\r\n\r\n")).status, 431);
+    assert_eq!(
+        world
+            .call(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {large}\r\n\r\n"))
+            .status,
+        431
+    );
 }

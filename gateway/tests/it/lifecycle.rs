@@ -30,10 +30,12 @@ fn a_drain_lets_calls_in_flight_end_and_takes_no_new_ones() {
     let key = keys.key(KeyKind::Account, &account, |_| {});
     let mut world = World::start(&keys, ROUTE);
     let mut slow = world.connect();
-    slow.write_all(get("/delay/700", &[("x-api-key", key.text())]).as_bytes()).unwrap();
+    slow.write_all(get("/delay/700", &[("x-api-key", key.text())]).as_bytes())
+        .unwrap();
     // An idle keep-alive connection must not hold the drain up.
     let mut idle = world.connect();
-    idle.write_all(get("/", &[("x-api-key", key.text())]).as_bytes()).unwrap();
+    idle.write_all(get("/", &[("x-api-key", key.text())]).as_bytes())
+        .unwrap();
     read_answer(&mut idle);
     let began = Instant::now();
     world.drain();
@@ -53,7 +55,13 @@ fn check_closed(world: &World, sent: &[&str]) {
     }
     let mut rest = Vec::new();
     let read = stream.read_to_end(&mut rest);
-    assert!(read.is_ok() || read.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset), "{read:?}");
+    assert!(
+        read.is_ok()
+            || read
+                .as_ref()
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset),
+        "{read:?}"
+    );
 }
 
 #[test]
@@ -66,7 +74,10 @@ fn silent_and_slow_clients_are_not_waited_for() {
     check_closed(&world, &[]);
     check_closed(&world, &["GET / HTTP/1.1\r\nhost"]);
     check_closed(&world, &[&get("/", &[("x-api-key", key.text())])]);
-    let post = format!("POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {}\r\ncontent-length: 9\r\n\r\nxx", key.text());
+    let post = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\nx-api-key: {}\r\ncontent-length: 9\r\n\r\nxx",
+        key.text()
+    );
     check_closed(&world, &[&post]);
 }
 
