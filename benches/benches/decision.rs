@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p keyward-benches --bench decision`; the goal is at most 1 µs for `whole decision`.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark that can not be set up is not run")]
+
 use std::cell::RefCell;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};

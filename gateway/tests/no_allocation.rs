@@ -282,7 +282,7 @@ fn a_call_is_decided_without_allocating() {
         production_environment: EnvironmentId::random().unwrap(),
     };
     let customer = "clx8f2k9h0001qr5tgvwxyz12".parse::<CustomerId>().unwrap();
-    let mut key = |kind, customer| {
+    let key = |kind, customer| {
         let plain = PlainKey::mint(kind, Environment::Production).unwrap();
         let record = KeyRecord {
             digest: digest_key.digest(plain.expose().as_bytes()),
