@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod relay;
 mod stack;
 mod wire;
 

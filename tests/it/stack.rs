@@ -13,6 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::api::{Account, Answer, Api, By};
+use crate::relay::Relay;
 
 /// For what takes milliseconds, on a machine that is busy compiling something else.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -29,6 +30,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) gateways: usize,
     /// More of the gateways' configuration, as TOML tables.
     pub(crate) gateway_tables: &'a str,
+    /// Where the gateways find the control plane, when that is not where it listens.
+    pub(crate) relay: Option<&'a Relay>,
     /// What the programs log; `info` by default.
     pub(crate) log: &'a str,
 }
@@ -38,6 +41,7 @@ impl Default for Plan<'_> {
         Self {
             gateways: 1,
             gateway_tables: "",
+            relay: None,
             log: "info",
         }
     }
@@ -78,6 +82,9 @@ impl Stack {
                 .configured(plan.gateway_tables)
                 .env("KEYWARD_LOG", plan.log);
             setup.id = name;
+            if let Some(relay) = plan.relay {
+                setup.control_plane = relay.to(&control_plane.sync_url());
+            }
             gateways.push(GatewayProcess::start(&setup).await.unwrap());
         }
         let stack = Self {
