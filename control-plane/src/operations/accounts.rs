@@ -209,10 +209,14 @@ pub async fn update(registry: &Registry, actor: &Actor, id: AccountId, edit: Edi
     let mut change = Change::begin(registry, actor).await?;
     let before = living(&mut change, id).await?;
     let mut account = edited(registry, before.clone(), edit)?;
+    if account != before {
+        account.updated_at = change.now;
+    }
+    // Read now: after the commit nothing may fail any more.
+    let value = shown(registry, account.clone()).await?;
     let settled = if account == before {
         change.nothing_to_do().await?
     } else {
-        account.updated_at = change.now;
         accounts::save(&mut change.tx, &account).await?;
         let entry = entry(
             action_of(before.status, account.status),
@@ -222,7 +226,6 @@ pub async fn update(registry: &Registry, actor: &Actor, id: AccountId, edit: Edi
         );
         change.commit(entry, &[Record::Account(account.record())]).await?
     };
-    let value = shown(registry, account).await?;
     Ok(Changed { value, settled })
 }
 
