@@ -25,7 +25,8 @@ impl UnixMillis {
     /// "until the end of 9999", which is beyond the last instant that jiff has a time zone for.
     fn civil(self) -> DateTime {
         let epoch = jiff::civil::date(1970, 1, 1);
-        let day = i32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or(if self.0 < 0 { i32::MIN } else { i32::MAX });
+        let day =
+            i32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or(if self.0 < 0 { i32::MIN } else { i32::MAX });
         let within = day.clamp(*DAYS.start(), *DAYS.end());
         let ms = match day.cmp(&within) {
             Ordering::Less => 0,
