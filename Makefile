@@ -52,7 +52,7 @@ doc: tools ## the documentation of the code, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 loadtest: tools $(TOOLS)/bin/oha ## oha and our own generator against a running stack; report in target/loadtest
-	$(CARGO) build --release --locked -p keyward -p keyward-gateway -p keyward-control-plane -p keyward-loadtest
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" target/release/keyward-loadtest $(ARGS)
 
 bench: tools ## criterion benchmarks of the hot functions
@@ -60,7 +60,7 @@ bench: tools ## criterion benchmarks of the hot functions
 
 peers: tools ## the gateway against nginx on the same work: processor time per request
 	@.ci/install nginx:nginx-light
-	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-benches
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-benches
 	target/release/peers $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests.
@@ -71,7 +71,8 @@ tools:
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }
 
-# Without its TLS it needs neither cmake nor a second C library: all we load is plain HTTP on loopback.
+# It takes about five minutes and stays until target/ is removed. It doesn't build without its TLS.
 $(TOOLS)/bin/oha:
+	@.ci/install cmake:cmake
 	@echo "Installing oha $(OHA_VERSION) with cargo into $(TOOLS)"
-	$(CARGO) install oha --version $(OHA_VERSION) --locked --no-default-features --root $(TOOLS) --target-dir $(TOOLS)/build
+	$(CARGO) install oha --version $(OHA_VERSION) --locked --root $(TOOLS) --target-dir $(TOOLS)/build

@@ -1,10 +1,12 @@
 //! One measurement: a load against one side, and what the proxy and the load's own core spent on it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyward_harness::ProcessUsage;
-use keyward_loadtest::{Load, generator};
+use keyward_loadtest::{Credentials, Load, Order, Requests, generator};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,28 @@ pub struct Side {
     pub address: SocketAddr,
     /// The process that works; `None` for no proxy at all.
     pub pid: Option<u32>,
+    /// Whether it looks at the key.
+    pub checks: bool,
+}
+
+/// Proves that a side does the work that it is measured for: a key that nobody was given is refused by one
+/// that checks keys, and forwarded by one that doesn't.
+///
+/// # Errors
+/// When it answers otherwise.
+pub async fn prove(side: Side, load: &Load) -> anyhow::Result<()> {
+    let load = Load {
+        target: side.address,
+        requests: Arc::new(Requests::render(
+            "/plain",
+            Order::EachOnce,
+            [Credentials::unknown()?],
+        )),
+        connections: NonZeroUsize::MIN,
+        ..load.clone()
+    };
+    let promised = if side.checks { 401 } else { 200 };
+    generator::run(&load).await?.all(promised)
 }
 
 /// What one side did in one round.

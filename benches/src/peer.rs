@@ -1,68 +1,54 @@
-//! The gateway as it runs in the comparison: one worker on one core, fed by a control plane with the keys.
+//! The gateway as it runs in the comparison: one worker on one core, serving from a replica on disk.
+//!
+//! Nothing but the replica and the address of a control plane that isn't there: identity headers, rate
+//! headers, metrics and the ledger are on, as always.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use keyward_harness::{
-    ControlPlaneProcess, ControlPlaneSetup, GatewayProcess, GatewaySetup, SeedPlan, SeededAccount,
-};
+use keyward_harness::{GatewayProcess, GatewaySetup, free_address};
 
-/// A tier whose limits nobody reaches: looked up and counted for every call, and never refusing one.
-const UNREACHED_TIER: &str = "[[tiers]]\nkey = \"loadtest\"\nname = \"Load test\"\nannual_price = 0\n\
-    annual_limit = 1000000000000\nrate_limit = \"1000000/s\"\nburst_limit = 1000000\nsla = \"99.9%\"\n";
+use crate::replica;
 
-/// A gateway and the control plane that feeds it.
+/// A gateway and the keys that it lets pass.
 #[derive(Debug)]
 pub struct GatewayPeer {
     /// The gateway.
     pub gateway: GatewayProcess,
-    // Keeps feeding it until it is dropped.
-    _control_plane: ControlPlaneProcess,
-}
-
-/// A control plane with accounts in its database, not yet started.
-pub struct Seeded {
-    setup: ControlPlaneSetup,
-    /// One account for each key, so that each key has a bucket of its own, as with nginx.
-    pub accounts: Vec<SeededAccount>,
-}
-
-/// Makes so many accounts with a key each.
-///
-/// # Errors
-/// When the control plane's program is missing or fails.
-pub fn seed(folder: &Path, keys: usize) -> anyhow::Result<Seeded> {
-    let setup = ControlPlaneSetup::new(folder.join("control-plane"))?.configured(UNREACHED_TIER);
-    let plan = SeedPlan {
-        accounts: keys,
-        customers_per_account: 0,
-        tier: "loadtest".to_owned(),
-    };
-    let accounts = setup.seed(&plan)?;
-    Ok(Seeded { setup, accounts })
+    /// The account keys that it knows.
+    pub keys: Vec<String>,
 }
 
 impl GatewayPeer {
-    /// Starts both; the gateway on `core`, before `upstream`.
+    /// Makes a replica of so many keys and starts a gateway on it; on `core`, before `upstream`.
     ///
     /// # Errors
-    /// When one isn't ready in time.
+    /// When its program is missing or isn't ready in time.
     pub async fn start(
         folder: &Path,
-        seeded: &Seeded,
+        keys: usize,
         upstream: SocketAddr,
         core: usize,
         binary: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
-        let control_plane = ControlPlaneProcess::start(&seeded.setup).await?;
-        let mut setup = GatewaySetup::new(folder.join("gateway"), &control_plane, upstream)
-            .settings("workers = 1\n")
-            .routes("[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n");
+        let folder = folder.join("gateway");
+        std::fs::create_dir_all(&folder)?;
+        let keys = replica::prepare(&folder.join("replica"), keys)?;
+        let token_file = folder.join("token");
+        std::fs::write(&token_file, "nobody asks for it")?;
+        let mut setup = GatewaySetup::apart(
+            folder,
+            format!("http://{}", free_address()?),
+            token_file,
+            upstream,
+        )
+        .settings("workers = 1\n")
+        .routes("[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n");
         setup.core = Some(core);
         setup.binary = binary;
         Ok(Self {
             gateway: GatewayProcess::start(&setup).await?,
-            _control_plane: control_plane,
+            keys: keys.iter().map(|key| key.expose().to_owned()).collect(),
         })
     }
 }

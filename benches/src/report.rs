@@ -32,6 +32,10 @@ pub fn table(sides: &[Rounds], reference: &str) -> String {
     for side in sides {
         let _ = writeln!(text, "{}", line(side));
     }
+    text.push_str(
+        "busy: the proxy's core with the proxy, the other core with load and upstream. Where neither sets the \
+         pace, something else had the processors: cost for each call stands, calls/s and latency don't.\n",
+    );
     if let Some(reference) = sides.iter().find(|side| side.name == reference) {
         let _ = writeln!(text, "\nCPU per call, in proportion to {}:", reference.name);
         for side in sides

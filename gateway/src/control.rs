@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::server::Quiescence;
-use crate::sync::{Follower, SyncLink};
+use crate::sync::{Follower, STATES, SyncLink};
 use crate::telemetry::catalogue;
 use crate::worker::Shared;
 
@@ -104,17 +104,33 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
 fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
     let log = Arc::clone(log);
     shared.telemetry.observe(Box::new(move |sums| log.observe(sums)));
+    let started = shared.clock.now().unix;
     // Weak: the telemetry is itself a part of what is shared.
     let known = Arc::downgrade(shared);
     shared.telemetry.observe(Box::new(move |sums| {
         let Some(shared) = known.upgrade() else { return };
         sums.gauge(&catalogue::CACHE_ENTRIES, [], shared.keys.cached_count() as f64);
         sums.gauge(&catalogue::LIMITER_BUCKETS, [], shared.keys.bucket_count() as f64);
+        let now = shared.clock.now().monotonic;
+        let status = shared.sync.status(now);
         sums.gauge(
             &catalogue::SYNC_REVISION,
             [],
             shared.keys.position().revision as f64,
         );
+        let lag = status.since_heard.unwrap_or(now);
+        sums.gauge(&catalogue::SYNC_LAG, [], lag.as_secs_f64());
+        for state in STATES {
+            sums.gauge(
+                &catalogue::SYNC_STATE,
+                [state],
+                f64::from(u8::from(state == status.state)),
+            );
+        }
+        sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
+        sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
+        sums.gauge(&catalogue::LEDGER_PENDING, [], shared.ledger.pending() as f64);
+        sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
     }));
 }
 

@@ -57,7 +57,9 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(index: usize, route: &keyward_config::Route) -> Self {
+    /// The route at this place of the configuration.
+    #[must_use]
+    pub fn new(index: usize, route: &keyward_config::Route) -> Self {
         Self {
             index: u16::try_from(index).unwrap_or(u16::MAX),
             name: route.name.as_str().into(),

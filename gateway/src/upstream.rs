@@ -5,7 +5,7 @@
 //! is no error of the call: what was never written is sent on another, and a call without a body whose method
 //! is idempotent (RFC 9110 §9.2.2) once more even when it may have been written.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ const MAX_SPARE_BUFFERS: usize = 64;
 /// One worker's connections to every upstream.
 #[derive(Debug)]
 pub struct Pools {
-    upstreams: Vec<Vec<Rc<EndpointPool>>>,
+    upstreams: Vec<Endpoints>,
     timeouts: Timeouts,
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -62,18 +62,34 @@ pub struct Onward {
     pub timeout: Duration,
 }
 
-/// The endpoint that was chosen for a call.
+/// An upstream's endpoints, taken in turn.
+#[derive(Debug)]
+struct Endpoints {
+    pools: Rc<[Rc<EndpointPool>]>,
+    next: Cell<usize>,
+}
+
+/// The endpoints of one call, in the order in which they are to be tried.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    endpoint: Rc<EndpointPool>,
+    endpoints: Rc<[Rc<EndpointPool>]>,
+    first: usize,
     upstream: u16,
 }
 
 impl Destination {
-    /// Its authority, for a request without `Host`.
+    /// The authority of the first, for a request without `Host`.
     #[must_use]
     pub fn authority(&self) -> &str {
-        self.endpoint.authority()
+        self.in_order().next().map_or("", |endpoint| endpoint.authority())
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
+        let (before, from) = self
+            .endpoints
+            .split_at_checked(self.first)
+            .unwrap_or((&[], &self.endpoints));
+        from.iter().chain(before)
     }
 }
 
@@ -123,12 +139,13 @@ impl Pools {
     /// Empty pools for these upstreams.
     #[must_use]
     pub fn new(upstreams: &[Upstream], timeouts: Timeouts) -> Self {
-        let endpoints = |upstream: &Upstream| {
-            upstream
+        let endpoints = |upstream: &Upstream| Endpoints {
+            pools: upstream
                 .endpoints
                 .iter()
                 .map(|endpoint| Rc::new(EndpointPool::new(endpoint)))
-                .collect()
+                .collect(),
+            next: Cell::new(0),
         };
         Self {
             upstreams: upstreams.iter().map(endpoints).collect(),
@@ -137,16 +154,18 @@ impl Pools {
         }
     }
 
-    /// Chooses an endpoint of an upstream.
+    /// Chooses where the next call to an upstream goes: its endpoints in turn.
     #[must_use]
     pub fn destination(&self, upstream: usize) -> Option<Destination> {
-        let endpoint = match self.upstreams.get(upstream)?.as_slice() {
-            [only] => only,
-            several => several.get(crate::random::next() as usize % several.len().max(1))?,
-        };
-        Some(Destination {
-            endpoint: Rc::clone(endpoint),
-            upstream: u16::try_from(upstream).unwrap_or(u16::MAX),
+        let endpoints = self.upstreams.get(upstream)?;
+        let count = endpoints.pools.len();
+        let first = endpoints.next.get();
+        endpoints.next.set(if first + 1 < count { first + 1 } else { 0 });
+        let upstream = u16::try_from(upstream).unwrap_or(u16::MAX);
+        (count > 0).then(|| Destination {
+            endpoints: Rc::clone(&endpoints.pools),
+            first,
+            upstream,
         })
     }
 
@@ -214,7 +233,7 @@ impl Pools {
         departure: &impl Departure,
     ) -> Result<(AnswerHead, AnswerStream), Unanswered> {
         let Onward {
-            destination: Destination { endpoint, upstream },
+            destination,
             method,
             head,
             body,
@@ -225,18 +244,15 @@ impl Pools {
         let mut pump = Pump::new(head, body, framing);
         let mut reach = Reach::Never;
         for _ in 0..MAX_ATTEMPTS {
-            let pooled = endpoint.idle();
-            let is_pooled = pooled.is_some();
-            let mut connection = match pooled {
-                Some(connection) => connection,
-                None => self
-                    .connect(worker, &endpoint, upstream)
-                    .await
-                    .ok_or(Unanswered {
-                        rejection: Rejection::UpstreamUnavailable,
-                        reach,
-                    })?,
-            };
+            let opened = self.open(worker, &destination).await;
+            let Opened {
+                mut connection,
+                endpoint,
+                is_pooled,
+            } = opened.ok_or(Unanswered {
+                rejection: Rejection::UpstreamUnavailable,
+                reach,
+            })?;
             departure
                 .depart()
                 .map_err(|rejection| Unanswered { rejection, reach })?;
@@ -253,7 +269,7 @@ impl Pools {
                     } else {
                         Some(pump)
                     };
-                    let stream = AnswerStream::new(connection, endpoint, &head, unfinished);
+                    let stream = AnswerStream::new(connection, Rc::clone(endpoint), &head, unfinished);
                     return Ok((head, stream));
                 }
                 Err(failure) => failure,
@@ -272,7 +288,7 @@ impl Pools {
                 }
             };
             if !may_repeat {
-                return Err(explain(worker, upstream, &failure, &fate, reach));
+                return Err(explain(worker, destination.upstream, &failure, &fate, reach));
             }
             pump.rewind();
         }
@@ -280,6 +296,27 @@ impl Pools {
             rejection: Rejection::UpstreamUnavailable,
             reach,
         })
+    }
+
+    /// A connection to the first endpoint in order that can be reached.
+    async fn open<'d>(&self, worker: &Worker, destination: &'d Destination) -> Option<Opened<'d>> {
+        for endpoint in destination.in_order() {
+            if let Some(connection) = endpoint.idle() {
+                return Some(Opened {
+                    connection,
+                    endpoint,
+                    is_pooled: true,
+                });
+            }
+            if let Some(connection) = self.connect(worker, endpoint, destination.upstream).await {
+                return Some(Opened {
+                    connection,
+                    endpoint,
+                    is_pooled: false,
+                });
+            }
+        }
+        None
     }
 
     async fn connect(
@@ -306,6 +343,13 @@ impl Pools {
             }
         }
     }
+}
+
+/// A connection for one attempt.
+struct Opened<'d> {
+    connection: Connection,
+    endpoint: &'d Rc<EndpointPool>,
+    is_pooled: bool,
 }
 
 /// A request that is being written: unless it is known that nothing was, it has departed, however this ends.

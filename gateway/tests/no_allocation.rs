@@ -7,18 +7,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::Method;
 use keyward_config::{
     AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
-    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Route, Staleness, Timeouts, Upstream,
+    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Staleness, Timeouts, Upstream,
     WhenStale,
 };
-use keyward_contract::Environment;
+use keyward_contract::{
+    AccountId, AccountRecord, AccountStatus, Contract, CustomerId, DigestKey, Environment, EnvironmentId,
+    KeyDigest, KeyId, KeyKind, KeyRecord, KeyState, Limits, PlainKey, Record, UnixMillis, feed,
+};
 use keyward_gateway::access_log::{self, Verdict};
 use keyward_gateway::address::{TrustedProxies, client_address};
+use keyward_gateway::admission::{self, FindKey};
+use keyward_gateway::clock::Clock;
+use keyward_gateway::credential::CredentialNames;
+use keyward_gateway::keys::{KeySet, Lookup, Recent};
+use keyward_gateway::limits::{self, Engine};
 use keyward_gateway::path::normalise;
-use keyward_gateway::route::{Match, RouteTable};
-use keyward_gateway::telemetry::{CacheLevel, Decision, Finished, Telemetry, TelemetryShape};
+use keyward_gateway::route::{Match, Route, RouteTable};
+use keyward_gateway::telemetry::{CacheLevel, Decision, Finished, Telemetry, TelemetryShape, TierSlot};
 
 /// Counts the allocations of each thread.
 struct Counting;
@@ -57,12 +66,12 @@ fn assert_no_allocation(what: &str, work: impl Fn()) {
     assert_eq!(ALLOCATIONS.get() - before, 0, "allocations while {what}");
 }
 
-fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> Route {
+fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> keyward_config::Route {
     let segments = segments.iter().map(|segment| match segment.strip_prefix(':') {
         Some(name) => PathSegment::Parameter(name.to_owned()),
         None => PathSegment::Literal((*segment).to_owned()),
     });
-    Route {
+    keyward_config::Route {
         name: "route".to_owned(),
         host,
         path: PathPattern {
@@ -82,7 +91,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
     }
 }
 
-fn config(routes: Vec<Route>) -> GatewayConfig {
+fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
     let second = Duration::from_secs(1);
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     GatewayConfig {
@@ -230,5 +239,104 @@ fn whether_a_call_is_logged_is_decided_without_allocating() {
     assert_no_allocation("deciding", || {
         let _ = worker.wants(Verdict::Accepted);
         let _ = worker.wants(Verdict::Refused);
+    });
+}
+
+/// A prepared key set and the worker's memory before it.
+struct Finder {
+    keys: std::sync::Arc<KeySet>,
+    recent: std::cell::RefCell<Recent>,
+}
+
+impl FindKey for Finder {
+    fn find_key(&self, text: &[u8]) -> Lookup {
+        self.keys.find(text, &mut self.recent.borrow_mut()).0
+    }
+
+    fn find_digest(&self, digest: &KeyDigest) -> Lookup {
+        self.keys.find_digest(digest, &mut self.recent.borrow_mut()).0
+    }
+
+    fn now(&self) -> UnixMillis {
+        UnixMillis(0)
+    }
+}
+
+#[test]
+fn a_call_is_decided_without_allocating() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeySet::open(folder.path(), 100, Box::new(|_| TierSlot::NONE)).unwrap();
+    let digest_key = DigestKey::random().unwrap();
+    keys.adopt_digest_key(digest_key.clone()).unwrap();
+    let account = AccountRecord {
+        id: AccountId::new(),
+        status: AccountStatus::Active,
+        tier: "growth".into(),
+        limits: Limits {
+            rate: 100,
+            burst: 200,
+        },
+        annual_limit: 1_000,
+        contract: Contract::default(),
+        test_environment: EnvironmentId::random().unwrap(),
+        production_environment: EnvironmentId::random().unwrap(),
+    };
+    let customer = "clx8f2k9h0001qr5tgvwxyz12".parse::<CustomerId>().unwrap();
+    let key = |kind, customer| {
+        let plain = PlainKey::mint(kind, Environment::Production).unwrap();
+        let record = KeyRecord {
+            digest: digest_key.digest(plain.expose().as_bytes()),
+            id: KeyId::new(),
+            account: account.id,
+            environment: Environment::Production,
+            customer,
+            state: KeyState::Active,
+            expires_at: None,
+            allowed_ips: None,
+            api_version: String::new(),
+            rotated_at: None,
+            customer_limits: None,
+        };
+        (plain, Record::Key(record))
+    };
+    let (account_key, first) = key(KeyKind::Account, None);
+    let (customer_key, second) = key(KeyKind::Customer, Some(customer));
+    let mut writer = keys.begin_snapshot("epoch", 1).unwrap();
+    let records = [first, second, Record::Account(account)];
+    assert!(
+        writer
+            .add(records.iter().map(feed::Record::from).collect())
+            .unwrap()
+            .is_empty()
+    );
+    writer.finish().unwrap();
+
+    let finder = Finder {
+        keys,
+        recent: std::cell::RefCell::new(Recent::with_capacity(64)),
+    };
+    let names = CredentialNames::new(&Credentials {
+        account: vec!["authorization".into(), "x-api-key".into()],
+        customer: vec!["x-customer-key".into()],
+    });
+    let mut headers = http::HeaderMap::new();
+    headers.insert(
+        "authorization",
+        format!("Bearer {}", account_key.expose()).parse().unwrap(),
+    );
+    headers.insert("x-customer-key", customer_key.expose().parse().unwrap());
+    let route = Route::new(0, &route(HostPattern::Any, &[], None));
+    let clock = Clock::default();
+    assert_no_allocation("deciding", || {
+        let now = clock.now();
+        let presented = names.present(&headers).unwrap();
+        let identified = admission::identify(&finder, &presented, Require::Customer).unwrap();
+        let admitted =
+            admission::authorise(identified, &route, IpAddr::from([127, 0, 0, 1]), now.unix).unwrap();
+        let permit = limits::charge(Engine::Local, admitted, 1, now)
+            .now_or_never()
+            .unwrap()
+            .unwrap();
+        assert!(permit.standing().unwrap().level.remaining() < 200);
     });
 }

@@ -1,7 +1,6 @@
 //! The gateway against nginx on the same work: processor time for each call, in interleaved rounds.
 //!
-//! Each proxy has core 0 for itself; this program, which is load generator and upstream in one, and the
-//! control plane, which is idle, have core 1.
+//! Each proxy has core 0 for itself; this program, which is load generator and upstream in one, has core 1.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -11,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use keyward_benches::measure::{Side, measure};
+use keyward_benches::measure::{Side, measure, prove};
 use keyward_benches::nginx::NginxPeer;
-use keyward_benches::peer::{self, GatewayPeer};
+use keyward_benches::peer::GatewayPeer;
 use keyward_benches::report::{self, Rounds};
 use keyward_benches::responder;
 use keyward_loadtest::{Credentials, Load, Order, Requests};
@@ -86,7 +85,7 @@ async fn compare(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.rounds,
         arguments.seconds
     );
-    let rounds = run(&peers.sides(upstream)?, &load, arguments.rounds).await?;
+    let rounds = run(&peers.sides(upstream), &load, arguments.rounds).await?;
     println!("\n{}", report::table(&rounds, REFERENCE));
     Ok(())
 }
@@ -97,11 +96,9 @@ async fn start(arguments: &Arguments, folder: &Path, upstream: SocketAddr) -> an
         let keys = unknown.map(|made| made?.account_key.context("an account key"));
         (keys.collect::<anyhow::Result<Vec<_>>>()?, None)
     } else {
-        let seeded = peer::seed(folder, arguments.keys)?;
         let binary = arguments.gateway_bin.clone();
-        let gateway = GatewayPeer::start(folder, &seeded, upstream, PROXY_CORE, binary).await?;
-        let keys = seeded.accounts.into_iter().map(|account| account.account_key);
-        (keys.collect(), Some(gateway))
+        let peer = GatewayPeer::start(folder, arguments.keys, upstream, PROXY_CORE, binary).await?;
+        (peer.keys.clone(), Some(peer))
     };
     let nginx = NginxPeer::start(folder, upstream, PROXY_CORE, keys.iter().map(String::as_str)).await?;
     let credentials = keys.into_iter().map(|key| Credentials {
@@ -116,20 +113,30 @@ async fn start(arguments: &Arguments, folder: &Path, upstream: SocketAddr) -> an
 }
 
 impl Peers {
-    fn sides(&self, upstream: SocketAddr) -> anyhow::Result<Vec<Side>> {
+    fn sides(&self, upstream: SocketAddr) -> Vec<Side> {
         let nginx = Some(self.nginx.nginx.worker());
-        let side = |name, address, pid| Side { name, address, pid };
+        let side = |name, address, pid, checks| Side {
+            name,
+            address,
+            pid,
+            checks,
+        };
         let mut sides = vec![
-            side("no proxy", upstream, None),
-            side("nginx, plain", self.nginx.plain, nginx),
-            side(REFERENCE, self.nginx.checked, nginx),
-            side("nginx, the same and all headers", self.nginx.with_headers, nginx),
+            side("no proxy", upstream, None, false),
+            side("nginx, plain", self.nginx.plain, nginx, false),
+            side(REFERENCE, self.nginx.checked, nginx, true),
+            side(
+                "nginx, the same and all headers",
+                self.nginx.with_headers,
+                nginx,
+                true,
+            ),
         ];
         if let Some(peer) = &self.gateway {
             let (address, pid) = (peer.gateway.address(), peer.gateway.process().pid());
-            sides.push(side("Keyward", address, Some(pid)));
+            sides.push(side("Keyward", address, Some(pid), true));
         }
-        Ok(sides)
+        sides
     }
 }
 
@@ -140,6 +147,7 @@ async fn run(sides: &[Side], load: &Load, rounds: usize) -> anyhow::Result<Vec<R
     };
     let mut all = Vec::new();
     for side in sides {
+        prove(*side, &warm_up).await.with_context(|| side.name)?;
         measure(*side, &warm_up).await.with_context(|| side.name)?;
         all.push(Rounds {
             name: side.name,

@@ -4,6 +4,8 @@
 #![expect(
     missing_docs,
     unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     reason = "generated code; the .proto file is its documentation"
 )]
 

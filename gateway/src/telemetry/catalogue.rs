@@ -115,14 +115,8 @@ catalogue! {
         "Records from the control plane that failed the checks; the last good one stays in force.";
     LEDGER_PENDING: Gauge, 0 = "keyward_ledger_pending" []
         "Usage counters that the control plane has not acknowledged.";
-    LEDGER_FILL: Gauge, 0 = "keyward_ledger_fill_ratio" []
-        "How full the usage ledger's disk bound is, 0 to 1.";
-    LEDGER_FAILURES: Counter, 0 = "keyward_ledger_failures_total" []
-        "Failed writes and reports of the usage ledger; what failed is tried again.";
     ACCESS_LOG_LINES: Counter, 1 = "keyward_access_log_lines_total" ["outcome"]
         "Access log lines: `written`; `dropped`, because the queue was full; `failed`, because the file took no more.";
-    CONFIG_RELOADS: Counter, 1 = "keyward_config_reloads_total" ["outcome"]
-        "Times the configuration was read again: `applied` or `refused`.";
     CONFIG_LOADED: Gauge, 0 = "keyward_config_loaded_timestamp_seconds" []
         "When the configuration in force was read.";
     BUILD: Gauge, 1 = "keyward_build_info" ["version"]

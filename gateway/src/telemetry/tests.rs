@@ -4,7 +4,7 @@ use std::thread;
 
 use proptest::prelude::*;
 
-use super::catalogue::{ALL, LEDGER_FILL, SYNC_CHANGES, SYNC_STATE};
+use super::catalogue::{ALL, LEDGER_PENDING, SYNC_CHANGES, SYNC_STATE};
 use super::*;
 
 const DECISIONS: &[&str] = &["accepted", "rate_limited", "unauthorized"];
@@ -312,12 +312,12 @@ fn what_other_modules_observe_is_shown() {
         sums.counter(&SYNC_CHANGES, [], 2);
         sums.counter(&SYNC_CHANGES, [], 3);
         sums.gauge(&SYNC_STATE, ["connected"], 1.0);
-        sums.gauge(&LEDGER_FILL, [], 0.25);
+        sums.gauge(&LEDGER_PENDING, [], 0.25);
         sums.histogram(&catalogue::UPSTREAM_DURATION, ["elsewhere"], &seen.reading());
     }));
     assert_eq!(value(&telemetry, "keyward_sync_changes_total"), 5.0);
     assert_eq!(value(&telemetry, r#"keyward_sync_state{state="connected"}"#), 1.0);
-    assert_eq!(value(&telemetry, "keyward_ledger_fill_ratio"), 0.25);
+    assert_eq!(value(&telemetry, "keyward_ledger_pending"), 0.25);
     assert_eq!(
         value(
             &telemetry,

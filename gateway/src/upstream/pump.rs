@@ -90,10 +90,9 @@ impl Pump {
     /// Whose side failed.
     pub fn poll(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<Result<(), PumpFault>> {
         // A body whose first piece is there goes out with the head, in one packet.
-        if self.written == 0 && !self.is_fed && self.out.len() == self.head_length {
-            if let Poll::Ready(Err(fault)) = self.feed(context) {
-                return Poll::Ready(Err(PumpFault::Body(fault)));
-            }
+        let is_head_alone = self.written == 0 && !self.is_fed && self.out.len() == self.head_length;
+        if is_head_alone && let Poll::Ready(Err(fault)) = self.feed(context) {
+            return Poll::Ready(Err(PumpFault::Body(fault)));
         }
         loop {
             while self.written < self.out.len() {

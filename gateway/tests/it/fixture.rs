@@ -172,14 +172,23 @@ impl World {
             [[upstreams]]
             name = "nobody"
             endpoints = ["http://127.0.0.1:9"]
+            [[upstreams]]
+            name = "half"
+            endpoints = ["http://127.0.0.1:9", "http://{upstream}"]
             "#
         );
+        let text = text.replace("{folder}", &folder.to_string());
         let surroundings = keyward_config::Surroundings::default();
         let config =
             GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap_or_else(|e| panic!("{e}"));
         let gateway = Gateway::start(config).unwrap();
         self.proxy = gateway.proxy_address();
         self.gateway = Some(gateway);
+    }
+
+    /// Where this world keeps its files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub(crate) fn drain(&mut self) {

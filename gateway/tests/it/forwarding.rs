@@ -188,3 +188,17 @@ fn a_stale_upstream_connection_is_no_error_of_a_get() {
         world.upstream = Some(new);
     }
 }
+
+#[test]
+fn an_endpoint_that_can_t_be_reached_costs_no_call_as_long_as_another_can() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let world = World::start(
+        &keys,
+        "[[routes]]\npath = \"/\"\nupstream = \"half\"\nrequire = \"account\"",
+    );
+    for _ in 0..6 {
+        assert_eq!(world.get("/", &[("x-api-key", key.text())]).status, 200);
+    }
+}

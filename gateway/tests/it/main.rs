@@ -1,5 +1,8 @@
 //! A real gateway on a prepared replica, in front of the sample upstream, spoken to over sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+mod accounting;
 mod answers;
 mod decisions;
 mod fixture;

@@ -60,12 +60,10 @@ impl ControlPlaneSetup {
     /// before it is started.
     ///
     /// # Errors
-    /// When `keyward-control-plane seed` fails; the message holds what it wrote.
+    /// When `keyward-seed` is missing or fails; the message holds what it wrote.
     pub fn seed(&self, plan: &SeedPlan) -> anyhow::Result<Vec<SeededAccount>> {
         self.write_configuration()?;
-        let printed = self
-            .program()?
-            .arg("seed")
+        let printed = Program::new(binary("keyward-seed")?, &self.folder)
             .arg("--config")
             .arg(self.configuration_file())
             .arg("--accounts")
@@ -124,7 +122,7 @@ pub struct SeedPlan {
     pub tier: String,
 }
 
-/// An account that was seeded: one JSON line of `keyward-control-plane seed`.
+/// An account that was seeded: one JSON line of `keyward-seed`.
 #[derive(Clone, Deserialize)]
 pub struct SeededAccount {
     /// Its id.

@@ -47,11 +47,27 @@ impl GatewaySetup {
         control_plane: &ControlPlaneProcess,
         upstream: SocketAddr,
     ) -> Self {
+        Self::apart(
+            folder,
+            control_plane.sync_url(),
+            control_plane.token_file(),
+            upstream,
+        )
+    }
+
+    /// A gateway of a control plane that was not started here, or not at all.
+    #[must_use]
+    pub fn apart(
+        folder: impl Into<PathBuf>,
+        control_plane: String,
+        token_file: PathBuf,
+        upstream: SocketAddr,
+    ) -> Self {
         Self {
             folder: folder.into(),
             id: "test".to_owned(),
-            control_plane: control_plane.sync_url(),
-            token_file: control_plane.token_file(),
+            control_plane,
+            token_file,
             upstream,
             settings: String::new(),
             routes: EVERY_PATH.to_owned(),

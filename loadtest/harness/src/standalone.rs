@@ -23,8 +23,8 @@ pub struct StandaloneAddresses {
     pub sync: String,
     /// The control plane's health and metrics.
     pub control_plane_admin: String,
-    /// The sample upstream.
-    pub upstream: String,
+    /// The sample upstream, unless the configuration names another.
+    pub upstream: Option<String>,
     /// The demo credentials; only when they were just made.
     pub demo: Option<Demo>,
 }
