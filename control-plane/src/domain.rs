@@ -8,6 +8,7 @@ pub mod key;
 pub mod moment;
 pub mod refusal;
 pub mod seal;
+pub mod series;
 pub mod text;
 pub mod tier;
 

@@ -4,6 +4,7 @@
 //! An operation either happened as a whole, with its audit row and its place in the change log, or not at all.
 
 pub mod account_keys;
+pub mod account_usage;
 pub mod accounts;
 pub mod admin_keys;
 pub mod bootstrap;

@@ -344,7 +344,7 @@ mod tests {
         }
 
         #[test]
-        fn two_swapped_neighbours_are_always_noticed(at in 8usize..45) {
+        fn two_swapped_neighbours_are_always_noticed(at in 9usize..46) {
             let key = PlainKey::mint(KeyKind::Account, Environment::Test).unwrap();
             let mut text = key.expose().as_bytes().to_vec();
             prop_assume!(text[at] != text[at - 1]);

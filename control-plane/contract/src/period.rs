@@ -1,24 +1,40 @@
 //! Instants and quota periods. Pure calendar arithmetic: the clock is always an argument.
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use std::cmp::Ordering;
+
+use jiff::ToSpan;
+use jiff::civil::{Date, DateTime};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, as stored, sent and compared everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct UnixMillis(pub i64);
 
+const DAY_MS: i64 = 86_400_000;
+/// The first and the last whole days since 1970 that the calendar has: 1 January -9999 and 31 December 9999.
+const DAYS: std::ops::RangeInclusive<i32> = -4_371_587..=2_932_896;
+
 impl UnixMillis {
     /// The UTC date of this instant; saturates outside the years -9999 to 9999.
     #[must_use]
     pub fn date(self) -> Date {
-        let timestamp = Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 {
-            Timestamp::MIN
-        } else {
-            Timestamp::MAX
-        });
-        timestamp.to_zoned(TimeZone::UTC).date()
+        self.civil().date()
+    }
+
+    /// The UTC date and time, to the last millisecond of 9999: a contract or a key may well be meant to hold
+    /// "until the end of 9999", which is beyond the last instant that jiff has a time zone for.
+    fn civil(self) -> DateTime {
+        let epoch = jiff::civil::date(1970, 1, 1);
+        let day =
+            i32::try_from(self.0.div_euclid(DAY_MS)).unwrap_or(if self.0 < 0 { i32::MIN } else { i32::MAX });
+        let within = day.clamp(*DAYS.start(), *DAYS.end());
+        let ms = match day.cmp(&within) {
+            Ordering::Less => 0,
+            Ordering::Equal => self.0.rem_euclid(DAY_MS),
+            Ordering::Greater => DAY_MS - 1,
+        };
+        let date = epoch.saturating_add(within.days());
+        date.at(0, 0, 0, 0).saturating_add(ms.milliseconds())
     }
 
     /// Midnight UTC at the start of a date.
@@ -26,21 +42,19 @@ impl UnixMillis {
     pub fn start_of(date: Date) -> Self {
         let epoch = jiff::civil::date(1970, 1, 1);
         let days = date.since(epoch).map_or(0, |span| i64::from(span.get_days()));
-        Self(days.saturating_mul(86_400_000))
+        Self(days.saturating_mul(DAY_MS))
     }
 
     /// RFC 3339 with milliseconds, `2026-01-19T10:30:00.000Z`.
     #[must_use]
     pub fn to_rfc3339_millis(self) -> String {
-        let timestamp = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH);
-        format!("{timestamp:.3}")
+        format!("{:.3}Z", self.civil())
     }
 
     /// RFC 3339 with whole seconds, `2026-01-19T10:30:00Z`.
     #[must_use]
     pub fn to_rfc3339_seconds(self) -> String {
-        let timestamp = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::UNIX_EPOCH);
-        format!("{timestamp:.0}")
+        format!("{:.0}Z", self.civil())
     }
 
     /// Whole hours since 1970.
@@ -87,14 +101,35 @@ impl QuotaPeriod {
 }
 
 fn anniversary(first: Date, years: i32) -> UnixMillis {
-    UnixMillis::start_of(first.saturating_add(years.years()))
+    // The longest span that there is reaches from the calendar's first year to its last.
+    UnixMillis::start_of(first.saturating_add(years.clamp(0, 19_998).years()))
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_end_of_9999_is_written_as_such() {
+        let last = UnixMillis(253_402_300_799_999);
+        assert_eq!(last.to_rfc3339_millis(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(last.to_rfc3339_seconds(), "9999-12-31T23:59:59Z");
+        assert_eq!(last.date(), jiff::civil::date(9999, 12, 31));
+        assert_eq!(UnixMillis::start_of(last.date()), UnixMillis(253_402_214_400_000));
+        // What lies beyond is shown as the end, never as another time.
+        assert_eq!(UnixMillis(i64::MAX).to_rfc3339_seconds(), "9999-12-31T23:59:59Z");
+        assert_eq!(UnixMillis(last.0 + 1).date(), last.date());
+        assert_eq!(UnixMillis(i64::MIN).date(), jiff::civil::date(-9999, 1, 1));
+    }
+
+    #[test]
+    fn a_period_of_the_longest_contract_there_can_be_is_found() {
+        let period = QuotaPeriod::at(UnixMillis(i64::MAX), Some(UnixMillis(i64::MIN)));
+        assert!(period.start <= period.end);
+    }
 
     fn at(text: &str) -> UnixMillis {
         UnixMillis(text.parse::<Timestamp>().unwrap().as_millisecond())
@@ -171,6 +206,13 @@ mod tests {
             let period = QuotaPeriod::at(UnixMillis(now), Some(start));
             prop_assert!(period.start.0 <= now && now < period.end.0);
             prop_assert_eq!(QuotaPeriod::at(period.end, Some(start)).start, period.end);
+        }
+
+        #[test]
+        fn instants_are_written_as_jiff_writes_them(ms in -60_000_000_000_000i64..253_402_000_000_000) {
+            let timestamp = Timestamp::from_millisecond(ms).unwrap();
+            prop_assert_eq!(UnixMillis(ms).to_rfc3339_millis(), format!("{timestamp:.3}"));
+            prop_assert_eq!(UnixMillis(ms).to_rfc3339_seconds(), format!("{timestamp:.0}"));
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! Dates and instants as callers write them.
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use keyward_contract::UnixMillis;
 
 use super::refusal::InvalidField;
@@ -35,11 +35,24 @@ pub fn instant(field: &'static str, text: &str) -> Result<UnixMillis, InvalidFie
         Ok(timestamp) if text.len() <= 64 && timestamp >= Timestamp::UNIX_EPOCH => {
             Ok(UnixMillis(timestamp.as_millisecond()))
         }
-        _ => Err(InvalidField::new(
-            field,
-            "must be a date or a date-time with its offset, such as 2026-01-19T10:30:00Z",
-        )),
+        _ => last_days_of_9999(text).ok_or_else(|| {
+            InvalidField::new(
+                field,
+                "must be a date or a date-time with its offset, such as 2026-01-19T10:30:00Z",
+            )
+        }),
     }
+}
+
+/// `9999-12-31T23:59:59Z`, which many write for "never", lies beyond jiff's last instant.
+fn last_days_of_9999(text: &str) -> Option<UnixMillis> {
+    let local = text.strip_suffix(['Z', 'z']).filter(|text| text.len() <= 32)?;
+    let at: DateTime = local.parse().ok().filter(|at: &DateTime| at.year() == 9999)?;
+    let ms = i64::from(at.hour()) * 3_600_000
+        + i64::from(at.minute()) * 60_000
+        + i64::from(at.second()) * 1_000
+        + i64::from(at.millisecond());
+    Some(UnixMillis(UnixMillis::start_of(at.date()).0 + ms))
 }
 
 /// The first instant after a day: how the last day of a contract is stored.
@@ -63,6 +76,16 @@ mod tests {
         let last = date("contract_end", "2026-02-28").unwrap();
         assert_eq!(end_of(last).to_rfc3339_seconds(), "2026-03-01T00:00:00Z");
         assert_eq!(last_day(end_of(last)), last);
+    }
+
+    #[test]
+    fn the_last_instant_of_9999_is_one() {
+        let never = instant("expires_at", "9999-12-31T23:59:59.999Z").unwrap();
+        assert_eq!(never.to_rfc3339_millis(), "9999-12-31T23:59:59.999Z");
+        let last = date("contract_end", "9999-12-31").unwrap();
+        assert_eq!(last_day(end_of(last)), last);
+        assert!(instant("expires_at", "9999-12-31T24:00:00Z").is_err());
+        assert!(instant("expires_at", "9999-12-32T00:00:00Z").is_err());
     }
 
     #[test]

@@ -29,6 +29,11 @@ impl MasterKey {
     pub fn seal(&self, context: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(|_| SealError)?;
+        self.seal_under(nonce, context, secret)
+    }
+
+    /// Never twice under the same nonce.
+    fn seal_under(&self, nonce: [u8; NONCE], context: &[u8], secret: &[u8]) -> Result<Vec<u8>, SealError> {
         let payload = Payload {
             msg: secret,
             aad: context,
@@ -101,6 +106,24 @@ mod tests {
             assert_eq!(master.open(b"key", &changed), Err(SealError));
             assert_eq!(master.open(b"key", &sealed[..at]), Err(SealError));
         }
+    }
+
+    /// Made by another implementation: a change of the form would make every sealed key unreadable.
+    #[test]
+    fn what_was_sealed_elsewhere_opens_here_and_the_other_way_round() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../vectors/sealing.json")).unwrap();
+        let bytes = |value: &serde_json::Value| hex::decode(value.as_str().unwrap()).unwrap();
+        let master = MasterKey::from_bytes(bytes(&vectors["master_key"]).try_into().unwrap());
+        let rows = vectors["sealed"].as_array().unwrap();
+        for row in rows {
+            let context = row["key_id"].as_str().unwrap().as_bytes();
+            let plain = row["plaintext"].as_str().unwrap().as_bytes();
+            let (nonce, sealed) = (bytes(&row["nonce"]).try_into().unwrap(), bytes(&row["sealed"]));
+            assert_eq!(master.open(context, &sealed).unwrap().as_slice(), plain);
+            assert_eq!(master.seal_under(nonce, context, plain).unwrap(), sealed);
+        }
+        assert!(rows.len() >= 3);
     }
 
     #[test]

@@ -21,12 +21,13 @@ impl Name {
     /// # Errors
     /// When nothing is left of it, or it is too long, or it has a control character.
     pub fn parse(field: &'static str, typed: &str, longest: usize) -> Result<Self, InvalidField> {
+        let typed = typed.trim();
         // Normalising takes time and memory in proportion; nothing that is far too long gets there. No
-        // normalisation shortens a text to less than a third of its characters.
-        if typed.len() > 64 * longest {
+        // normalisation shortens a text to less than a quarter of its characters, each of at most four bytes.
+        if typed.len() > 16 * longest {
             return Err(too_long(field, longest));
         }
-        let name: String = typed.trim().nfc().collect();
+        let name: String = typed.nfc().collect();
         if name.is_empty() {
             return Err(InvalidField::new(field, "must not be empty"));
         }
@@ -117,6 +118,12 @@ mod tests {
         check("  Acme\u{3000}\u{a0}\n", Ok("Acme"));
         check("Cafe\u{301}", Ok("Café"));
         check(&"e\u{301}".repeat(255), Ok("é".repeat(255).as_str()));
+        // Four characters that become one.
+        let longest = "\u{3b1}\u{314}\u{300}\u{345}".repeat(255);
+        check(&longest, Ok("\u{1f83}".repeat(255).as_str()));
+        // However much white space there is.
+        let padded = format!("{}Acme{}", " ".repeat(20_000), "\u{3000}".repeat(20_000));
+        check(&padded, Ok("Acme"));
     }
 
     #[test]

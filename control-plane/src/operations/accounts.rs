@@ -2,7 +2,7 @@
 //! keys keep their own state, however many there are.
 
 use keyward_contract::{
-    AccountId, AccountStatus, Contract, Environment, EnvironmentId, PlainKey, QuotaPeriod, Record, UnixMillis,
+    AccountId, AccountStatus, Contract, Environment, EnvironmentId, PlainKey, Record, UnixMillis,
 };
 use serde_json::{Value, json};
 
@@ -19,8 +19,7 @@ use crate::domain::refusal::{Conflict, InvalidField, Missing};
 use crate::domain::text::Name;
 use crate::domain::tier::Overrides;
 use crate::store::accounts::{self, Filter};
-use crate::store::usage::AccountUsage;
-use crate::store::{StoreError, customers, keys, usage};
+use crate::store::{StoreError, customers, keys};
 
 /// What an operator says of a new account.
 #[derive(Clone, Debug)]
@@ -80,19 +79,6 @@ pub struct Created {
     pub key: ApiKey,
     /// The key's text.
     pub plain: PlainKey,
-}
-
-/// What an account used.
-#[derive(Debug)]
-pub struct Used {
-    /// The account.
-    pub account: Account,
-    /// What it used.
-    pub usage: AccountUsage,
-    /// Its contract year.
-    pub period: QuotaPeriod,
-    /// When this was read.
-    pub now: UnixMillis,
 }
 
 /// Makes an account with both environments, a production key, and the sandbox customer in test.
@@ -209,10 +195,14 @@ pub async fn update(registry: &Registry, actor: &Actor, id: AccountId, edit: Edi
     let mut change = Change::begin(registry, actor).await?;
     let before = living(&mut change, id).await?;
     let mut account = edited(registry, before.clone(), edit)?;
+    if account != before {
+        account.updated_at = change.now;
+    }
+    // Read now: after the commit nothing may fail any more.
+    let value = shown(registry, account.clone()).await?;
     let settled = if account == before {
         change.nothing_to_do().await?
     } else {
-        account.updated_at = change.now;
         accounts::save(&mut change.tx, &account).await?;
         let entry = entry(
             action_of(before.status, account.status),
@@ -222,7 +212,6 @@ pub async fn update(registry: &Registry, actor: &Actor, id: AccountId, edit: Edi
         );
         change.commit(entry, &[Record::Account(account.record())]).await?
     };
-    let value = shown(registry, account).await?;
     Ok(Changed { value, settled })
 }
 
@@ -290,25 +279,6 @@ pub async fn set_user_key_limit(
     };
     let value = (kind, after);
     Ok(Changed { value, settled })
-}
-
-/// What an account used.
-///
-/// # Errors
-/// When there is none with this id or the database fails.
-pub async fn used(registry: &Registry, id: AccountId) -> Result<Used> {
-    let now = registry.clock.now();
-    let account = accounts::by_id(registry.store.readers(), id)
-        .await?
-        .ok_or(Missing::Account)?;
-    let period = QuotaPeriod::at(now, account.contract.start);
-    let usage = usage::account_usage(&registry.store, id, period, now).await?;
-    Ok(Used {
-        account,
-        usage,
-        period,
-        now,
-    })
 }
 
 fn edited(registry: &Registry, mut account: Account, edit: Edit) -> Result<Account> {

@@ -162,6 +162,8 @@ pub async fn rename(
 ) -> Result<Changed<Found>> {
     let mut change = Change::begin(registry, &caller.actor).await?;
     let mut customer = load(&mut change, caller, id).await?;
+    // Read now: after the commit nothing may fail any more.
+    let last_used_at = last_use(registry, &customer).await?;
     let settled = match name.filter(|name| *name != customer.name) {
         None => change.nothing_to_do().await?,
         Some(name) => {
@@ -180,7 +182,6 @@ pub async fn rename(
             change.commit(entry, &[]).await?
         }
     };
-    let last_used_at = last_use(registry, &customer).await?;
     let value = Found {
         customer,
         key: None,
@@ -249,8 +250,9 @@ pub async fn rotate_key(
         Some(json!({"key_ids": retired})),
         Some(after),
     );
-    let settled = change.commit(entry, &records).await?;
+    // Read now: after the commit nothing may fail any more, or the new key would be shown to nobody.
     let last_used_at = last_use(registry, &customer).await?;
+    let settled = change.commit(entry, &records).await?;
     let value = Found {
         customer,
         key: Some(plain),

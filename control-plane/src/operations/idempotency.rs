@@ -5,6 +5,9 @@
 //! its change was committed: that it acted is noted in the change's own transaction, so that no crash lets it act
 //! twice; only its answer can be lost.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use keyward_contract::UnixMillis;
 use zeroize::Zeroizing;
 
@@ -13,9 +16,11 @@ use crate::store::idempotency::Standing;
 use crate::store::{StoreError, idempotency};
 
 const GOOD_FOR_MS: i64 = 24 * 3_600_000;
+/// Between two tries to note how a call ended.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// What a call under an idempotency key is.
-#[derive(Debug)]
+/// What a call under an idempotency key is. Can't be printed: a kept answer may hold a key in clear.
 pub enum Claim {
     /// The first: it is to be made, and the ticket given back.
     First(Ticket),
@@ -32,6 +37,19 @@ pub enum Claim {
 /// The right to make the first call.
 #[derive(Debug)]
 pub struct Ticket(Mark);
+
+/// How a first call ended. Can't be printed: the answer may hold a key in clear.
+pub enum Ended {
+    /// With an answer that repeats are to get.
+    Answered {
+        /// Its status.
+        status: u16,
+        /// All of it.
+        answer: Zeroizing<Vec<u8>>,
+    },
+    /// By a fault of ours: it may be made again, unless it acted.
+    Failed,
+}
 
 /// The key that a call runs under.
 #[derive(Clone, Debug)]
@@ -73,24 +91,37 @@ impl Ticket {
     pub fn mark(&self) -> Mark {
         self.0.clone()
     }
-    /// Keeps the answer for repeats.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn keep(self, registry: &Registry, status: u16, answer: &[u8]) -> Result<()> {
-        let sealed = registry
-            .master_key
-            .seal(&context(&self.0.scope, &self.0.key), answer)?;
-        idempotency::keep(&registry.store, &self.0.scope, &self.0.key, status, &sealed).await?;
-        Ok(())
+
+    /// Notes how the call ended: keeps its answer for repeats, or lets it be made again. When the database can't
+    /// be written to now, that is done as soon as it can: no key stays taken by a call that has ended.
+    pub async fn end(self, registry: &Arc<Registry>, ended: Ended) {
+        let Err(error) = self.note(registry, &ended).await else {
+            return;
+        };
+        tracing::warn!(%error, "how a call ended could not be noted for repeats; trying again");
+        let registry = Arc::clone(registry);
+        tokio::spawn(async move {
+            let deadline = registry.clock.now().0.saturating_add(GOOD_FOR_MS);
+            let mut pause = FIRST_PAUSE;
+            while registry.clock.now().0 < deadline {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                if self.note(&registry, &ended).await.is_ok() {
+                    return;
+                }
+            }
+        });
     }
 
-    /// Lets the call be made again, unless it acted.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn forget(self, registry: &Registry) -> Result<()> {
-        idempotency::forget(&registry.store, &self.0.scope, &self.0.key).await?;
+    async fn note(&self, registry: &Registry, ended: &Ended) -> Result<()> {
+        let Mark { scope, key } = &self.0;
+        match ended {
+            Ended::Answered { status, answer } => {
+                let sealed = registry.master_key.seal(&context(scope, key), answer)?;
+                idempotency::keep(&registry.store, scope, key, *status, &sealed).await?;
+            }
+            Ended::Failed => idempotency::forget(&registry.store, scope, key).await?,
+        }
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ pub use quota::{accounts_in_use, contract_start, spent_by_boot, spent_in};
 pub use report::{InvalidUsage, Report, Reported};
 
 const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
 
 /// The whole days since 1970 at an instant.
 fn day_of(at: UnixMillis) -> i64 {
@@ -35,6 +36,15 @@ pub struct UsageCounts {
     pub limited: u64,
     /// Refused for the key, the customer or the account.
     pub refused: u64,
+}
+
+impl UsageCounts {
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.limited = self.limited.saturating_add(other.limited);
+        self.refused = self.refused.saturating_add(other.refused);
+    }
 }
 
 /// What an end customer used, in the calendar day, month and year (UTC) of one instant.
@@ -98,9 +108,7 @@ pub async fn customer_usage(
     let since = |first: i64| {
         let mut sum = UsageCounts::default();
         for (_, accepted, limited, refused) in rows.iter().filter(|(day, ..)| *day >= first) {
-            sum.accepted += count(*accepted);
-            sum.limited += count(*limited);
-            sum.refused += count(*refused);
+            sum.add(counts(*accepted, *limited, *refused));
         }
         sum
     };
@@ -182,6 +190,76 @@ pub async fn account_usage(
         month: sum(month..=today),
         year: sum(year..=today),
     })
+}
+
+/// The production calls of an account on each day from the one of `from` to the last that begins before `to`; days
+/// without any are absent.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account_days(
+    store: &Store,
+    account: AccountId,
+    from: UnixMillis,
+    to: UnixMillis,
+) -> Result<Vec<(UnixMillis, UsageCounts)>> {
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT day, accepted, limited, refused FROM usage_account_days \
+         WHERE account_id = $1 AND environment = 'production' AND day >= $2 AND day < $3",
+    )
+    .bind(account.to_string())
+    .bind(day_of(from))
+    .bind(units_before(to, DAY_MS))
+    .fetch_all(store.readers())
+    .await?;
+    Ok(series(rows, DAY_MS))
+}
+
+/// The production calls of an account in each hour from the one of `from` to the last that begins before `to`; hours
+/// without any are absent. One range of each of its customers, keys and routes.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account_hours(
+    store: &Store,
+    account: AccountId,
+    from: UnixMillis,
+    to: UnixMillis,
+) -> Result<Vec<(UnixMillis, UsageCounts)>> {
+    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
+        "SELECT c.hour, CAST(SUM(c.accepted) AS BIGINT), CAST(SUM(c.rate_limited + c.quota_refused) AS BIGINT), \
+         CAST(SUM(c.auth_refused) AS BIGINT) FROM usage_subjects s JOIN usage_counters c ON c.subject = s.id \
+         WHERE s.account_id = $1 AND s.environment = 'production' AND c.hour >= $2 AND c.hour < $3 \
+         GROUP BY c.hour",
+    )
+    .bind(account.to_string())
+    .bind(from.hour())
+    .bind(units_before(to, HOUR_MS))
+    .fetch_all(store.readers())
+    .await?;
+    Ok(series(rows, HOUR_MS))
+}
+
+fn series(rows: Vec<(i64, i64, i64, i64)>, unit_ms: i64) -> Vec<(UnixMillis, UsageCounts)> {
+    rows.into_iter()
+        .map(|(unit, accepted, limited, refused)| {
+            let start = UnixMillis(unit.saturating_mul(unit_ms));
+            (start, counts(accepted, limited, refused))
+        })
+        .collect()
+}
+
+fn counts(accepted: i64, limited: i64, refused: i64) -> UsageCounts {
+    UsageCounts {
+        accepted: count(accepted),
+        limited: count(limited),
+        refused: count(refused),
+    }
+}
+
+/// How many days or hours since 1970 begin before an instant.
+fn units_before(at: UnixMillis, unit_ms: i64) -> i64 {
+    at.0.div_euclid(unit_ms) + i64::from(at.0.rem_euclid(unit_ms) != 0)
 }
 
 /// When each of these keys was last part of an accepted call; keys never used are absent.

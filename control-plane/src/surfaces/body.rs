@@ -22,17 +22,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it is too large, too slow or broken off.
 pub async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(Problem::TooLarge);
-    }
+    refuse_large(headers)?;
     match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::TooLarge),
         Ok(Err(_)) => Err(InvalidField::new("body", "broke off or was malformed").into()),
         Err(_) => Err(InvalidField::new("body", "did not arrive in time").into()),
+    }
+}
+
+/// Refuses a body by its announced length, also where nobody would read it.
+///
+/// # Errors
+/// When it is too large.
+pub fn refuse_large(headers: &HeaderMap) -> Result<(), Problem> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match announced {
+        Some(length) if length > MAX_BODY as u64 => Err(Problem::TooLarge),
+        _ => Ok(()),
     }
 }
 
@@ -67,7 +76,7 @@ impl<S: Send + Sync> FromRequest<S> for MaybeJson {
 async fn object(request: Request) -> Result<Option<Fields>, Problem> {
     let (parts, body) = request.into_parts();
     let named = parts.headers.contains_key(header::CONTENT_TYPE);
-    if named && !is_json(&parts.headers) {
+    if (named && !is_json(&parts.headers)) || is_encoded(&parts.headers) {
         return Err(Problem::UnsupportedMediaType);
     }
     let bytes = read(&parts.headers, body).await?;
@@ -90,7 +99,52 @@ fn is_json(headers: &HeaderMap) -> bool {
         return false;
     };
     first.to_str().is_ok_and(|text| {
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
+        let mut parts = text.split(';');
+        let essence = parts.next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json") && parts.all(is_utf8_or_no_charset)
     })
+}
+
+/// JSON is UTF-8; who says that it is something else would be misread.
+fn is_utf8_or_no_charset(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return true;
+    };
+    let value = value.trim().trim_matches('"');
+    !name.trim().eq_ignore_ascii_case("charset")
+        || ["utf-8", "utf8", "us-ascii"]
+            .iter()
+            .any(|known| value.eq_ignore_ascii_case(known))
+}
+
+/// Bodies are taken as they are: a compressed one is no JSON.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(content_type: &'static str, expected: bool) {
+        let value = http::HeaderValue::from_static(content_type);
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, value)]);
+        assert_eq!(is_json(&headers), expected, "{content_type}");
+    }
+
+    #[test]
+    fn only_json_in_utf8_is_taken() {
+        check("application/json", true);
+        check("Application/JSON ; Charset=\"UTF-8\"", true);
+        check("application/json; profile=x; charset=us-ascii", true);
+        check("application/json;", true);
+        check("application/json; charset=iso-8859-1", false);
+        check("application/json; charset=\"utf-16\"", false);
+        check("application/json, text/plain", false);
+        check("application/problem+json", false);
+        check("text/json", false);
+        check("", false);
+    }
 }

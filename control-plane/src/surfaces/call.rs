@@ -16,7 +16,7 @@ use tracing::Instrument;
 
 use super::limits::Meter;
 use super::problem::Problem;
-use super::{Surface, admin, portal};
+use super::{Surface, admin, body, portal};
 use crate::App;
 use crate::domain::admin::Role;
 use crate::operations::idempotency::Mark;
@@ -206,7 +206,10 @@ pub(super) fn render(app: &App, path: &str, id: Option<&RequestId>, mut response
 /// Why the caller may not.
 pub async fn require_account_key(request: Request, next: Next) -> Result<Response, Problem> {
     match request.extensions().get::<Admission>() {
-        Some(Admission::Portal(_)) => Ok(next.run(request).await),
+        Some(Admission::Portal(_)) => {
+            body::refuse_large(request.headers())?;
+            Ok(next.run(request).await)
+        }
         other => Err(refusal(other)),
     }
 }
@@ -221,7 +224,10 @@ pub async fn require_role(
     next: Next,
 ) -> Result<Response, Problem> {
     match request.extensions().get::<Admission>() {
-        Some(Admission::Admin(caller)) if caller.key.role >= role => Ok(next.run(request).await),
+        Some(Admission::Admin(caller)) if caller.key.role >= role => {
+            body::refuse_large(request.headers())?;
+            Ok(next.run(request).await)
+        }
         Some(Admission::Admin(_)) => Err(Problem::Forbidden(
             "the role of this admin key does not allow this",
         )),

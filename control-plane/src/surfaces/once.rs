@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use tracing::Instrument;
+use zeroize::Zeroizing;
 
 use super::body;
 use super::call::{Admission, RequestId, render};
@@ -16,7 +17,7 @@ use super::problem::Problem;
 use super::settled::{PROPAGATION, REVISION};
 use crate::App;
 use crate::domain::refusal::InvalidField;
-use crate::operations::idempotency::{self, Claim, Ticket};
+use crate::operations::idempotency::{self, Claim, Ended, Ticket};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -54,7 +55,7 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Resul
                 Ok(response) => render(&app, &path, id.as_ref(), response),
                 Err(_) => Problem::Internal.into_response(),
             };
-            finish(&app, ticket, response).await
+            Ok(finish(&app, ticket, response).await)
         }
         Claim::Repeat(answer) => replay(&answer),
         Claim::Running => Err(Problem::Running),
@@ -95,10 +96,10 @@ fn scope(parts: &http::request::Parts) -> Result<String, Problem> {
     Ok(format!("{credential} {} {path}", parts.method))
 }
 
-async fn finish(app: &App, ticket: Ticket, response: Response) -> Result<Response, Problem> {
+async fn finish(app: &App, ticket: Ticket, response: Response) -> Response {
     if response.status().is_server_error() {
-        ticket.forget(&app.registry).await?;
-        return Ok(response);
+        ticket.end(&app.registry, Ended::Failed).await;
+        return response;
     }
     let (parts, body) = response.into_parts();
     let bytes = match body.collect().await {
@@ -119,13 +120,15 @@ async fn finish(app: &App, ticket: Ticket, response: Response) -> Result<Respons
     // The change is made: an answer that can't be kept is still the answer.
     match serde_json::to_vec(&answer) {
         Ok(kept) => {
-            if let Err(error) = ticket.keep(&app.registry, answer.status, &kept).await {
-                tracing::error!(%error, "an answer could not be kept for repeats");
-            }
+            let ended = Ended::Answered {
+                status: answer.status,
+                answer: Zeroizing::new(kept),
+            };
+            ticket.end(&app.registry, ended).await;
         }
         Err(error) => tracing::error!(%error, "an answer could not be written down for repeats"),
     }
-    Ok(Response::from_parts(parts, Body::from(bytes)))
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 fn replay(kept: &[u8]) -> Result<Response, Problem> {

@@ -6,9 +6,13 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
+use unicode_normalization::UnicodeNormalization;
 
 use super::problem::Problem;
 use crate::domain::refusal::InvalidField;
+
+/// No name and no e-mail address is longer.
+const LONGEST_SEARCH: usize = 255;
 
 /// The query of a call.
 #[derive(Clone, Debug)]
@@ -23,8 +27,28 @@ impl Params {
         let mut values = self.0.iter().filter(|(key, _)| key == name);
         match (values.next(), values.next()) {
             (Some(_), Some(_)) => Err(InvalidField::new(name, "occurs twice")),
+            // Nothing that is stored has any, and databases end texts at them.
+            (Some((_, value)), _) if value.contains(char::is_control) => {
+                Err(InvalidField::new(name, "must not contain control characters"))
+            }
             (first, _) => Ok(first.map(|(_, value)| value.as_str())),
         }
+    }
+
+    /// A text to search for, in the form in which texts are stored: trimmed and in NFC.
+    ///
+    /// # Errors
+    /// When it occurs twice, or is longer than any text that is stored.
+    pub fn search(&self, name: &'static str) -> Result<Option<String>, InvalidField> {
+        let Some(text) = self.text(name)? else {
+            return Ok(None);
+        };
+        let text: String = text.trim().nfc().take(LONGEST_SEARCH + 1).collect();
+        if text.chars().count() > LONGEST_SEARCH {
+            let reason = format!("must have at most {LONGEST_SEARCH} characters");
+            return Err(InvalidField::new(name, reason));
+        }
+        Ok(Some(text))
     }
 
     /// A whole number in a range: out of it is an error, never clamped.

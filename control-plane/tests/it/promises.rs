@@ -460,3 +460,28 @@ async fn a_panic_costs_its_own_call_and_says_nothing() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_change_that_answers_an_error_has_not_been_made() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let made = plane.customer(&company.live, "Uni").await;
+    let id = made["id"].as_str().unwrap();
+    let database = beside(&plane).await;
+    let run = async |sql: &'static str| {
+        sqlx::query(sql).execute(&database).await.unwrap();
+    };
+    // What the answers tell beside the change itself can't be read.
+    run("ALTER TABLE usage_keys RENAME TO away").await;
+    let rotate = format!("/customers/{id}/rotate-key");
+    let call = plane.call("POST", &rotate).key(&company.live);
+    call.send().await.expect_code(500, "INTERNAL_ERROR");
+    let call = plane.call("PATCH", format!("/customers/{id}")).key(&company.live);
+    call.json(&json!({"name": "Renamed"}))
+        .send()
+        .await
+        .expect_code(500, "INTERNAL_ERROR");
+    run("ALTER TABLE away RENAME TO usage_keys").await;
+    let shown = plane.call("GET", format!("/customers/{id}")).key(&company.live);
+    assert_eq!(shown.send().await.expect(200).json(), made);
+}

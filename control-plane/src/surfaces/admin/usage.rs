@@ -2,23 +2,32 @@
 
 use axum::Json;
 use axum::extract::State;
-use keyward_contract::AccountId;
+use keyward_contract::{AccountId, UnixMillis};
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::operations::accounts;
-use crate::surfaces::params::Id;
+use crate::domain::moment;
+use crate::domain::refusal::InvalidField;
+use crate::domain::series::Granularity;
+use crate::operations::account_usage::{self, Wanted};
+use crate::store::usage::UsageCounts;
+use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
 
-/// Shows what an account used of its contract year, and in this month and year.
+/// Shows what an account used of its contract year, and in this month and year; over time too, when `from`, `to` or
+/// `granularity` is given.
 ///
 /// # Errors
-/// When it isn't there.
-pub async fn show(State(app): State<App>, Id(id): Id<AccountId>) -> Result<Json<Value>, Problem> {
-    let used = accounts::used(&app.registry, id).await?;
+/// When it isn't there, or a parameter can't be read or gives too long a series.
+pub async fn show(
+    State(app): State<App>,
+    Id(id): Id<AccountId>,
+    params: Params,
+) -> Result<Json<Value>, Problem> {
+    let used = account_usage::used(&app.registry, id, wanted(&params)?).await?;
     let (limit, count) = (used.account.annual_limit, used.usage.in_period);
     let day = used.now.date();
-    Ok(Json(json!({
+    let mut body = json!({
         "customer_id": id,
         "tier": used.account.tier,
         "annual_limit": limit,
@@ -34,7 +43,37 @@ pub async fn show(State(app): State<App>, Id(id): Id<AccountId>) -> Result<Json<
             "used": count,
             "granted": 0,
         },
-    })))
+    });
+    if let (Some(series), Some(body)) = (&used.series, body.as_object_mut()) {
+        body.insert("series".into(), series.iter().map(entry).collect());
+    }
+    Ok(Json(body))
+}
+
+fn wanted(params: &Params) -> Result<Wanted, InvalidField> {
+    let instant = |name| -> Result<_, InvalidField> {
+        params
+            .text(name)?
+            .map(|text| moment::instant(name, text))
+            .transpose()
+    };
+    Ok(Wanted {
+        from: instant("from")?,
+        to: instant("to")?,
+        granularity: params
+            .text("granularity")?
+            .map(|text| Granularity::parse("granularity", text))
+            .transpose()?,
+    })
+}
+
+fn entry((start, counts): &(UnixMillis, UsageCounts)) -> Value {
+    json!({
+        "start": start.to_rfc3339_seconds(),
+        "accepted": counts.accepted,
+        "limited": counts.limited,
+        "refused": counts.refused,
+    })
 }
 
 /// Hundredths of a percent are shown; more digits say nothing.

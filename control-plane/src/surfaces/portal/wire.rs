@@ -1,12 +1,14 @@
 //! How the portal API writes an end customer.
 
+use std::fmt;
+
 use keyward_contract::{Environment, PlainKey, UnixMillis};
 use serde::Serialize;
 
 use crate::domain::customer::EndCustomer;
 
 /// An end customer; `apiKey` is there where the endpoint shows it, and null when there is none to show.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Customer<'a> {
     object: &'static str,
@@ -43,5 +45,14 @@ impl<'a> Customer<'a> {
             api_key: Some(key.map(PlainKey::expose)),
             ..self
         }
+    }
+}
+
+impl fmt::Debug for Customer<'_> {
+    /// Without the key, which is in clear here.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Customer")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

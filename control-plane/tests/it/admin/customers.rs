@@ -409,3 +409,55 @@ async fn an_environments_user_key_limit_is_set_within_its_range() {
         answer.expect_error(404, "not_found");
     }
 }
+
+#[tokio::test]
+async fn whatever_is_searched_for_is_a_text_and_no_pattern() {
+    let plane = Plane::start().await;
+    let mut body = acme();
+    body["company_name"] = json!("Caf\u{e9} 100%");
+    create(&plane, &body).await.expect(201);
+    create(&plane, &acme()).await.expect(201);
+    let found = async |query: &str| {
+        let listed = plane
+            .admin("GET", format!("/admin/customers?query={query}"))
+            .send()
+            .await;
+        listed.expect(200).json()["customers"].as_array().unwrap().len()
+    };
+    // Typed in pieces, it is the same text.
+    assert_eq!(found("CAFE%CC%81").await, 1);
+    assert_eq!(found("%20100%25%20").await, 1);
+    assert_eq!(found("1_0").await, 0);
+    for bad in [
+        "%00",
+        "a%00",
+        &"_".repeat(256),
+        &"%25".repeat(9_000),
+        &"_".repeat(30_000),
+    ] {
+        let refused = plane
+            .admin("GET", format!("/admin/customers?query={bad}"))
+            .send()
+            .await;
+        let refused = refused.expect_error(400, "invalid_request");
+        assert!(refused.json()["message"].as_str().unwrap().contains("`query`"));
+    }
+}
+
+#[tokio::test]
+async fn the_last_day_of_9999_is_a_day_like_any_other() {
+    let plane = Plane::start().await;
+    let mut body = acme();
+    body["contract_end"] = json!("9999-12-31");
+    let made = create(&plane, &body).await.expect(201).json();
+    assert_eq!(made["customer"]["contract_end"], "9999-12-31");
+    let id = made["customer"]["customer_id"].as_str().unwrap();
+    for (sent, shown) in [
+        ("9999-12-31", "9999-12-31T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+    ] {
+        let key = plane.account_key(id, &json!({"expires_at": sent})).await;
+        assert_eq!(key["expires_at"], shown);
+        assert_eq!(key["status"], "active");
+    }
+}

@@ -1,5 +1,7 @@
 //! `GET /admin/tiers`, `/admin/gateways` and `/admin/usage/{customer_id}`
 
+use keyward_contract::{AccountId, feed};
+use keyward_control_plane::store::usage::{Merger, Report, Reported};
 use serde_json::json;
 
 use crate::plane::Plane;
@@ -77,4 +79,104 @@ async fn an_account_that_was_never_called_for_used_nothing() {
         .send()
         .await
         .expect_error(404, "not_found");
+}
+
+/// What a gateway reports: accepted and limited calls in an hour.
+fn counter(account: &str, hour: i64, environment: feed::Environment, route: &str) -> feed::UsageCounter {
+    let account: AccountId = account.parse().unwrap();
+    feed::UsageCounter {
+        account_id: account.as_uuid().as_bytes().to_vec(),
+        environment: environment.into(),
+        route: route.into(),
+        hour,
+        accepted: 5,
+        rate_limited: 2,
+        quota_refused: 1,
+        auth_refused: 4,
+        boot_epoch: 1,
+        ..feed::UsageCounter::default()
+    }
+}
+
+#[tokio::test]
+async fn usage_over_time_is_shown_when_asked_for_without_gaps() {
+    let plane = Plane::start().await;
+    let (company, other) = (plane.company("Acme").await, plane.company("Other").await);
+    // 2026-01-31T22:00Z, and three hours later it is February.
+    let (january, february) = (491_638, 491_641);
+    let live = feed::Environment::Production;
+    let counters = [
+        counter(&company.id, january, live, "/a"),
+        counter(&company.id, january, live, "/b"),
+        counter(&company.id, february, live, "/a"),
+        counter(&company.id, february, feed::Environment::Test, "/a"),
+        counter(&other.id, february, live, "/a"),
+    ];
+    let report = Report {
+        gateway_id: "edge-1".into(),
+        counters: counters
+            .into_iter()
+            .map(|counter| Reported::check(counter, 1).unwrap())
+            .collect(),
+    };
+    let store = &plane.running.registry().store;
+    Merger::default().merge(store, &[report]).await.unwrap();
+
+    let entry = |start: &str, times: u64| json!({"start": start, "accepted": 5 * times, "limited": 3 * times, "refused": 4 * times});
+    let rows = [
+        (
+            "from=2026-01-31T22:30:00Z&to=2026-02-01T01:00:01Z&granularity=hour",
+            json!([
+                entry("2026-01-31T22:00:00Z", 2),
+                entry("2026-01-31T23:00:00Z", 0),
+                entry("2026-02-01T00:00:00Z", 0),
+                entry("2026-02-01T01:00:00Z", 1),
+            ]),
+        ),
+        (
+            "from=2026-01-30&to=2026-02-01",
+            json!([entry("2026-01-30T00:00:00Z", 0), entry("2026-01-31T00:00:00Z", 2)]),
+        ),
+        // A month counts whole, however little of it was asked for.
+        (
+            "from=2026-01-15&to=2026-02-01T00:00:00.001Z&granularity=month",
+            json!([entry("2026-01-01T00:00:00Z", 2), entry("2026-02-01T00:00:00Z", 1)]),
+        ),
+    ];
+    for (query, expected) in rows {
+        let path = format!("/admin/usage/{}?{query}", company.id);
+        let usage = plane.admin("GET", path).send().await.expect(200).json();
+        assert_eq!(usage["series"], expected, "{query}");
+    }
+    let length = async |query: &str| {
+        let path = format!("/admin/usage/{}?{query}", company.id);
+        let usage = plane.admin("GET", path).send().await.expect(200).json();
+        usage["series"].as_array().unwrap().len()
+    };
+    // Up to now, the present hour, day or month included.
+    assert!((24..=25).contains(&length("granularity=hour").await));
+    assert!((30..=31).contains(&length("granularity=day").await));
+    assert!((12..=13).contains(&length("granularity=month").await));
+}
+
+#[tokio::test]
+async fn a_series_that_can_not_be_is_refused_by_name() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    for (query, field) in [
+        ("granularity=week", "granularity"),
+        ("granularity=", "granularity"),
+        ("from=yesterday", "from"),
+        ("to=2026-02-30", "to"),
+        ("from=2026-02-01&to=2026-02-01", "to"),
+        ("from=9999-12-31", "to"),
+        ("from=2020-01-01&to=2026-01-01&granularity=hour", "from"),
+        ("from=2020-01-01&from=2021-01-01", "from"),
+    ] {
+        let path = format!("/admin/usage/{}?{query}", company.id);
+        let refused = plane.admin("GET", path).send().await;
+        let refused = refused.expect_error(400, "invalid_request").json();
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("`{field}`")), "{query}: {message}");
+    }
 }

@@ -348,3 +348,45 @@ async fn every_accounts_test_environment_has_the_sandbox_customer() {
     }
     assert!(keys.iter().all(|key| key.starts_with("ck_test_")) && keys[0] != keys[1]);
 }
+
+#[tokio::test]
+async fn a_body_that_nobody_asked_for_is_bounded_too() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let customer = plane.customer(&company.live, "Uni").await;
+    let path = format!("/customers/{}", customer["id"].as_str().unwrap());
+    for (method, path) in [
+        ("POST", format!("{path}/rotate-key")),
+        ("DELETE", path.clone()),
+        ("GET", path.clone()),
+    ] {
+        let call = plane.call(method, path).key(&company.live);
+        let large = call.raw("x".repeat(64 * 1024 + 1)).send().await;
+        large.expect_code(413, "PAYLOAD_TOO_LARGE");
+    }
+    let shown = plane.call("GET", path).key(&company.live).send().await;
+    assert_eq!(shown.expect(200).json(), customer);
+}
+
+#[tokio::test]
+async fn a_body_in_another_coding_is_another_media_type() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    for (name, value) in [
+        ("content-type", "application/json; charset=utf-16"),
+        ("content-encoding", "gzip"),
+    ] {
+        let call = plane
+            .call("POST", "/customers")
+            .key(&company.live)
+            .header(name, value);
+        let call = match name {
+            "content-type" => call.bytes(r#"{"name":"Uni"}"#),
+            _ => call.raw(r#"{"name":"Uni"}"#),
+        };
+        call.send().await.expect_code(415, "UNSUPPORTED_MEDIA_TYPE");
+    }
+    let call = plane.call("POST", "/customers").key(&company.live);
+    let call = call.header("content-type", "application/json; charset=UTF-8");
+    call.bytes(r#"{"name":"Uni"}"#).send().await.expect(201);
+}

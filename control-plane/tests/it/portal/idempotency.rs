@@ -215,3 +215,46 @@ async fn a_call_that_failed_on_our_side_can_be_made_again() {
     let made = create(&plane, &company.live, "key-1", "Uni").await.expect(201);
     assert!(made.header("idempotent-replayed").is_none());
 }
+
+#[tokio::test]
+async fn no_key_stays_taken_by_a_call_whose_end_could_not_be_noted_at_once() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let database = crate::promises::beside(&plane).await;
+    let run = async |sql: &'static str| {
+        sqlx::query(sql).execute(&database).await.unwrap();
+    };
+    run("CREATE TRIGGER unchanged BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'broken'); END").await;
+    run("CREATE TRIGGER unforgotten BEFORE DELETE ON idempotency BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        .await;
+    run(
+        "CREATE TRIGGER unkept BEFORE UPDATE ON idempotency WHEN NEW.answer IS NOT NULL \
+         BEGIN SELECT RAISE(ABORT, 'broken'); END",
+    )
+    .await;
+    create(&plane, &company.live, "failed", "Uni")
+        .await
+        .expect_code(500, "INTERNAL_ERROR");
+    create(&plane, &company.live, "failed", "Uni")
+        .await
+        .expect_code(409, "CONFLICT");
+    run("DROP TRIGGER unchanged").await;
+    let first = create(&plane, &company.live, "answered", "Other")
+        .await
+        .expect(201);
+    create(&plane, &company.live, "answered", "Other")
+        .await
+        .expect_code(409, "CONFLICT");
+    run("DROP TRIGGER unforgotten").await;
+    run("DROP TRIGGER unkept").await;
+    plane
+        .eventually(async || create(&plane, &company.live, "failed", "Uni").await.status == 201)
+        .await;
+    plane
+        .eventually(async || {
+            let repeat = create(&plane, &company.live, "answered", "Other").await;
+            repeat.text == first.text && repeat.header("idempotent-replayed") == Some("true")
+        })
+        .await;
+    assert_eq!(total(&plane, &company.live).await, 2);
+}

@@ -34,7 +34,7 @@ pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Value>,
     let filter = Filter {
         tier: tier.map(str::to_owned),
         status: status.map(str::to_owned),
-        query: params.text("query")?.map(str::to_owned),
+        query: params.search("query")?,
         before: params.text("cursor")?.map(read_cursor).transpose()?,
     };
     // One more than shown tells whether there is a next page.
