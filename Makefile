@@ -63,10 +63,11 @@ peers: tools ## the gateway against nginx on the same work: processor time per r
 	$(CARGO) build --release --locked -p keyward-gateway -p keyward-benches
 	target/release/peers $(ARGS)
 
-# cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests.
+# cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
+# and curl runs the lines that `keyward standalone` prints.
 tools:
 	@.ci/install cc:gcc /usr/include/stdlib.h:libc6-dev setpriv:util-linux taskset:util-linux \
-		/etc/ssl/certs/ca-certificates.crt:ca-certificates
+		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }

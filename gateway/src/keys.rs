@@ -52,7 +52,7 @@ pub struct KeySet {
     unknown: moka::sync::Cache<KeyDigest, Stamp>,
     accounts: DashMap<AccountId, Arc<AccountCell>>,
     customers: DashMap<(AccountId, Environment, CustomerId), Arc<CustomerCell>>,
-    digest_key: ArcSwapOption<DigestKey>,
+    digest_key: Arc<ArcSwapOption<DigestKey>>,
     tier_slots: TierSlots,
 }
 
@@ -118,7 +118,7 @@ impl KeySet {
             unknown: moka::sync::Cache::new(UNKNOWN_ENTRIES),
             accounts: DashMap::new(),
             customers: DashMap::new(),
-            digest_key: ArcSwapOption::empty(),
+            digest_key: Arc::default(),
             tier_slots,
         };
         if let Ok(bytes) = std::fs::read(set.digest_key_file())
@@ -197,10 +197,10 @@ impl KeySet {
 
     /// Finds a key by its text: one keyed BLAKE3, then the layers in turn.
     pub fn find(&self, text: &[u8], recent: &mut Recent) -> (Lookup, Layer) {
-        let Some(digest_key) = &*self.digest_key.load() else {
-            return (Lookup::Unavailable, Layer::Recent);
-        };
-        self.find_digest(&digest_key.digest(text), recent)
+        match recent.digest(&self.digest_key, text) {
+            Some(digest) => self.find_digest(&digest, recent),
+            None => (Lookup::Unavailable, Layer::Recent),
+        }
     }
 
     /// Finds a key by its digest.

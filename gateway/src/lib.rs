@@ -230,13 +230,12 @@ fn start_workers(
     Ok((threads, Quiescence::new(questions)))
 }
 
-/// Runs a future on a single-threaded runtime made for it.
+/// Runs a future on a single-threaded runtime made for it; what it spawns stays on this thread.
 fn on_this_thread<F: Future<Output = std::io::Result<()>>>(work: F) -> std::io::Result<()> {
-    // Sockets are looked at after 61 tasks by default; under load more tasks a look mean fewer system calls.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    let outcome = tokio::task::LocalSet::new().block_on(&runtime, work);
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let outcome = runtime.block_on(work);
     // Connections that were cut off by the end of the drain are dropped here.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome

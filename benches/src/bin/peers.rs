@@ -50,6 +50,8 @@ struct Peers {
     nginx: NginxPeer,
     gateway: Option<GatewayPeer>,
     requests: Arc<Requests>,
+    /// Every key once, so that no side is measured while it meets a key for the first time.
+    introduction: Arc<Requests>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -85,7 +87,7 @@ async fn compare(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.rounds,
         arguments.seconds
     );
-    let rounds = run(&peers.sides(upstream), &load, arguments.rounds).await?;
+    let rounds = run(&peers, upstream, &load, arguments.rounds).await?;
     println!("\n{}", report::table(&rounds, REFERENCE));
     Ok(())
 }
@@ -101,14 +103,18 @@ async fn start(arguments: &Arguments, folder: &Path, upstream: SocketAddr) -> an
         (peer.keys.clone(), Some(peer))
     };
     let nginx = NginxPeer::start(folder, upstream, PROXY_CORE, keys.iter().map(String::as_str)).await?;
-    let credentials = keys.into_iter().map(|key| Credentials {
-        account_key: Some(key),
-        customer_key: None,
-    });
+    let rendered = |order| {
+        let credentials = keys.iter().map(|key| Credentials {
+            account_key: Some(key.clone()),
+            customer_key: None,
+        });
+        Arc::new(Requests::render("/plain", order, credentials))
+    };
     Ok(Peers {
         nginx,
         gateway,
-        requests: Arc::new(Requests::render("/plain", Order::Random, credentials)),
+        requests: rendered(Order::Random),
+        introduction: rendered(Order::EachOnce),
     })
 }
 
@@ -140,9 +146,11 @@ impl Peers {
     }
 }
 
-async fn run(sides: &[Side], load: &Load, rounds: usize) -> anyhow::Result<Vec<Rounds>> {
+async fn run(peers: &Peers, upstream: SocketAddr, load: &Load, rounds: usize) -> anyhow::Result<Vec<Rounds>> {
+    let sides = &peers.sides(upstream);
     let warm_up = Load {
-        duration: Duration::from_secs(1),
+        duration: Duration::from_secs(60),
+        requests: Arc::clone(&peers.introduction),
         ..load.clone()
     };
     let mut all = Vec::new();

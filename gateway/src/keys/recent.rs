@@ -7,7 +7,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use keyward_contract::KeyDigest;
+use arc_swap::ArcSwapOption;
+use keyward_contract::{DigestKey, KeyDigest};
 
 use super::entry::KeyEntry;
 use super::generations::{Generations, Stamp};
@@ -53,9 +54,13 @@ impl HeldKey {
     }
 }
 
+/// The digest key as the worker saw it last: one load tells whether it still is the one.
+type DigestKeyCache = arc_swap::Cache<Arc<ArcSwapOption<DigestKey>>, Option<Arc<DigestKey>>>;
+
 /// One worker's recent keys.
 #[derive(Debug)]
 pub struct Recent {
+    digest_key: Option<DigestKeyCache>,
     sets: Box<[[Option<Slot>; WAYS]]>,
 }
 
@@ -75,8 +80,17 @@ impl Recent {
             .next_power_of_two()
             / WAYS;
         Self {
+            digest_key: None,
             sets: vec![const { [const { None }; WAYS] }; sets].into_boxed_slice(),
         }
+    }
+
+    /// The digest of a key's text; `None` as long as there is no digest key.
+    pub(super) fn digest(&mut self, key: &Arc<ArcSwapOption<DigestKey>>, text: &[u8]) -> Option<KeyDigest> {
+        let cache = self
+            .digest_key
+            .get_or_insert_with(|| arc_swap::Cache::new(Arc::clone(key)));
+        cache.load().as_ref().map(|key| key.digest(text))
     }
 
     /// The key with this digest, when it is here and current.

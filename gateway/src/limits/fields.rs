@@ -1,10 +1,9 @@
 //! The rate headers of an answer: `X-RateLimit-*` and the IETF `RateLimit-Policy` / `RateLimit` fields
 //! (draft-ietf-httpapi-ratelimit-headers).
 
-use std::io::Write;
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keyward_contract::{Limits, UnixMillis};
 
@@ -38,34 +37,32 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Sets the five fields on an answer.
+    /// Sets the five fields on an answer. The four values that are made anew share one allocation.
     pub fn write(&self, headers: &mut HeaderMap, now: UnixMillis) {
+        let mut text = BytesMut::with_capacity(96);
         let mut number = itoa::Buffer::new();
-        headers.insert(
-            X_RATELIMIT_LIMIT,
-            digits(&mut number, u64::from(self.level.limits.burst)),
-        );
-        headers.insert(X_RATELIMIT_REMAINING, digits(&mut number, self.level.remaining()));
         let reset_ms = u64::try_from(now.0)
             .unwrap_or_default()
             .saturating_add(millis(self.reset_after));
-        headers.insert(X_RATELIMIT_RESET, digits(&mut number, reset_ms.div_ceil(1_000)));
+        let mut value = |parts: &[&str]| {
+            parts
+                .iter()
+                .for_each(|part| text.extend_from_slice(part.as_bytes()));
+            // Digits and a fixed name are always a valid value.
+            HeaderValue::from_maybe_shared(text.split().freeze()).unwrap_or(HeaderValue::from_static("0"))
+        };
+        let limit = value(&[number.format(self.level.limits.burst)]);
+        let remaining = value(&[number.format(self.level.remaining())]);
+        let reset = value(&[number.format(reset_ms.div_ceil(1_000))]);
+        let mut seconds = itoa::Buffer::new();
+        let seconds = seconds.format(millis(self.reset_after).div_ceil(1_000));
+        let remaining_digits = number.format(self.level.remaining());
+        let standing = value(&["\"", self.which.name(), "\";r=", remaining_digits, ";t=", seconds]);
+        headers.insert(X_RATELIMIT_LIMIT, limit);
+        headers.insert(X_RATELIMIT_REMAINING, remaining);
+        headers.insert(X_RATELIMIT_RESET, reset);
         headers.insert(RATELIMIT_POLICY, self.policy.clone());
-        headers.insert(RATELIMIT, self.ratelimit());
-    }
-
-    fn ratelimit(&self) -> HeaderValue {
-        let mut text = ArrayVec::<u8, 80>::new();
-        let seconds = millis(self.reset_after).div_ceil(1_000);
-        // 80 bytes hold the longest name and two numbers of 20 digits.
-        let _ = write!(
-            text,
-            "\"{}\";r={};t={}",
-            self.which.name(),
-            self.level.remaining(),
-            seconds
-        );
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("\"account\";r=0;t=1"))
+        headers.insert(RATELIMIT, standing);
     }
 }
 
@@ -85,11 +82,6 @@ pub fn policy(account: Limits, customer: Option<Limits>, quota: Option<u64>) -> 
         text.push_str(&format!(", \"quota\";q={quota};w={SECONDS_OF_A_YEAR}"));
     }
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"account\";q=1;w=1"))
-}
-
-fn digits(buffer: &mut itoa::Buffer, number: u64) -> HeaderValue {
-    // A number's digits are always a valid value.
-    HeaderValue::from_str(buffer.format(number)).unwrap_or(HeaderValue::from_static("0"))
 }
 
 fn millis(duration: Duration) -> u64 {

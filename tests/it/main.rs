@@ -1,0 +1,21 @@
+//! The promises, on whole systems: real processes, real sockets, real files. One file per promise.
+//!
+//! Every test has a folder, ports and processes of its own, so that all of them can run at once.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can not go on must fail where it stands"
+)]
+
+mod api;
+mod relay;
+mod stack;
+mod wire;
+
+mod bad_input_changes_nothing;
+mod control_plane_away;
+mod flood_of_unknown_keys;
+mod no_secret_leaves;
+mod portal;
+mod revocation;
+mod standalone;

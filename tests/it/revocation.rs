@@ -1,0 +1,307 @@
+//! No accepted call after an acknowledged revocation, on any gateway, on any connection, under load.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use keyward_harness::eventually;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::api::{Account, Customer, text};
+use crate::stack::{Plan, SOON, Stack};
+use crate::wire::{Keys, Wire};
+
+const GATEWAYS: usize = 2;
+const REVOCATIONS: usize = 50;
+/// Connections under load to each gateway: several for each of its two workers.
+const LOADED: usize = 4;
+/// Calls with a dead key to each gateway right after its end, on connections that have carried it and on new ones.
+const WARM: usize = 5;
+const FRESH: usize = 5;
+
+/// How rights end.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    CustomerDeleted,
+    CustomerRotated,
+    AccountKeyRevoked,
+    AccountSuspended,
+}
+
+impl Ending {
+    const ALL: [Self; 4] = [
+        Self::CustomerDeleted,
+        Self::CustomerRotated,
+        Self::AccountKeyRevoked,
+        Self::AccountSuspended,
+    ];
+
+    /// What the gateway answers from then on.
+    fn refusal(self) -> (u16, &'static str) {
+        match self {
+            Self::CustomerDeleted | Self::CustomerRotated => (403, "FORBIDDEN"),
+            Self::AccountKeyRevoked => (401, "EXPIRED_API_KEY"),
+            Self::AccountSuspended => (403, "ACCOUNT_SUSPENDED"),
+        }
+    }
+}
+
+/// An end customer with an account key, whose rights will end.
+#[derive(Debug)]
+struct Victim {
+    ending: Ending,
+    account: Account,
+    customer: Customer,
+    /// Set once the end was acknowledged: calls that begin later must be refused.
+    is_dead: AtomicBool,
+}
+
+impl Victim {
+    fn keys(&self) -> Keys<'_> {
+        Keys {
+            account: &self.account.key,
+            customer: &self.customer.key,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_accepted_after_an_acknowledged_revocation_under_load() {
+    let plan = Plan {
+        gateways: GATEWAYS,
+        ..Plan::default()
+    };
+    let stack = Stack::with(plan).await;
+    let victims = Arc::new(victims(&stack).await);
+    let load = Load::start(&stack, &victims).await;
+    for victim in victims.iter() {
+        let mut warm = warmed(&stack, victim).await;
+        end(&stack, victim).await;
+        victim.is_dead.store(true, Ordering::SeqCst);
+        for (gateway, wires) in stack.gateways.iter().zip(&mut warm) {
+            for wire in wires {
+                refused(wire, victim, "a warm connection").await;
+            }
+            for _ in 0..FRESH {
+                let mut wire = Wire::open(gateway.address()).await;
+                refused(&mut wire, victim, "a new connection").await;
+            }
+        }
+    }
+    let statuses = load.stop().await;
+    let count = |status: u16| statuses.get(&status).copied().unwrap_or_default();
+    assert!(
+        count(200) > 500 && count(401) + count(403) > 50,
+        "hardly any load: {statuses:?}"
+    );
+    assert!(
+        statuses.keys().all(|status| [200, 401, 403].contains(status)),
+        "{statuses:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_suspended_account_calls_again_when_it_is_active_but_its_revoked_keys_never() {
+    let stack = Stack::start().await;
+    let account = stack.account().await;
+    let customer = stack.api.customer(&account.key, "Acme").await;
+    let path = format!("/admin/customers/{}", account.id);
+    let keys_path = format!("{path}/api-keys");
+    let named = json!({ "name": "second" });
+    let second = stack
+        .admin(Method::POST, &keys_path, named)
+        .await
+        .expect(201)
+        .json();
+    let second_key = text(&second["api_key"]);
+    let status = async |account: &str| {
+        let keys = Keys {
+            account,
+            customer: &customer.key,
+        };
+        crate::wire::call(stack.gateway(), keys).await.status
+    };
+    assert_eq!(
+        (status(&account.key).await, status(&second_key).await),
+        (200, 200)
+    );
+    let revoked = format!("{keys_path}/{}", text(&second["api_key_id"]));
+    stack
+        .admin(Method::DELETE, &revoked, Value::Null)
+        .await
+        .expect(200)
+        .in_force_at(1);
+    for (wanted, first, second) in [("suspended", 403, 401), ("active", 200, 401)] {
+        let change = json!({ "status": wanted });
+        stack
+            .admin(Method::PATCH, &path, change)
+            .await
+            .expect(200)
+            .in_force_at(1);
+        assert_eq!(
+            (status(&account.key).await, status(&second_key).await),
+            (first, second),
+            "{wanted}"
+        );
+    }
+}
+
+/// One account for all customers that end alone, and one account for each that ends whole.
+async fn victims(stack: &Stack) -> Vec<Victim> {
+    let shared = stack.account().await;
+    let mut victims = Vec::new();
+    for (number, ending) in Ending::ALL.into_iter().cycle().take(REVOCATIONS).enumerate() {
+        let account = match ending {
+            Ending::CustomerDeleted | Ending::CustomerRotated => shared.clone(),
+            Ending::AccountKeyRevoked | Ending::AccountSuspended => stack.account().await,
+        };
+        let customer = stack
+            .api
+            .customer(&account.key, &format!("customer {number}"))
+            .await;
+        victims.push(Victim {
+            ending,
+            account,
+            customer,
+            is_dead: AtomicBool::new(false),
+        });
+    }
+    victims
+}
+
+/// Connections to each gateway on which the victim has just been accepted.
+async fn warmed(stack: &Stack, victim: &Victim) -> Vec<Vec<Wire>> {
+    let mut warm = Vec::new();
+    for gateway in &stack.gateways {
+        let mut wires = Vec::new();
+        for _ in 0..WARM {
+            let mut wire = Wire::open(gateway.address()).await;
+            let heard = wire.call(victim.keys()).await;
+            assert_eq!(heard.status, 200, "{:?}: {}", victim.ending, heard.body);
+            wires.push(wire);
+        }
+        warm.push(wires);
+    }
+    warm
+}
+
+/// Ends the victim's rights, and sees to it that all gateways have said so.
+async fn end(stack: &Stack, victim: &Victim) {
+    let Victim {
+        account, customer, ..
+    } = victim;
+    let of_customer = format!("/customers/{}", customer.id);
+    let of_account = format!("/admin/customers/{}", account.id);
+    let answer = match victim.ending {
+        Ending::CustomerDeleted => {
+            stack
+                .portal(&account.key, Method::DELETE, &of_customer, Value::Null)
+                .await
+        }
+        Ending::CustomerRotated => {
+            let path = format!("{of_customer}/rotate-key");
+            stack.portal(&account.key, Method::POST, &path, Value::Null).await
+        }
+        Ending::AccountKeyRevoked => {
+            let path = format!("{of_account}/api-keys/{}", account.key_id);
+            stack.admin(Method::DELETE, &path, Value::Null).await
+        }
+        Ending::AccountSuspended => {
+            let change = json!({ "status": "suspended" });
+            stack.admin(Method::PATCH, &of_account, change).await
+        }
+    };
+    assert!(
+        (200..300).contains(&answer.status),
+        "{:?}: {}",
+        victim.ending,
+        answer.text
+    );
+    answer.in_force_at(GATEWAYS);
+}
+
+async fn refused(wire: &mut Wire, victim: &Victim, on: &str) {
+    let heard = wire.call(victim.keys()).await;
+    let (status, code) = victim.ending.refusal();
+    assert_eq!(
+        heard.status, status,
+        "{:?} on {on}: {}",
+        victim.ending, heard.body
+    );
+    assert_eq!(heard.code(), code, "{:?} on {on}", victim.ending);
+}
+
+/// Calls with every victim's keys, all the time, on several connections to every gateway.
+struct Load {
+    tasks: JoinSet<HashMap<u16, u64>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    /// Runs once every connection has carried calls.
+    async fn start(stack: &Stack, victims: &Arc<Vec<Victim>>) -> Self {
+        let mut tasks = JoinSet::new();
+        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        for gateway in &stack.gateways {
+            for first in 0..LOADED {
+                let (victims, stop, calls) = (Arc::clone(victims), Arc::clone(&stop), Arc::clone(&calls));
+                tasks.spawn(call_all_the_time(
+                    gateway.address(),
+                    victims,
+                    first * 7,
+                    stop,
+                    calls,
+                ));
+            }
+        }
+        let under_way = eventually(SOON, || async {
+            let calls = calls.load(Ordering::Relaxed);
+            anyhow::ensure!(calls > 200, "only {calls} calls");
+            Ok(())
+        });
+        under_way.await.unwrap();
+        Self { tasks, stop }
+    }
+
+    /// How often each status was answered.
+    async fn stop(self) -> HashMap<u16, u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = HashMap::new();
+        for statuses in self.tasks.join_all().await {
+            for (status, count) in statuses {
+                *all.entry(status).or_default() += count;
+            }
+        }
+        all
+    }
+}
+
+async fn call_all_the_time(
+    gateway: SocketAddr,
+    victims: Arc<Vec<Victim>>,
+    first: usize,
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU64>,
+) -> HashMap<u16, u64> {
+    let mut statuses = HashMap::new();
+    let mut wire = Wire::open(gateway).await;
+    for victim in victims.iter().cycle().skip(first) {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        // Looked at before the call begins.
+        let is_dead = victim.is_dead.load(Ordering::SeqCst);
+        let heard = wire.call(victim.keys()).await;
+        assert!(
+            !is_dead || heard.status != 200,
+            "accepted after the end: {:?}",
+            victim.ending
+        );
+        *statuses.entry(heard.status).or_default() += 1;
+        calls.fetch_add(1, Ordering::Relaxed);
+    }
+    statuses
+}
