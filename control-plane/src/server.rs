@@ -19,9 +19,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+mod impatient;
+
+use impatient::Impatient;
+
 const CONNECTIONS: usize = 4_096;
 /// From the first wait for a request to the end of its head; ends silent and idle connections too.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// A client that takes nothing of its answers for so long is gone.
+const TAKES_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 32 * 1_024;
 const HEADERS: usize = 100;
 /// How long calls may go on once the end was asked for.
@@ -77,7 +83,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, TAKES_WITHIN)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -96,4 +102,61 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: C
 
 async fn call(router: Router, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     router.oneshot(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_reads_no_answer_loses_its_connection() {
+        let (client, server) = tokio::io::duplex(1_024);
+        let (mut answers, mut calls) = tokio::io::split(client);
+        let router = Router::new().route("/", get(|| async { "x".repeat(4_096) }));
+        let service = service_fn(move |request| call(router.clone(), request));
+        let patience = Duration::from_millis(50);
+        let served = tokio::spawn(
+            http1::Builder::new().serve_connection(TokioIo::new(Impatient::new(server, patience)), service),
+        );
+        calls
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(5), served).await;
+        assert!(ended.expect("it is held for ever").unwrap().is_err());
+        let mut read = Vec::new();
+        answers.read_to_end(&mut read).await.unwrap();
+        assert!(read.len() <= 1_024);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_all_of_its_answer() {
+        let (client, server) = tokio::io::duplex(64);
+        let (mut answers, mut calls) = tokio::io::split(client);
+        let router = Router::new().route("/", get(|| async { "x".repeat(1_000) }));
+        let service = service_fn(move |request| call(router.clone(), request));
+        // Longer than any one wait, shorter than all of them together.
+        let patience = Duration::from_millis(500);
+        let served =
+            http1::Builder::new().serve_connection(TokioIo::new(Impatient::new(server, patience)), service);
+        let _served = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(served));
+        calls
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let (mut read, mut piece) = (Vec::new(), [0; 16]);
+        loop {
+            let length = answers.read(&mut piece).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            read.extend_from_slice(&piece[..length]);
+            // Not a wait for anything: this is how slow it is.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(read.ends_with(&[b'x'; 1_000]));
+    }
 }

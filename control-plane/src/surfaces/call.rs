@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use keyward_contract::KeyShape;
 use tracing::Instrument;
 
 use super::limits::Meter;
@@ -37,7 +38,9 @@ impl RequestId {
                 && text
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-            fits.then(|| text.to_owned())
+            // It is logged and kept with what was changed: a key that was put there by mistake must not be.
+            let is_key = KeyShape::parse(text.as_bytes()).is_ok();
+            (fits && !is_key).then(|| text.to_owned())
         };
         match (sent.next().and_then(well_formed), sent.next()) {
             (Some(id), None) => Self(id),
@@ -99,7 +102,9 @@ pub async fn answer(State(app): State<App>, mut request: Request, next: Next) ->
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!("call", request_id = %id, %method, path);
+    // The route and not the path: what callers put there by mistake may be a key.
+    let matched = route.as_ref().map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!("call", request_id = %id, %method, route = matched);
     let inner = tokio::spawn(admitted(app.clone(), request, next).instrument(span));
     let response = match inner.await {
         Ok(response) => response,
@@ -122,7 +127,7 @@ pub async fn answer(State(app): State<App>, mut request: Request, next: Next) ->
     app.telemetry.called(&crate::telemetry::Called {
         surface: Surface::of(&path).as_str(),
         method: known_method(&method),
-        route: route.as_ref().map_or("none", MatchedPath::as_str),
+        route: matched,
         status: response.status().as_u16(),
         took: app.registry.clock.monotonic().saturating_sub(started),
     });

@@ -485,3 +485,59 @@ async fn a_change_that_answers_an_error_has_not_been_made() {
     let shown = plane.call("GET", format!("/customers/{id}")).key(&company.live);
     assert_eq!(shown.send().await.expect(200).json(), made);
 }
+
+/// Takes what is logged.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_key_in_the_wrong_place_is_not_logged() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let made = plane.customer(&company.live, "Uni").await;
+    let key = made["apiKey"].as_str().unwrap();
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || writer.clone())
+        .finish();
+    // For every test of this program: what the others log holds other keys.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    // Something is logged with every call.
+    let database = beside(&plane).await;
+    sqlx::query("ALTER TABLE end_customers RENAME TO away")
+        .execute(&database)
+        .await
+        .unwrap();
+    for path in [
+        format!("/customers?name={key}"),
+        format!("/customers/{}?key={key}", made["id"].as_str().unwrap()),
+        format!("/customers/{key}"),
+        format!("/customers/{key}/usage"),
+        format!("/{key}"),
+    ] {
+        let call = plane.call("GET", path).key(&company.live);
+        let answer = call.header("x-request-id", key).send().await;
+        assert!(answer.status.is_client_error() || answer.status.is_server_error());
+        assert_ne!(answer.header("x-request-id"), Some(key));
+    }
+    let log = log.0.lock().unwrap();
+    let log = String::from_utf8_lossy(&log);
+    assert!(log.contains("the store refused") && log.contains("route=\"/customers/{customer_id}\""));
+    for secret in [key, &company.live] {
+        assert!(!log.contains(&secret[8..40]));
+    }
+}
