@@ -1,7 +1,12 @@
-//! What the control plane counts of itself. The recorder is its own, not the process's: the standalone program runs
-//! a gateway beside it. Labels are bounded: surfaces, routes, methods and codes, never a key or a customer.
+//! What the control plane counts of itself. Labels are bounded: surfaces, routes, methods and codes, never a key or
+//! a customer.
+//!
+//! Each control plane has a recorder of its own. What the sync service counts, in tasks that know no [`Telemetry`],
+//! goes to the process's recorder, which is that of the first control plane in it: no program has a second one,
+//! and the gateway beside it in the standalone program counts by other means.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram, with_local_recorder};
@@ -14,7 +19,7 @@ const BUCKETS: [f64; 12] = [
 
 /// The control plane's metrics.
 pub struct Telemetry {
-    recorder: PrometheusRecorder,
+    recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
 }
 
@@ -41,6 +46,9 @@ impl Telemetry {
     pub fn new() -> anyhow::Result<Self> {
         let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder();
         let handle = recorder.handle();
+        let recorder = Arc::new(recorder);
+        // Fails for every control plane but the first.
+        let _ = metrics::set_global_recorder(Arc::clone(&recorder));
         let telemetry = Self { recorder, handle };
         telemetry.with(|| {
             gauge!("keyward_build_info", "program" => "control-plane", "version" => env!("CARGO_PKG_VERSION"))
@@ -83,7 +91,7 @@ impl Telemetry {
 
     /// Runs what counts with this recorder in force.
     pub fn with<T>(&self, count: impl FnOnce() -> T) -> T {
-        with_local_recorder(&self.recorder, count)
+        with_local_recorder(&*self.recorder, count)
     }
 
     /// Folds what was recorded into its histograms. Without it they would grow for as long as nobody scrapes.

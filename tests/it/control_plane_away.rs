@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use keyward_contract::{Environment, KeyKind, PlainKey};
-use keyward_harness::eventually;
+use keyward_harness::{Signal, eventually};
 use reqwest::Method;
 use serde_json::Value;
 
 use crate::api::{Account, Customer};
+use crate::relay::Relay;
 use crate::stack::{Plan, SOON, Stack};
 use crate::wire::{Keys, Wire, call};
 
@@ -135,6 +136,37 @@ async fn usage_that_was_counted_meanwhile_arrives_exactly_once() {
             _ => stack.all_gateways_connected().await,
         }
     }
+    accepted_is(&stack, &known, CALLS..=CALLS).await;
+}
+
+#[tokio::test]
+async fn usage_whose_report_was_lost_on_its_way_is_reported_again() {
+    const CALLS: u64 = 50;
+    /// More than the heartbeats that pass before a report is due.
+    const A_REPORT: u64 = 150;
+    let relay = Relay::new();
+    let plan = Plan {
+        relay: Some(&relay),
+        ..Plan::default()
+    };
+    let mut stack = Stack::with(plan).await;
+    let known = Known::of(&stack).await;
+    // Takes what is sent to it into its socket, and will never read it.
+    stack.control_plane.process().signal(Signal::Stop).unwrap();
+    let mut wire = Wire::open(stack.gateway()).await;
+    let before = relay.passed().bytes;
+    for _ in 0..CALLS {
+        assert_eq!(wire.call(known.live()).await.status, 200);
+    }
+    let sent = eventually(SOON, || async {
+        let sent = relay.passed().bytes - before;
+        anyhow::ensure!(sent >= A_REPORT, "only {sent} bytes");
+        Ok(())
+    });
+    sent.await.unwrap();
+    stack.control_plane.kill();
+    // No call after this one moves the counters again.
+    stack.control_plane.restart().await.unwrap();
     accepted_is(&stack, &known, CALLS..=CALLS).await;
 }
 

@@ -17,5 +17,6 @@ mod control_plane_away;
 mod flood_of_unknown_keys;
 mod no_secret_leaves;
 mod portal;
+mod propagation_is_measured;
 mod revocation;
 mod standalone;

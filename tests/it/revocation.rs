@@ -4,11 +4,16 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use keyward_harness::eventually;
+use keyward_harness::{eventually, metric};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::api::{Account, Customer, text};
 use crate::stack::{Plan, SOON, Stack};
@@ -21,6 +26,9 @@ const LOADED: usize = 4;
 /// Calls with a dead key to each gateway right after its end, on connections that have carried it and on new ones.
 const WARM: usize = 5;
 const FRESH: usize = 5;
+
+/// A connection on loopback is there within this time, or there is no place for it.
+const NO_PLACE: Duration = Duration::from_millis(300);
 
 /// How rights end.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +154,100 @@ async fn a_suspended_account_calls_again_when_it_is_active_but_its_revoked_keys_
             (first, second),
             "{wanted}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_still_waits_for_its_upstream_goes_no_further_once_its_key_has_ended() {
+    let upstream = BusyUpstream::start().await;
+    let plan = Plan {
+        upstream: Some(upstream.address),
+        gateway_tables: "[timeouts]\nconnect = \"30s\"\n",
+        ..Plan::default()
+    };
+    let stack = Stack::with(plan).await;
+    let account = stack.account().await;
+    let (ended, live) = (
+        stack.api.customer(&account.key, "ended").await,
+        stack.api.customer(&account.key, "live").await,
+    );
+    let (gateway, account_key, customer_key) = (stack.gateway(), account.key.clone(), ended.key.clone());
+    let waiting = tokio::spawn(async move {
+        let keys = Keys {
+            account: &account_key,
+            customer: &customer_key,
+        };
+        crate::wire::call(gateway, keys).await
+    });
+    let begun = eventually(SOON, || async {
+        let metrics = stack.gateways[0].metrics().await?;
+        let in_flight = metric(&metrics, "keyward_requests_in_flight", &[]);
+        anyhow::ensure!(in_flight == Some(1.0), "{in_flight:?} in flight");
+        Ok(())
+    });
+    begun.await.unwrap();
+    let path = format!("/customers/{}", ended.id);
+    let deleted = stack
+        .portal(&account.key, Method::DELETE, &path, Value::Null)
+        .await;
+    deleted.expect(204).in_force_at(1);
+    assert!(!waiting.is_finished(), "it did not wait");
+
+    upstream.accept_from_now_on();
+    let heard = waiting.await.unwrap();
+    assert_eq!((heard.status, heard.code().as_str()), (403, "FORBIDDEN"));
+    let keys = Keys {
+        account: &account.key,
+        customer: &live.key,
+    };
+    assert_eq!(crate::wire::call(gateway, keys).await.status, 200);
+}
+
+/// An upstream whose queue of new connections is full, until it accepts them.
+struct BusyUpstream {
+    address: SocketAddr,
+    accept: Arc<Notify>,
+    _queued: Vec<TcpStream>,
+}
+
+impl BusyUpstream {
+    async fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        // The kernel drops what finds no place, and the other side tries again, for the first time after a second.
+        while let Ok(Ok(stream)) = timeout(NO_PLACE, TcpStream::connect(address)).await {
+            queued.push(stream);
+        }
+        let accept = Arc::new(Notify::new());
+        let told = Arc::clone(&accept);
+        tokio::spawn(async move {
+            told.notified().await;
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer_everything(stream));
+            }
+        });
+        Self {
+            address,
+            accept,
+            _queued: queued,
+        }
+    }
+
+    fn accept_from_now_on(&self) {
+        self.accept.notify_one();
+    }
+}
+
+async fn answer_everything(mut stream: TcpStream) {
+    let mut piece = [0; 8 * 1024];
+    while let Ok(1..) = stream.read(&mut piece).await {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        if stream.write_all(answer).await.is_err() {
+            return;
+        }
     }
 }
 

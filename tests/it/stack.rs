@@ -30,6 +30,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) gateways: usize,
     /// More of the gateways' configuration, as TOML tables.
     pub(crate) gateway_tables: &'a str,
+    /// What the gateways forward to; a sample upstream by default.
+    pub(crate) upstream: Option<SocketAddr>,
     /// Where the gateways find the control plane, when that is not where it listens.
     pub(crate) relay: Option<&'a Relay>,
     /// What the programs log; `info` by default.
@@ -41,6 +43,7 @@ impl Default for Plan<'_> {
         Self {
             gateways: 1,
             gateway_tables: "",
+            upstream: None,
             relay: None,
             log: "info",
         }
@@ -74,10 +77,11 @@ impl Stack {
         let admin = control_plane.admin_key("tests").unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let upstream = Upstream::start(any).await.unwrap();
+        let forward_to = plan.upstream.unwrap_or(upstream.address());
         let mut gateways = Vec::new();
         for number in 1..=plan.gateways {
             let name = format!("edge-{number}");
-            let mut setup = GatewaySetup::new(folder.path().join(&name), &control_plane, upstream.address())
+            let mut setup = GatewaySetup::new(folder.path().join(&name), &control_plane, forward_to)
                 .settings("workers = 2")
                 .configured(plan.gateway_tables)
                 .env("KEYWARD_LOG", plan.log);
