@@ -125,9 +125,11 @@ fn load(config: &Path) -> Result<ControlPlaneConfig, Failure> {
     ControlPlaneConfig::load(config).map_err(|error| Failure::Arguments(error.to_string()))
 }
 
-/// For people on a terminal, as JSON anywhere else. `RUST_LOG` says how much.
+/// For people on a terminal, as JSON anywhere else. `KEYWARD_LOG`, or else `RUST_LOG`, says how much.
 fn log_to_standard_error() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("KEYWARD_LOG")
+        .or_else(|_| EnvFilter::try_from_default_env())
+        .unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -26,6 +26,8 @@ pub(crate) struct Services {
     pub(crate) admin: std::net::TcpListener,
     pub(crate) link: SyncLink,
     pub(crate) quiescence: Quiescence,
+    /// Cancelled when the workers are to drain.
+    pub(crate) draining: CancellationToken,
     /// Kept here so that it outlives every worker.
     pub(crate) log: Arc<AccessLog>,
 }
@@ -78,6 +80,7 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
         admin,
         link,
         quiescence,
+        draining,
         log,
     } = services;
     observe(shared, &log);
@@ -90,7 +93,7 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             Arc::clone(&shared.sync),
         );
         tokio::join!(
-            serve_admin(shared, admin, stop),
+            serve_admin(shared, admin, &draining, stop),
             keep_house(shared, stop),
             follower.run(stop.clone())
         );
@@ -134,7 +137,12 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
     }));
 }
 
-async fn serve_admin(shared: &Arc<Shared>, listener: std::net::TcpListener, stop: &CancellationToken) {
+async fn serve_admin(
+    shared: &Arc<Shared>,
+    listener: std::net::TcpListener,
+    draining: &CancellationToken,
+    stop: &CancellationToken,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -143,11 +151,14 @@ async fn serve_admin(shared: &Arc<Shared>, listener: std::net::TcpListener, stop
         }
     };
     let (for_readiness, for_state) = (Arc::clone(shared), Arc::clone(shared));
-    let stopping = stop.clone();
+    let draining = draining.clone();
     let state = AdminState {
         telemetry: Arc::clone(&shared.telemetry),
         readiness: Arc::new(move || Readiness {
-            ready: for_readiness.keys.is_ready() && !stopping.is_cancelled(),
+            // Not ready: without a key set, when it would deny every key, and from the moment it drains.
+            ready: for_readiness.keys.is_ready()
+                && !for_readiness.sync.is_stale(for_readiness.clock.now().monotonic)
+                && !draining.is_cancelled(),
             detail: detail(&for_readiness),
         }),
         state: Arc::new(move || detail(&for_state)),

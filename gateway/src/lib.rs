@@ -94,6 +94,7 @@ impl Gateway {
             admin,
             link,
             quiescence,
+            draining: stop_workers.clone(),
             log,
         };
         let control = {
@@ -163,6 +164,10 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         decisions: rejection::DECISIONS,
         version: VERSION,
     });
+    // First, because its lock tells a second gateway in the same folders apart from a broken file.
+    let route_names = names(&mut config.routes.iter().map(|route| &route.name));
+    let ledger = ledger::Ledger::open(&config.ledger_path, route_names)
+        .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
     let tiers = Arc::clone(&telemetry);
     let keys = keys::KeySet::open(
         &config.replica_path,
@@ -173,9 +178,6 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
     if let Some(file) = &config.digest_key_file {
         keys.use_digest_key(digest_key(file)?);
     }
-    let route_names = names(&mut config.routes.iter().map(|route| &route.name));
-    let ledger = ledger::Ledger::open(&config.ledger_path, route_names)
-        .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
     let clock = clock::Clock::default();
     Ok(Shared {
         sync: Arc::new(sync::SyncState::new(config.staleness, clock.now().monotonic)),

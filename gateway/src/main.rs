@@ -46,16 +46,18 @@ fn run(config: &Path) -> ExitCode {
     }
 }
 
-/// The log on standard error: for people on a terminal, JSON otherwise. `KEYWARD_LOG` filters it.
+/// The log on standard error: for people on a terminal, JSON otherwise. `KEYWARD_LOG`, or else `RUST_LOG`, filters it.
 fn start_log() {
-    let filter = EnvFilter::try_from_env("KEYWARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("KEYWARD_LOG")
+        .or_else(|_| EnvFilter::try_from_default_env())
+        .unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         log.init()
     } else {
-        log.json().init()
+        log.json().flatten_event(true).init()
     }
 }
 
