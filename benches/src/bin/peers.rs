@@ -50,8 +50,7 @@ struct Peers {
     nginx: NginxPeer,
     gateway: Option<GatewayPeer>,
     requests: Arc<Requests>,
-    /// Every key once, so that no side is measured while it meets a key for the first time.
-    introduction: Arc<Requests>,
+    keys: Vec<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -103,19 +102,20 @@ async fn start(arguments: &Arguments, folder: &Path, upstream: SocketAddr) -> an
         (peer.keys.clone(), Some(peer))
     };
     let nginx = NginxPeer::start(folder, upstream, PROXY_CORE, keys.iter().map(String::as_str)).await?;
-    let rendered = |order| {
-        let credentials = keys.iter().map(|key| Credentials {
-            account_key: Some(key.clone()),
-            customer_key: None,
-        });
-        Arc::new(Requests::render("/plain", order, credentials))
-    };
     Ok(Peers {
         nginx,
         gateway,
-        requests: rendered(Order::Random),
-        introduction: rendered(Order::EachOnce),
+        requests: render(&keys, Order::Random),
+        keys,
     })
+}
+
+fn render(keys: &[String], order: Order) -> Arc<Requests> {
+    let credentials = keys.iter().map(|key| Credentials {
+        account_key: Some(key.clone()),
+        customer_key: None,
+    });
+    Arc::new(Requests::render("/plain", order, credentials))
 }
 
 impl Peers {
@@ -148,13 +148,14 @@ impl Peers {
 
 async fn run(peers: &Peers, upstream: SocketAddr, load: &Load, rounds: usize) -> anyhow::Result<Vec<Rounds>> {
     let sides = &peers.sides(upstream);
-    let warm_up = Load {
-        duration: Duration::from_secs(60),
-        requests: Arc::clone(&peers.introduction),
-        ..load.clone()
-    };
     let mut all = Vec::new();
     for side in sides {
+        // Every key once, so that no side is measured while it meets a key for the first time.
+        let warm_up = Load {
+            duration: Duration::from_secs(60),
+            requests: render(&peers.keys, Order::EachOnce),
+            ..load.clone()
+        };
         prove(*side, &warm_up).await.with_context(|| side.name)?;
         measure(*side, &warm_up).await.with_context(|| side.name)?;
         all.push(Rounds {
