@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod busy_upstream;
 mod relay;
 mod stack;
 mod wire;

@@ -4,18 +4,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use keyward_harness::{eventually, metric};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::api::{Account, Customer, text};
+use crate::busy_upstream::BusyUpstream;
 use crate::stack::{Plan, SOON, Stack};
 use crate::wire::{Keys, Wire};
 
@@ -26,9 +22,6 @@ const LOADED: usize = 4;
 /// Calls with a dead key to each gateway right after its end, on connections that have carried it and on new ones.
 const WARM: usize = 5;
 const FRESH: usize = 5;
-
-/// A connection on loopback is there within this time, or there is no place for it.
-const NO_PLACE: Duration = Duration::from_millis(300);
 
 /// How rights end.
 #[derive(Clone, Copy, Debug)]
@@ -201,54 +194,6 @@ async fn a_call_that_still_waits_for_its_upstream_goes_no_further_once_its_key_h
         customer: &live.key,
     };
     assert_eq!(crate::wire::call(gateway, keys).await.status, 200);
-}
-
-/// An upstream whose queue of new connections is full, until it accepts them.
-struct BusyUpstream {
-    address: SocketAddr,
-    accept: Arc<Notify>,
-    _queued: Vec<TcpStream>,
-}
-
-impl BusyUpstream {
-    async fn start() -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut queued = Vec::new();
-        // The kernel drops what finds no place, and the other side tries again, for the first time after a second.
-        while let Ok(Ok(stream)) = timeout(NO_PLACE, TcpStream::connect(address)).await {
-            queued.push(stream);
-        }
-        let accept = Arc::new(Notify::new());
-        let told = Arc::clone(&accept);
-        tokio::spawn(async move {
-            told.notified().await;
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer_everything(stream));
-            }
-        });
-        Self {
-            address,
-            accept,
-            _queued: queued,
-        }
-    }
-
-    fn accept_from_now_on(&self) {
-        self.accept.notify_one();
-    }
-}
-
-async fn answer_everything(mut stream: TcpStream) {
-    let mut piece = [0; 8 * 1024];
-    while let Ok(1..) = stream.read(&mut piece).await {
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-        if stream.write_all(answer).await.is_err() {
-            return;
-        }
-    }
 }
 
 /// One account for all customers that end alone, and one account for each that ends whole.
