@@ -1,10 +1,9 @@
 //! The keys that one worker saw last: a fixed table in front of the shared cache.
 //!
 //! Four-way sets of 16-byte slots, one cache line a set; a hit costs one line of the table and the key itself,
-//! no hash, no lock and no atomic write. It is never told of changes: a slot counts only while its stamp is
+//! no hash and no lock. It is never told of changes: a slot counts only while its stamp is
 //! the present generation (see [`super::generations`]). Memory is fixed at the start.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -15,42 +14,34 @@ use super::generations::{Generations, Stamp};
 
 const WAYS: usize = 4;
 
-/// The worker's own count of holders around the shared key: cloning within the worker then touches no cache line
-/// of another.
-#[derive(Debug)]
-struct Held(Arc<KeyEntry>);
-
-/// A key as one worker holds it: cheap to clone within the worker, stamped for the fence.
+/// A key as a call holds it, stamped for the fence.
 #[derive(Clone, Debug)]
 pub struct HeldKey {
-    entry: Rc<Held>,
+    entry: Arc<KeyEntry>,
     stamp: Stamp,
 }
 
 impl HeldKey {
     pub(super) fn new(entry: Arc<KeyEntry>, stamp: Stamp) -> Self {
-        Self {
-            entry: Rc::new(Held(entry)),
-            stamp,
-        }
+        Self { entry, stamp }
     }
 
     /// The key.
     #[must_use]
     pub fn entry(&self) -> &KeyEntry {
-        &self.entry.0
+        &self.entry
     }
 
     /// The key, to be kept beyond this worker.
     #[must_use]
     pub fn shared(&self) -> Arc<KeyEntry> {
-        Arc::clone(&self.entry.0)
+        Arc::clone(&self.entry)
     }
 
     /// Whether no change may have touched it since it was read.
     #[must_use]
     pub fn is_current(&self, generations: &Generations) -> bool {
-        generations.stamp(&self.entry.0.record.digest) == self.stamp
+        generations.stamp(&self.entry.record.digest) == self.stamp
     }
 }
 
@@ -66,7 +57,7 @@ pub struct Recent {
 
 #[derive(Clone, Debug)]
 struct Slot {
-    entry: Rc<Held>,
+    entry: Arc<KeyEntry>,
     tag: u32,
     stamp: Stamp,
 }
@@ -100,21 +91,21 @@ impl Recent {
         let slots = self.sets[self.set_of(digest)].iter().flatten();
         let slot = slots
             .filter(|slot| slot.tag == tag)
-            .find(|slot| slot.entry.0.record.digest == *digest)?;
+            .find(|slot| slot.entry.record.digest == *digest)?;
         (slot.stamp == generations.stamp(digest)).then(|| HeldKey {
-            entry: Rc::clone(&slot.entry),
+            entry: Arc::clone(&slot.entry),
             stamp: slot.stamp,
         })
     }
 
     /// Remembers a key in place of its own older self or of the one that came into its set first.
     pub fn remember(&mut self, key: &HeldKey) {
-        let digest = key.entry.0.record.digest;
+        let digest = key.entry.record.digest;
         let (index, tag) = (self.set_of(&digest), tag_of(&digest));
         let set = &mut self.sets[index];
         let is_same = |slot: &Option<Slot>| {
             slot.as_ref()
-                .is_some_and(|slot| slot.entry.0.record.digest == digest)
+                .is_some_and(|slot| slot.entry.record.digest == digest)
         };
         let place = set
             .iter()
@@ -123,7 +114,7 @@ impl Recent {
         let place = place.unwrap_or(WAYS - 1);
         set[..=place].rotate_right(1);
         set[0] = Some(Slot {
-            entry: Rc::clone(&key.entry),
+            entry: Arc::clone(&key.entry),
             tag,
             stamp: key.stamp,
         });
