@@ -143,6 +143,7 @@ async fn handle(
         body,
         framing,
         fate: Rc::clone(&fate),
+        began: now.monotonic,
         timeout: route.timeout,
     };
     let departure = Leaving {

@@ -303,6 +303,9 @@ impl Rejection {
     }
 }
 
+/// RFC 9457 §3.
+const PROBLEM: &[u8] = b"application/problem+json";
+
 /// The form in which a client wants its errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ErrorForm {
@@ -319,19 +322,22 @@ impl ErrorForm {
     /// What a request's head asks for.
     #[must_use]
     pub fn of(headers: &http::HeaderMap) -> Self {
-        let content_type = headers
-            .get(CONTENT_TYPE)
-            .map(HeaderValue::as_bytes)
-            .unwrap_or_default();
-        if content_type.to_ascii_lowercase().starts_with(b"application/grpc") {
+        let begins = |text: &[u8], with: &[u8]| {
+            text.get(..with.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        let is_grpc = |value: &HeaderValue| begins(value.as_bytes(), b"application/grpc");
+        if headers.get(CONTENT_TYPE).is_some_and(is_grpc) {
             return Self::Grpc;
         }
         let accepts = |value: &HeaderValue| {
             value
-                .to_str()
-                .is_ok_and(|text| text.to_ascii_lowercase().contains("application/problem+json"))
+                .as_bytes()
+                .windows(PROBLEM.len())
+                .any(|part| part.eq_ignore_ascii_case(PROBLEM))
         };
-        if headers.get_all(http::header::ACCEPT).iter().any(accepts) {
+        let mut accepted = headers.get_all(http::header::ACCEPT).iter();
+        if accepted.any(accepts) {
             Self::Problem
         } else {
             Self::Keyward

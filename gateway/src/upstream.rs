@@ -58,6 +58,8 @@ pub struct Onward {
     pub framing: BodyFraming,
     /// How the body fares.
     pub fate: Rc<BodyFate>,
+    /// When the call began, monotonic: deciding takes too little time to read the clock again.
+    pub began: Duration,
     /// The most that the whole call may take.
     pub timeout: Duration,
 }
@@ -198,7 +200,7 @@ impl Pools {
         onward: Onward,
         departure: &impl Departure,
     ) -> Result<Answered, Unanswered> {
-        let began = worker.now().monotonic;
+        let began = onward.began;
         let limit = self.timeouts.response_headers.min(onward.timeout);
         let (fate, upstream) = (Rc::clone(&onward.fate), onward.destination.upstream);
         let attempts = self.attempts(worker, onward, departure);

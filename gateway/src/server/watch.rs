@@ -12,10 +12,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use keyward_config::Timeouts;
 use tokio::net::TcpStream;
+
+/// An answer that is copied together before it is written, in bytes.
+const SMALL_ANSWER: usize = 2_048;
 
 /// How long a drain waits for the first call of a new connection.
 const FIRST_CALL_GRACE: Duration = Duration::from_millis(500);
@@ -246,7 +250,18 @@ impl Write for WatchedStream {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.state.check()?;
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        // Head and body of a small answer: copying them together costs less than telling the kernel of both.
+        let mut together = ArrayVec::<u8, SMALL_ANSWER>::new();
+        let is_small = buffers.len() > 1
+            && buffers
+                .iter()
+                .all(|buffer| together.try_extend_from_slice(buffer).is_ok());
+        let stream = Pin::new(&mut self.stream);
+        let outcome = if is_small {
+            stream.poll_write(context, &together)
+        } else {
+            stream.poll_write_vectored(context, buffers)
+        };
         self.state.wrote(context, outcome)
     }
 }
