@@ -156,7 +156,7 @@ enum Kind {
 #[derive(Debug)]
 pub struct Streamed {
     /// The answer's body.
-    pub stream: AnswerStream,
+    pub stream: Box<AnswerStream>,
     /// How the request's body fares.
     pub fate: Rc<BodyFate>,
     /// When the whole call is over, monotonic.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::address::{TrustedProxies, client_address};
-use crate::onward::{Origin, Trust};
+use crate::onward::{Forwarding, Origin, Trust};
 use crate::server::watch::ConnectionState;
 use crate::worker::Worker;
 
@@ -17,7 +17,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct Connection {
     worker: Rc<Worker>,
     peer: IpAddr,
-    peer_field: HeaderValue,
+    forwarding: Forwarding,
     trust: Trust,
     state: Rc<ConnectionState>,
 }
@@ -31,8 +31,7 @@ impl Connection {
         Self {
             worker: Rc::clone(worker),
             peer,
-            peer_field: HeaderValue::from_str(&peer.to_string())
-                .unwrap_or(HeaderValue::from_static("unknown")),
+            forwarding: Forwarding::of(peer),
             trust: if is_trusted {
                 Trust::Trusted
             } else {
@@ -58,8 +57,7 @@ impl Connection {
     #[must_use]
     pub fn origin(&self) -> Origin<'_> {
         Origin {
-            peer: self.peer,
-            peer_field: &self.peer_field,
+            forwarding: &self.forwarding,
             trust: self.trust,
         }
     }

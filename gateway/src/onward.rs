@@ -6,7 +6,6 @@
 //! PHP upstreams fold them so. One pass over the names, straight into the bytes
 //! that are sent; what belongs to a key or an account was made into lines when it was loaded.
 
-use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,12 +28,40 @@ pub const VIA_KEYWARD: HeaderValue = HeaderValue::from_static("1.1 keyward");
 /// Where a call came from.
 #[derive(Debug)]
 pub struct Origin<'a> {
-    /// The peer's address.
-    pub peer: IpAddr,
-    /// The peer's address as `X-Forwarded-For` has it, made once per connection.
-    pub peer_field: &'a HeaderValue,
+    /// What is written of the peer.
+    pub forwarding: &'a Forwarding,
     /// Whether what the peer says of the client is believed.
     pub trust: Trust,
+}
+
+/// What forwarded heads say of a peer, made once per connection.
+#[derive(Debug)]
+pub struct Forwarding {
+    /// Its address.
+    address: String,
+    /// `X-Forwarded-For` and `-Proto` for an untrusted peer.
+    lines: Box<[u8]>,
+    /// The beginning of its `Forwarded` element, up to the host (RFC 7239 §4; an IPv6 address is bracketed and
+    /// quoted, §6).
+    element: String,
+}
+
+impl Forwarding {
+    /// Of the peer at this address.
+    #[must_use]
+    pub fn of(peer: IpAddr) -> Self {
+        let address = peer.to_canonical().to_string();
+        let element = match peer.to_canonical() {
+            IpAddr::V4(_) => format!("for={address};proto=http;host=\""),
+            IpAddr::V6(_) => format!("for=\"[{address}]\";proto=http;host=\""),
+        };
+        let lines = lines(&[("x-forwarded-for", &address), ("x-forwarded-proto", "http")]);
+        Self {
+            address,
+            lines,
+            element,
+        }
+    }
 }
 
 /// Whether a peer is in `trusted_proxies`.
@@ -258,13 +285,16 @@ fn write_origin(out: &mut Vec<u8>, headers: &HeaderMap, with: &Additions<'_>) {
     if host.is_none() {
         field(out, b"host", with.default_host.as_bytes());
     }
-    let element = forwarded_element(origin.peer, host.unwrap_or_default());
+    let (forwarding, host) = (origin.forwarding, host.unwrap_or_default());
+    // The host was checked to hold nothing that needs escaping.
+    let element = [forwarding.element.as_bytes(), host, b"\""];
     match origin.trust {
         Trust::Untrusted => {
-            field(out, b"x-forwarded-for", origin.peer_field.as_bytes());
-            field(out, b"x-forwarded-proto", b"http");
-            field(out, b"x-forwarded-host", host.unwrap_or_default());
-            field(out, b"forwarded", &element);
+            out.extend_from_slice(&forwarding.lines);
+            field(out, b"x-forwarded-host", host);
+            out.extend_from_slice(b"forwarded: ");
+            element.iter().for_each(|part| out.extend_from_slice(part));
+            out.extend_from_slice(b"\r\n");
         }
         Trust::Trusted => {
             for (name, value) in headers.iter().filter(|(name, _)| is_forwarded(name.as_str())) {
@@ -272,31 +302,16 @@ fn write_origin(out: &mut Vec<u8>, headers: &HeaderMap, with: &Additions<'_>) {
                     field(out, name.as_str().as_bytes(), value.as_bytes());
                 }
             }
-            appended(out, headers, &X_FORWARDED_FOR, origin.peer_field.as_bytes());
-            appended(out, headers, &FORWARDED, &element);
+            appended(out, headers, &X_FORWARDED_FOR, forwarding.address.as_bytes());
+            appended(out, headers, &FORWARDED, &element.concat());
             if !headers.contains_key(X_FORWARDED_PROTO) {
                 field(out, b"x-forwarded-proto", b"http");
             }
             if !headers.contains_key(X_FORWARDED_HOST) {
-                field(out, b"x-forwarded-host", host.unwrap_or_default());
+                field(out, b"x-forwarded-host", host);
             }
         }
     }
-}
-
-/// RFC 7239 §4; an IPv6 address is bracketed and quoted (§6). The host was checked to hold nothing that needs
-/// escaping.
-fn forwarded_element(peer: IpAddr, host: &[u8]) -> Vec<u8> {
-    let mut element = Vec::with_capacity(64 + host.len());
-    let written = match peer.to_canonical() {
-        IpAddr::V4(address) => write!(element, "for={address};proto=http;host=\""),
-        IpAddr::V6(address) => write!(element, "for=\"[{address}]\";proto=http;host=\""),
-    };
-    // Writing to memory can't fail.
-    drop(written);
-    element.extend_from_slice(host);
-    element.push(b'"');
-    element
 }
 
 /// A list field with one more element, in one line.
@@ -369,15 +384,14 @@ mod tests {
                 HeaderValue::from_bytes(value).unwrap(),
             );
         }
-        let peer_field = HeaderValue::from_static("192.0.2.7");
+        let forwarding = Forwarding::of("192.0.2.7".parse().unwrap());
         let names = CredentialNames::new(&keyward_config::Credentials {
             account: vec!["authorization".into(), "x-api-key".into()],
             customer: vec!["x-customer-key".into()],
         });
         let with = Additions {
             origin: Origin {
-                peer: "192.0.2.7".parse().unwrap(),
-                peer_field: &peer_field,
+                forwarding: &forwarding,
                 trust,
             },
             caller: None,

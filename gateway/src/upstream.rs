@@ -101,7 +101,7 @@ pub struct Answered {
     /// The answer's head.
     pub head: AnswerHead,
     /// Its body.
-    pub stream: AnswerStream,
+    pub stream: Box<AnswerStream>,
     /// How long the upstream took to answer the head.
     pub took: Duration,
 }
@@ -233,7 +233,7 @@ impl Pools {
         worker: &Worker,
         onward: Onward,
         departure: &impl Departure,
-    ) -> Result<(AnswerHead, AnswerStream), Unanswered> {
+    ) -> Result<(AnswerHead, Box<AnswerStream>), Unanswered> {
         let Onward {
             destination,
             method,
@@ -271,7 +271,9 @@ impl Pools {
                     } else {
                         Some(pump)
                     };
+                    // Boxed here, because it is handed on through many hands.
                     let stream = AnswerStream::new(connection, Rc::clone(endpoint), &head, unfinished);
+                    let stream = Box::new(stream);
                     return Ok((head, stream));
                 }
                 Err(failure) => failure,
