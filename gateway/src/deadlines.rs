@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -79,8 +79,7 @@ impl Drop for Alarm {
 
 impl Deadlines {
     /// Runs `work` until `at` (monotonic, since the gateway started); `None` when it took longer.
-    pub async fn until<F: Future>(&self, at: Duration, work: F) -> Option<F::Output> {
-        let mut work = pin!(work);
+    pub async fn until<F: Future>(&self, at: Duration, mut work: Pin<&mut F>) -> Option<F::Output> {
         let mut registered = None;
         poll_fn(|context| {
             if let Poll::Ready(output) = work.as_mut().poll(context) {
@@ -161,6 +160,7 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::pin::pin;
 
     use futures_util::FutureExt;
 
@@ -170,7 +170,8 @@ mod tests {
     fn work_is_given_up_at_its_deadline_and_leaves_nothing_behind() {
         let deadlines = Deadlines::default();
         {
-            let mut waiting = pin!(deadlines.until(Duration::from_secs(1), pending::<()>()));
+            let never = pin!(pending::<()>());
+            let mut waiting = pin!(deadlines.until(Duration::from_secs(1), never));
             assert_eq!(waiting.as_mut().now_or_never(), None);
             deadlines.sweep(Duration::from_millis(999));
             assert_eq!(waiting.as_mut().now_or_never(), None);
@@ -184,7 +185,7 @@ mod tests {
     fn work_that_is_ready_is_answered_whatever_the_time() {
         let deadlines = Deadlines::default();
         assert_eq!(
-            deadlines.until(Duration::ZERO, async { 7 }).now_or_never(),
+            deadlines.until(Duration::ZERO, pin!(async { 7 })).now_or_never(),
             Some(Some(7))
         );
         assert!(deadlines.slots.borrow().entries.is_empty());

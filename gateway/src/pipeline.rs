@@ -41,7 +41,7 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     let form = ErrorForm::of(&parts.headers);
     let request_id = request_id(&parts.headers, call.started().unix.0);
 
-    let handled = AssertUnwindSafe(handle(&mut call, connection, parts, body, &request_id));
+    let handled = AssertUnwindSafe(handle(&mut call, connection, &parts, body, &request_id));
     let handled = handled.catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!("a call made the gateway panic; it was answered with 500");
         Err(Rejection::Internal.into())
@@ -64,25 +64,25 @@ enum Outcome {
 async fn handle(
     call: &mut Call,
     connection: &Rc<Connection>,
-    parts: Parts,
+    parts: &Parts,
     body: Incoming,
     request_id: &HeaderValue,
 ) -> Result<Outcome, Refused> {
     let worker = Rc::clone(call.worker());
     let (shared, now) = (worker.shared(), call.started());
     let client = connection.client_address(&parts.headers, &shared.trusted);
-    call.describe(&parts, request_id, client);
+    call.describe(parts, request_id, client);
     if worker.is_full() {
         return Err(
             Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
         );
     }
 
-    let parsed = match head::parse(&parts, shared.config.bounds.uri)? {
+    let parsed = match head::parse(parts, shared.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
         Target::Server => return Ok(Outcome::AtEdge),
     };
-    let route = route(&shared.routes, &parsed, &parts)?;
+    let route = route(&shared.routes, &parsed, parts)?;
     call.set_route(route.index);
     if route.require != Require::None && shared.sync.is_stale(now.monotonic) {
         return Err(
@@ -132,13 +132,13 @@ async fn handle(
     onward::write_request(
         &mut head,
         &parts.method,
-        &target(route, &parsed, &parts),
+        &target(route, &parsed, parts),
         &parts.headers,
         &with,
     );
     let onward = Onward {
         destination,
-        method: parts.method,
+        method: &parts.method,
         head,
         body,
         framing,

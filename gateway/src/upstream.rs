@@ -6,6 +6,7 @@
 //! is idempotent (RFC 9110 §9.2.2) once more even when it may have been written.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,11 +46,11 @@ pub struct Pools {
 
 /// A request as it goes on.
 #[derive(Debug)]
-pub struct Onward {
+pub struct Onward<'a> {
     /// Where it goes.
     pub destination: Destination,
     /// Its method.
-    pub method: Method,
+    pub method: &'a Method,
     /// Its head as it is written.
     pub head: Vec<u8>,
     /// Its body.
@@ -197,13 +198,13 @@ impl Pools {
         &self,
         worker: &Worker,
         _permit: &Permit,
-        onward: Onward,
+        onward: Onward<'_>,
         departure: &impl Departure,
     ) -> Result<Answered, Unanswered> {
         let began = onward.began;
         let limit = self.timeouts.response_headers.min(onward.timeout);
         let (fate, upstream) = (Rc::clone(&onward.fate), onward.destination.upstream);
-        let attempts = self.attempts(worker, onward, departure);
+        let attempts = pin!(self.attempts(worker, onward, departure));
         match worker.deadlines().until(began + limit, attempts).await {
             Some(Ok((head, stream))) => {
                 let took = worker.now().monotonic.saturating_sub(began);
@@ -231,7 +232,7 @@ impl Pools {
     async fn attempts(
         &self,
         worker: &Worker,
-        onward: Onward,
+        onward: Onward<'_>,
         departure: &impl Departure,
     ) -> Result<(AnswerHead, Box<AnswerStream>), Unanswered> {
         let Onward {
@@ -262,7 +263,7 @@ impl Pools {
                 departure,
                 is_unsent: false,
             };
-            let failure = match exchange(&mut connection, &mut pump, &method).await {
+            let failure = match exchange(&mut connection, &mut pump, method).await {
                 Ok(head) => {
                     drop(leaving);
                     let unfinished = if pump.is_over() {
