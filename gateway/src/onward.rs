@@ -111,6 +111,8 @@ pub fn write_request(
             "via" => via = Some(join(via, value)),
             "traceparent" => trace = Some(value),
             "x-request-id" => {}
+            // Never both framings, whatever was let through before.
+            "content-length" if with.framing == BodyFraming::Chunked => {}
             _ => field(out, name.as_str().as_bytes(), value.as_bytes()),
         }
     }

@@ -22,6 +22,7 @@ use keyward_config::Require;
 use crate::admission::{self, Refused};
 use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
 use crate::call::Call;
+use crate::clock::Now;
 use crate::connection::Connection;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
@@ -97,54 +98,16 @@ async fn handle(
         call.identify(caller);
     }
     let permit = limits::charge(shared.engine, admitted, route.cost, now).await?;
-    let body_bound = route.max_body;
-    if parsed.announced_length.is_some_and(|length| length > body_bound) {
-        permit.give_back();
-        return Err(Refused::caller(
-            Rejection::PayloadTooLarge(body_bound),
-            permit.into_caller(),
-        ));
-    }
-    let Some(destination) = worker.pools().destination(route.upstream) else {
-        permit.give_back();
-        return Err(Refused::caller(
-            Rejection::UpstreamUnavailable,
-            permit.into_caller(),
-        ));
-    };
-
-    let (body, fate) = RequestBody::new(body, body_bound, Rc::clone(connection.state()));
-    let is_sized = body.is_end_stream() || parsed.announced_length.is_some();
-    let framing = if is_sized {
-        BodyFraming::Sized
-    } else {
-        BodyFraming::Chunked
-    };
-    let with = Additions {
-        origin: connection.origin(),
-        caller: permit.caller(),
-        credentials: (!route.forward_credentials).then_some(&shared.credentials),
+    let asked = Asked {
+        connection,
+        parts,
+        parsed: &parsed,
+        route,
         request_id,
-        default_host: destination.authority(),
-        framing,
     };
-    let mut head = worker.pools().buffer();
-    onward::write_request(
-        &mut head,
-        &parts.method,
-        &target(route, &parsed, parts),
-        &parts.headers,
-        &with,
-    );
-    let onward = Onward {
-        destination,
-        method: &parts.method,
-        head,
-        body,
-        framing,
-        fate: Rc::clone(&fate),
-        began: now.monotonic,
-        timeout: route.timeout,
+    let (onward, fate) = match asked.onward(body, &permit, now) {
+        Ok(ready) => ready,
+        Err(rejection) => return Err(withdraw(permit, rejection)),
     };
     let departure = Leaving {
         call,
@@ -152,21 +115,79 @@ async fn handle(
         route,
         client,
     };
-    let forwarded = worker.pools().forward(&worker, &permit, onward, &departure).await;
-    let deadline = now.monotonic + route.timeout;
-    match forwarded {
+    match worker.pools().forward(&worker, &permit, onward, &departure).await {
         Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded {
             answered,
             fate,
             permit,
-            deadline,
+            deadline: now.monotonic + route.timeout,
         }))),
-        Err(unanswered) => {
-            if unanswered.reach == Reach::Never {
-                permit.give_back();
-            }
-            Err(Refused::caller(unanswered.rejection, permit.into_caller()))
+        Err(unanswered) if unanswered.reach == Reach::Never => Err(withdraw(permit, unanswered.rejection)),
+        Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
+    }
+}
+
+/// A call that no upstream got: what it took is given back.
+fn withdraw(permit: Permit, rejection: Rejection) -> Refused {
+    permit.give_back();
+    Refused::caller(rejection, permit.into_caller())
+}
+
+/// What is asked for, once it is known how to read it and where it goes.
+struct Asked<'a> {
+    connection: &'a Rc<Connection>,
+    parts: &'a Parts,
+    parsed: &'a Parsed<'a>,
+    route: &'a Route,
+    request_id: &'a HeaderValue,
+}
+
+impl<'a> Asked<'a> {
+    /// Makes the call ready to be forwarded.
+    fn onward(
+        &self,
+        body: Incoming,
+        permit: &Permit,
+        now: Now,
+    ) -> Result<(Onward<'a>, Rc<BodyFate>), Rejection> {
+        let (route, worker) = (self.route, self.connection.worker());
+        let announced = self.parsed.announced_length;
+        if announced.is_some_and(|length| length > route.max_body) {
+            return Err(Rejection::PayloadTooLarge(route.max_body));
         }
+        let destination = worker.pools().destination(route.upstream);
+        let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
+        let state = Rc::clone(self.connection.state());
+        let (body, fate) = RequestBody::new(body, route.max_body, state);
+        let is_sized = body.is_end_stream() || announced.is_some();
+        let framing = if is_sized {
+            BodyFraming::Sized
+        } else {
+            BodyFraming::Chunked
+        };
+        let credentials = &worker.shared().credentials;
+        let with = Additions {
+            origin: self.connection.origin(),
+            caller: permit.caller(),
+            credentials: (!route.forward_credentials).then_some(credentials),
+            request_id: self.request_id,
+            default_host: destination.authority(),
+            framing,
+        };
+        let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
+        let mut head = worker.pools().buffer();
+        onward::write_request(&mut head, method, &target, &self.parts.headers, &with);
+        let onward = Onward {
+            destination,
+            method,
+            head,
+            body,
+            framing,
+            fate: Rc::clone(&fate),
+            began: now.monotonic,
+            timeout: route.timeout,
+        };
+        Ok((onward, fate))
     }
 }
 
