@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
@@ -94,9 +93,12 @@ pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
         () = accept(&server, &listener) => {}
         () = service.stop.cancelled() => {}
     }
-    // Clients that the kernel has already greeted are served, too.
-    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
-        server.greet(stream, peer);
+    // Clients that the kernel has already greeted are served, too. Asked of the socket itself: the runtime may
+    // not have heard of them yet.
+    let listener = listener.into_std()?;
+    while let Ok((stream, peer)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        server.greet(TcpStream::from_std(stream)?, peer);
     }
     drop(listener);
     server.drain().await;
