@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,7 +142,10 @@ impl Replica {
     /// # Errors
     /// When the folder can't be used or the file is broken beyond redb's own recovery.
     pub(super) fn open(folder: &Path) -> Result<Option<Self>> {
-        fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
+        // Digests tell nothing without their key, but they are nobody else's business.
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private.create(folder).map_err(|error| at(folder, error))?;
         let current = match fs::read_to_string(folder.join("current")) {
             Ok(name) => Some(name.trim().to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

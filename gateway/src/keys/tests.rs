@@ -240,6 +240,17 @@ fn a_snapshot_replaces_the_whole_and_a_broken_off_one_nothing() {
 }
 
 #[test]
+fn the_replica_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let replica = folder.path().join("replica");
+    drop(open(&replica));
+    let mode = std::fs::metadata(&replica).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+#[test]
 fn a_bad_record_is_refused_alone() {
     let fixture = Fixture::new();
     let account = account();
