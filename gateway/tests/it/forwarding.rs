@@ -202,3 +202,68 @@ fn an_endpoint_that_can_t_be_reached_costs_no_call_as_long_as_another_can() {
         assert_eq!(world.get("/", &[("x-api-key", key.text())]).status, 200);
     }
 }
+
+/// An upstream that ends its first connection when the second request has come on it, before any answer: what a
+/// keep-alive time limit looks like when it runs out just then. Answers how many requests it has read.
+fn upstream_that_hangs_up() -> (
+    std::net::SocketAddr,
+    std::sync::Arc<std::sync::atomic::AtomicUsize>,
+) {
+    use std::sync::atomic::Ordering;
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+    let counted = std::sync::Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while stream.read(&mut byte).is_ok_and(|count| count == 1) {
+                head.push(byte[0]);
+                if !head.ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                head.clear();
+                if counted.fetch_add(1, Ordering::SeqCst) == 1 {
+                    break;
+                }
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .unwrap();
+            }
+        }
+    });
+    (address, seen)
+}
+
+/// Two calls on one client connection, so that one worker and its pooled connection serve both.
+fn second_call(method: &str) -> (u16, usize) {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let (address, seen) = upstream_that_hangs_up();
+    let world = World::start(
+        &keys,
+        &format!(
+            "[[upstreams]]\nname = \"raw\"\nendpoints = [\"http://{address}\"]\n\
+             [[routes]]\npath = \"/\"\nupstream = \"raw\"\nrequire = \"account\""
+        ),
+    );
+    let mut stream = world.connect();
+    let request = get("/", &[("x-api-key", key.text())]);
+    stream.write_all(request.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut stream).status, 200);
+    stream
+        .write_all(request.replacen("GET", method, 1).as_bytes())
+        .unwrap();
+    let status = read_answer(&mut stream).status;
+    (status, seen.load(std::sync::atomic::Ordering::SeqCst))
+}
+
+#[test]
+fn a_connection_that_ends_under_a_get_is_replaced_and_a_post_is_never_sent_twice() {
+    assert_eq!(second_call("GET"), (200, 3));
+    assert_eq!(second_call("POST"), (502, 2));
+}
