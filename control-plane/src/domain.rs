@@ -11,6 +11,7 @@ pub mod seal;
 pub mod series;
 pub mod text;
 pub mod tier;
+pub mod user;
 
 pub use account::{Account, Environments, Metadata};
 pub use admin::{AdminKey, Role};
@@ -20,3 +21,4 @@ pub use refusal::{Conflict, InvalidField, Missing, Refusal};
 pub use seal::MasterKey;
 pub use text::Name;
 pub use tier::{Catalogue, Overrides, Terms};
+pub use user::{Permissions, User};

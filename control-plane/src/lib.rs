@@ -38,6 +38,8 @@ pub struct Shared {
     pub portal_limits: CallLimits,
     /// How fast each admin key may call surface 2.
     pub admin_limits: CallLimits,
+    /// How fast each credential may call surfaces 3 and 4.
+    pub company_limits: CallLimits,
     /// The start of every error's `documentationUrl`, without a final slash.
     pub documentation_url: String,
     /// What is counted.

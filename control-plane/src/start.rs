@@ -56,6 +56,7 @@ impl ControlPlane {
             registry: Arc::new(registry),
             portal_limits: CallLimits::new(config.management_limits.portal),
             admin_limits: CallLimits::new(config.management_limits.others),
+            company_limits: CallLimits::new(config.management_limits.others),
             documentation_url: config.documentation_url,
             telemetry: Telemetry::new()?,
         });
@@ -105,7 +106,7 @@ impl ControlPlane {
             catalogue: Catalogue::new(config.tiers.clone()),
             gateways: Gateways::new(config.propagation_wait),
             clock: Clock::system(),
-            api_version: config.rules.api_versions.last().cloned().unwrap_or_default(),
+            rules: config.rules.clone(),
         };
         Ok((registry, secrets))
     }

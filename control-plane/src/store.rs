@@ -1,13 +1,20 @@
 //! The database: opening it, its pools, and a transaction that writes. All SQL is below this module.
 //!
-//! One text of every query serves SQLite and (later) PostgreSQL: `sqlx`'s `Any` driver, `$1` placeholders,
-//! and only columns of 64-bit integers, text and bytes. Writes go through a pool of one connection on SQLite,
-//! which has one writer anyway; reads have a pool of their own and never wait for a writer (WAL).
+//! One text of every query serves SQLite and PostgreSQL: `sqlx`'s `Any` driver, `$1` placeholders, and only columns
+//! of 64-bit integers, text and bytes. What can't be the same (migrations, how a transaction begins, where key
+//! numbers come from) asks [`Engine`].
+//!
+//! Changes happen one after the other on both: SQLite has one writer anyway, and on PostgreSQL a change first takes
+//! an advisory lock that all control planes share. So operations may read, decide and write without meeting another
+//! change half-way, and revisions follow the commits. Reads have a pool of their own and never wait for a writer.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::error::DatabaseError;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgDatabaseError;
 use sqlx::{Any, AnyPool, Transaction};
 
 pub mod accounts;
@@ -20,8 +27,67 @@ pub mod keys;
 pub mod records;
 pub mod settings;
 pub mod usage;
+pub mod users;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+
+/// A transaction. Dropping it rolls it back.
+pub type Tx = Transaction<'static, Any>;
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// A file.
+    Sqlite,
+    /// A server, which several control planes may share.
+    Postgres,
+}
+
+impl Engine {
+    /// The one that this URL names.
+    #[must_use]
+    pub fn of_url(url: &str) -> Self {
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Self::Postgres
+        } else {
+            Self::Sqlite
+        }
+    }
+
+    /// The one that this transaction runs on.
+    #[must_use]
+    pub fn of(tx: &Tx) -> Self {
+        if tx.backend_name() == "PostgreSQL" {
+            Self::Postgres
+        } else {
+            Self::Sqlite
+        }
+    }
+}
+
+/// What a transaction shuts out while it runs: others of the same purpose, in all control planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A change that ends in the change log.
+    Change,
+    /// Merging usage.
+    Usage,
+    /// Something of its own, that its statements alone keep apart.
+    Other,
+}
+
+impl Purpose {
+    /// The number of the advisory lock: the ASCII letters `keyw`, then a number of our own.
+    fn lock(self) -> Option<i64> {
+        const OURS: i64 = 0x6b65_7977 << 32;
+        match self {
+            Self::Change => Some(OURS | 1),
+            Self::Usage => Some(OURS | 2),
+            Self::Other => None,
+        }
+    }
+}
 
 /// The database can't be reached, is broken, or refused a statement. What it says is for logs alone.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +111,10 @@ impl StoreError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::BeginFailed => true,
-            // SQLite's primary result codes: busy, locked, readonly, ioerr, corrupt, full, cantopen, notadb.
-            sqlx::Error::Database(error) => error
-                .code()
-                .and_then(|code| code.parse::<u32>().ok())
-                .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 26)),
+            sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => postgres_is_away(error.code()),
+                None => sqlite_is_away(error.as_ref()),
+            },
             _ => false,
         }
     }
@@ -64,12 +129,48 @@ impl StoreError {
 /// What every function of the store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
+/// SQLite's primary result codes: busy, locked, readonly, ioerr, corrupt, full, cantopen, notadb.
+fn sqlite_is_away(error: &dyn DatabaseError) -> bool {
+    error
+        .code()
+        .and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 26))
+}
+
+/// PostgreSQL's classes of errors: connection, resources, operator's intervention (shutdown, cancelled by a time
+/// limit), system, a transaction that was rolled back for another's sake, a lock that took too long, a read-only
+/// server (a failed-over one).
+fn postgres_is_away(code: &str) -> bool {
+    ["08", "53", "57", "58", "40"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        || matches!(code, "55P03" | "25006" | "25P03")
+}
+
 /// The open database. Cloning shares its pools.
 #[derive(Clone, Debug)]
 pub struct Store {
     readers: AnyPool,
     writer: AnyPool,
+    engine: Engine,
 }
+
+/// What every connection is told first.
+const SQLITE_SETTINGS: &[&str] = &[
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA journal_mode = WAL",
+    // Durable before a change is acknowledged: a revocation outlives a power cut.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+];
+const POSTGRES_SETTINGS: &[&str] = &[
+    "SET application_name = 'keyward'",
+    "SET lock_timeout = '5s'",
+    "SET statement_timeout = '30s'",
+    // A control plane that hangs with the lock of all changes loses it.
+    "SET idle_in_transaction_session_timeout = '15s'",
+    "SET synchronous_commit = on",
+];
 
 impl Store {
     /// Opens a database, makes it when it is an absent SQLite file, and brings its schema up to date.
@@ -78,36 +179,27 @@ impl Store {
     /// When it can't be reached or a migration fails.
     pub async fn open(url: &str) -> anyhow::Result<Self> {
         sqlx::any::install_default_drivers();
-        if let Some(path) = url
-            .strip_prefix("sqlite://")
-            .filter(|path| !path.starts_with(':'))
-        {
-            let path = path.split('?').next().unwrap_or(path);
-            make_private(std::path::Path::new(path))?;
-        }
-        let separator = if url.contains('?') { '&' } else { '?' };
-        let options = AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc"))?;
+        let engine = Engine::of_url(url);
+        let (settings, migrations, writers) = match engine {
+            Engine::Sqlite => (SQLITE_SETTINGS, &SQLITE_MIGRATIONS, 1),
+            Engine::Postgres => (POSTGRES_SETTINGS, &POSTGRES_MIGRATIONS, 8),
+        };
+        let options = options(engine, url)?;
         let pool = |connections| {
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(5))
-                .after_connect(|connection, _| {
+                .after_connect(move |connection, _| {
                     Box::pin(async move {
-                        for pragma in [
-                            "PRAGMA busy_timeout = 5000",
-                            "PRAGMA journal_mode = WAL",
-                            // Durable before a change is acknowledged: a revocation outlives a power cut.
-                            "PRAGMA synchronous = FULL",
-                            "PRAGMA foreign_keys = ON",
-                        ] {
-                            sqlx::query(pragma).execute(&mut *connection).await?;
+                        for statement in settings {
+                            sqlx::query(*statement).execute(&mut *connection).await?;
                         }
                         Ok(())
                     })
                 })
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
-        MIGRATIONS.run(&writer).await?;
+        let writer = pool(writers).connect_with(options.clone()).await?;
+        migrations.run(&writer).await?;
         sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('feed_epoch', $1) ON CONFLICT (name) DO NOTHING",
         )
@@ -115,7 +207,17 @@ impl Store {
         .execute(&writer)
         .await?;
         let readers = pool(8).connect_with(options).await?;
-        Ok(Self { readers, writer })
+        Ok(Self {
+            readers,
+            writer,
+            engine,
+        })
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The pool for reads that need no transaction.
@@ -124,21 +226,55 @@ impl Store {
         &self.readers
     }
 
-    /// Begins a transaction that may write. Dropping it rolls it back.
+    /// Begins a transaction that may write, alone among those of its purpose. Dropping it rolls it back.
     ///
     /// # Errors
     /// When the database can't be reached or stays locked.
-    pub async fn begin(&self) -> Result<Transaction<'static, Any>> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    pub async fn begin(&self, purpose: Purpose) -> Result<Tx> {
+        match self.engine {
+            Engine::Sqlite => Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?),
+            Engine::Postgres => {
+                let mut tx = self.writer.begin().await?;
+                if let Some(lock) = purpose.lock() {
+                    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                        .bind(lock)
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                Ok(tx)
+            }
+        }
     }
 
     /// Begins a transaction that sees one state of the database throughout, for snapshots.
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn begin_reading(&self) -> Result<Transaction<'static, Any>> {
-        Ok(self.readers.begin().await?)
+    pub async fn begin_reading(&self) -> Result<Tx> {
+        Ok(match self.engine {
+            Engine::Sqlite => self.readers.begin().await?,
+            Engine::Postgres => {
+                self.readers
+                    .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await?
+            }
+        })
     }
+}
+
+fn options(engine: Engine, url: &str) -> anyhow::Result<AnyConnectOptions> {
+    if engine == Engine::Postgres {
+        return Ok(AnyConnectOptions::from_str(url)?);
+    }
+    if let Some(path) = url
+        .strip_prefix("sqlite://")
+        .filter(|path| !path.starts_with(':'))
+    {
+        let path = path.split('?').next().unwrap_or(path);
+        make_private(std::path::Path::new(path))?;
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    Ok(AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc"))?)
 }
 
 /// Makes an absent database file with its folder, for its owner alone; SQLite gives its log the same mode.
@@ -170,7 +306,7 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(revision, 0);
-            let mut tx = store.begin().await.unwrap();
+            let mut tx = store.begin(Purpose::Change).await.unwrap();
             let (next,): (i64,) =
                 sqlx::query_as("UPDATE change_head SET revision = revision + $1 RETURNING revision")
                     .bind(1i64)

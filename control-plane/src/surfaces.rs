@@ -4,7 +4,9 @@
 pub mod admin;
 pub mod body;
 pub mod call;
+pub mod credentials;
 pub mod fields;
+pub mod keys;
 pub mod limits;
 pub mod once;
 pub mod params;
@@ -12,6 +14,7 @@ pub mod portal;
 pub mod problem;
 pub mod settled;
 pub mod strict_json;
+pub mod user_keys;
 
 /// Which form an answer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,10 @@ pub enum Surface {
     Portal,
     /// Surface 2: operators.
     Admin,
+    /// Surface 3: a company's API keys.
+    Keys,
+    /// Surface 4: users' own keys.
+    UserKeys,
     /// No surface: nobody is identified there, and errors take the portal's form.
     Elsewhere,
 }
@@ -36,6 +43,10 @@ impl Surface {
             Self::Admin
         } else if below("/customers") || below("/v1/customers") {
             Self::Portal
+        } else if below("/keys") {
+            Self::Keys
+        } else if below(user_keys::PATH) || below("/environments") {
+            Self::UserKeys
         } else {
             Self::Elsewhere
         }
@@ -47,6 +58,8 @@ impl Surface {
         match self {
             Self::Portal => "portal",
             Self::Admin => "admin",
+            Self::Keys => "keys",
+            Self::UserKeys => "user_keys",
             Self::Elsewhere => "none",
         }
     }

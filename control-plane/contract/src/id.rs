@@ -87,6 +87,11 @@ uuid_id!(
     KeyId,
     "a key id (UUID)"
 );
+uuid_id!(
+    /// A person of an account.
+    UserId,
+    "a user id (UUID)"
+);
 
 /// One environment of one account: 16 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ pub mod record;
 
 pub use address::{AddressBlock, AddressList, InvalidAddressList};
 pub use digest::{DigestKey, KeyDigest};
-pub use id::{AccountId, CustomerId, EnvironmentId, KeyId, MalformedId};
+pub use id::{AccountId, CustomerId, EnvironmentId, KeyId, MalformedId, UserId};
 pub use key::{Environment, KeyKind, KeyMask, KeyShape, MalformedKey, PlainKey};
 pub use period::{QuotaPeriod, UnixMillis};
 pub use record::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyward_contract::{
     AccountId, AddressList, CustomerId, Environment, KeyDigest, KeyId, KeyMask, KeyRecord, KeyState, Limits,
-    PlainKey, UnixMillis,
+    PlainKey, UnixMillis, UserId,
 };
 
 use super::refusal::Conflict;
@@ -58,7 +58,7 @@ pub struct ApiKey {
     /// The end customer of a customer key.
     pub customer: Option<CustomerId>,
     /// The user that an account key belongs to.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// Where it was made.
     pub origin: Origin,
     /// What it is called.

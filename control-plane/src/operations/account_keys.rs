@@ -95,7 +95,7 @@ pub(super) async fn issue(
         environment: wanted.environment,
         customer: None,
         origin: Origin::Admin,
-        api_version: &registry.api_version,
+        api_version: registry.newest_api_version(),
         created_by: &by,
     };
     let mut key = draft.issue(change.now);

@@ -7,7 +7,7 @@ use sqlx::{Any, Transaction};
 
 use super::idempotency::Mark;
 use super::{Registry, Result};
-use crate::store::{StoreError, audit, changes, idempotency};
+use crate::store::{Purpose, StoreError, audit, changes, idempotency};
 use crate::sync::Propagation;
 
 /// Who does something, and through which call.
@@ -46,6 +46,8 @@ pub enum ActorKind {
     AdminKey,
     /// An account's key.
     AccountKey,
+    /// A user, by a token.
+    User,
     /// No credential: the program itself.
     System,
 }
@@ -57,6 +59,7 @@ impl ActorKind {
         match self {
             Self::AdminKey => "admin_key",
             Self::AccountKey => "account_key",
+            Self::User => "user",
             Self::System => "system",
         }
     }
@@ -112,7 +115,7 @@ impl<'a> Change<'a> {
     /// # Errors
     /// When the database can't be reached or stays locked.
     pub async fn begin(registry: &'a Registry, actor: &'a Actor) -> Result<Self> {
-        let tx = registry.store.begin().await?;
+        let tx = registry.store.begin(Purpose::Change).await?;
         Ok(Self {
             tx,
             now: registry.clock.now(),

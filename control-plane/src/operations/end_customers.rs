@@ -308,7 +308,7 @@ pub(super) async fn issue(
         environment: customer.environment,
         customer: Some(customer.id),
         origin: Origin::Portal,
-        api_version: &registry.api_version,
+        api_version: registry.newest_api_version(),
         created_by: by,
     };
     let mut key = draft.issue(change.now);

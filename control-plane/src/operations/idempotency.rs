@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{Registry, Result};
 use crate::store::idempotency::Standing;
-use crate::store::{StoreError, idempotency};
+use crate::store::{Purpose, StoreError, idempotency};
 
 const GOOD_FOR_MS: i64 = 24 * 3_600_000;
 /// Between two tries to note how a call ended.
@@ -66,7 +66,7 @@ pub struct Mark {
 /// When the database fails, or the kept answer can't be opened.
 pub async fn claim(registry: &Registry, scope: String, key: String, body: &[u8]) -> Result<Claim> {
     let body_hash = registry.digest_key.digest(body);
-    let mut tx = registry.store.begin().await?;
+    let mut tx = registry.store.begin(Purpose::Other).await?;
     let now = registry.clock.now();
     idempotency::forget_before(&mut tx, UnixMillis(now.0 - GOOD_FOR_MS)).await?;
     let claim = match idempotency::load(&mut tx, &scope, &key).await? {

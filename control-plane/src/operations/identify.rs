@@ -3,13 +3,15 @@
 
 use std::net::IpAddr;
 
-use keyward_contract::{Environment, KeyKind, KeyShape, UnixMillis};
+use keyward_contract::{Environment, KeyKind, KeyShape, UnixMillis, UserId};
+use uuid::Uuid;
 
 use super::{Actor, ActorKind, Registry, Result};
 use crate::domain::account::Account;
 use crate::domain::admin::AdminKey;
-use crate::domain::key::ApiKey;
-use crate::store::{accounts, admin_keys, keys};
+use crate::domain::key::{ApiKey, Origin};
+use crate::domain::user::{Permissions, User};
+use crate::store::{Purpose, accounts, admin_keys, keys, users};
 
 /// How often an admin key's last use is written down.
 const TOUCH_EVERY_MS: i64 = 60_000;
@@ -42,6 +44,54 @@ pub struct AdminCaller {
     pub actor: Actor,
 }
 
+/// Somebody of a company, on surfaces 3 and 4.
+#[derive(Clone, Debug)]
+pub struct CompanyCaller {
+    /// The company.
+    pub account: Account,
+    /// Where it acts.
+    pub environment: Environment,
+    /// The person, when it is one.
+    pub user: Option<User>,
+    /// What it may do on surface 3.
+    pub permissions: Permissions,
+    /// What it may do on surface 4; compared as exact texts.
+    pub claims: Vec<String>,
+    /// By what it was identified.
+    pub credential: Credential,
+    /// As whom it acts.
+    pub actor: Actor,
+}
+
+/// By what somebody of a company was identified.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// A living account key, or a token that was fetched with it: the key's address list and life hold for both.
+    Key(Box<ApiKey>),
+    /// A token of an OpenID Connect issuer, about this user.
+    Token(UserId),
+}
+
+impl Credential {
+    /// The account key, when there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<&ApiKey> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Token(_) => None,
+        }
+    }
+
+    /// Whose bucket of management calls it draws on.
+    #[must_use]
+    pub fn bucket(&self) -> Uuid {
+        match self {
+            Self::Key(key) => *key.id.as_uuid(),
+            Self::Token(user) => *user.as_uuid(),
+        }
+    }
+}
+
 /// Why a text identifies nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unidentified {
@@ -49,6 +99,8 @@ pub enum Unidentified {
     Unknown,
     /// It was one, and is revoked, deleted, disabled or expired.
     Dead,
+    /// A good token, whose subject is no user of ours.
+    NoUser,
 }
 
 /// Why an identified caller may not call.
@@ -119,15 +171,63 @@ pub fn may_call(
     now: UnixMillis,
     address: Option<IpAddr>,
 ) -> std::result::Result<(), Forbidden> {
-    if !caller.account.may_call(now) {
+    may_act(&caller.account, Some(&caller.key), now, address)
+}
+
+/// Whether somebody of this account may call now, from there: the account must be active, and the key's address
+/// list must hold it.
+///
+/// # Errors
+/// Why it may not.
+pub fn may_act(
+    account: &Account,
+    key: Option<&ApiKey>,
+    now: UnixMillis,
+    address: Option<IpAddr>,
+) -> std::result::Result<(), Forbidden> {
+    if !account.may_call(now) {
         return Err(Forbidden::Account);
     }
-    let allowed = caller
-        .key
-        .allowed_ips
-        .as_ref()
+    let allowed = key
+        .and_then(|key| key.allowed_ips.as_ref())
         .is_none_or(|list| address.is_some_and(|address| list.allows(address)));
     if allowed { Ok(()) } else { Err(Forbidden::Address) }
+}
+
+/// Finds who calls surface 3 or 4 with this text.
+///
+/// # Errors
+/// When the database fails.
+pub async fn company(
+    registry: &Registry,
+    text: &[u8],
+    call: &Call,
+) -> Result<std::result::Result<CompanyCaller, Unidentified>> {
+    match account_key(registry, text, call).await? {
+        Ok(caller) => Ok(Ok(of_key(registry, caller).await?)),
+        Err(why) => Ok(Err(why)),
+    }
+}
+
+/// The holder of an account key, as its user when it belongs to one. Keys of surface 4 may not manage surface 3.
+async fn of_key(registry: &Registry, caller: PortalCaller) -> Result<CompanyCaller> {
+    let PortalCaller { key, account, actor } = caller;
+    let user = match key.user {
+        Some(id) => users::by_id(registry.store.readers(), id).await?,
+        None => None,
+    };
+    Ok(CompanyCaller {
+        environment: key.environment,
+        permissions: match key.origin {
+            Origin::UserKeys => Permissions::NONE,
+            Origin::Portal | Origin::Admin | Origin::Keys => Permissions::ALL,
+        },
+        claims: user.as_ref().map(|user| user.claims.clone()).unwrap_or_default(),
+        user,
+        credential: Credential::Key(Box::new(key)),
+        account,
+        actor,
+    })
 }
 
 /// Finds the living admin key with this text.
@@ -153,7 +253,7 @@ pub async fn note_use(registry: &Registry, key: &AdminKey) {
         return;
     }
     let noted = async {
-        let mut tx = registry.store.begin().await?;
+        let mut tx = registry.store.begin(Purpose::Other).await?;
         admin_keys::touch(&mut tx, key.id, now).await?;
         tx.commit().await?;
         Ok::<_, crate::store::StoreError>(())

@@ -1,5 +1,6 @@
 //! What operations work with: the store, the secrets, the catalogue, the gateways and the clock.
 
+use keyward_config::Rules;
 use keyward_contract::{DigestKey, Environment, KeyDigest, KeyKind, PlainKey};
 
 use super::Result;
@@ -25,8 +26,8 @@ pub struct Registry {
     pub gateways: Gateways,
     /// What time it is.
     pub clock: Clock,
-    /// The API version that new keys are pinned to; empty when there are none.
-    pub api_version: String,
+    /// Versions, windows and lifetimes of keys.
+    pub rules: Rules,
 }
 
 /// A key that was just made: its text and how it is found.
@@ -39,6 +40,12 @@ pub struct Minted {
 }
 
 impl Registry {
+    /// The API version that new keys are pinned to, the newest one; empty when there are none.
+    #[must_use]
+    pub fn newest_api_version(&self) -> &str {
+        self.rules.api_versions.last().map_or("", String::as_str)
+    }
+
     /// Makes the text of a new key.
     ///
     /// # Errors

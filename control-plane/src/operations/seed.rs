@@ -162,7 +162,7 @@ impl<'a> Batch<'a> {
             environment: Environment::Production,
             customer,
             origin,
-            api_version: &self.registry.api_version,
+            api_version: self.registry.newest_api_version(),
             created_by: &ACTOR.id,
         };
         let mut key = draft.issue(self.change.now);

@@ -8,7 +8,7 @@ use keyward_contract::{UnixMillis, feed};
 use prost::Message;
 use sqlx::{Any, Transaction};
 
-use super::{Result, Store};
+use super::{Purpose, Result, Store};
 
 /// Adds one change to the log inside the transaction that makes it, and answers its revision.
 ///
@@ -85,7 +85,7 @@ pub async fn after(store: &Store, revision: u64, limit: u32) -> Result<Vec<(u64,
 /// When the database fails.
 pub async fn compact(store: &Store, keep: u64, limit: u32) -> Result<u64> {
     let head = head(store).await?;
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin(Purpose::Other).await?;
     let removed = sqlx::query(
         "DELETE FROM changes WHERE revision IN \
          (SELECT revision FROM changes WHERE revision <= $1 ORDER BY revision LIMIT $2)",
@@ -111,7 +111,7 @@ mod tests {
     }
 
     async fn change(store: &Store) -> u64 {
-        let mut tx = store.begin().await.unwrap();
+        let mut tx = store.begin(Purpose::Change).await.unwrap();
         let revision = append(&mut tx, UnixMillis(7), &[]).await.unwrap();
         tx.commit().await.unwrap();
         revision
@@ -121,7 +121,7 @@ mod tests {
     async fn revisions_have_no_gap_when_a_change_is_rolled_back() {
         let (_folder, store) = store().await;
         assert_eq!(change(&store).await, 1);
-        let mut tx = store.begin().await.unwrap();
+        let mut tx = store.begin(Purpose::Change).await.unwrap();
         assert_eq!(append(&mut tx, UnixMillis(7), &[]).await.unwrap(), 2);
         tx.rollback().await.unwrap();
         assert_eq!(change(&store).await, 2);

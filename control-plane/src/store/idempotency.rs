@@ -3,7 +3,7 @@
 use keyward_contract::UnixMillis;
 use sqlx::{Any, Row, Transaction};
 
-use super::{Result, Store};
+use super::{Purpose, Result, Store};
 
 /// A call that was made before under the same scope and key.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub async fn forget_before(tx: &mut Transaction<'static, Any>, until: UnixMillis
 /// # Errors
 /// When the database fails.
 pub async fn forget_unfinished(store: &Store) -> Result<()> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin(Purpose::Other).await?;
     sqlx::query("DELETE FROM idempotency WHERE answer IS NULL AND status IS NULL")
         .execute(&mut *tx)
         .await?;
@@ -122,7 +122,7 @@ pub async fn mark_acted(tx: &mut Transaction<'static, Any>, scope: &str, key: &s
 /// # Errors
 /// When the database fails.
 pub async fn keep(store: &Store, scope: &str, key: &str, status: u16, answer: &[u8]) -> Result<()> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin(Purpose::Other).await?;
     sqlx::query("UPDATE idempotency SET status = $3, answer = $4 WHERE scope = $1 AND key = $2")
         .bind(scope)
         .bind(key)
@@ -139,7 +139,7 @@ pub async fn keep(store: &Store, scope: &str, key: &str, status: u16, answer: &[
 /// # Errors
 /// When the database fails.
 pub async fn forget(store: &Store, scope: &str, key: &str) -> Result<()> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin(Purpose::Other).await?;
     sqlx::query("DELETE FROM idempotency WHERE scope = $1 AND key = $2 AND status IS NULL")
         .bind(scope)
         .bind(key)

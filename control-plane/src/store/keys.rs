@@ -224,7 +224,7 @@ pub async fn insert_numbered(tx: &mut Transaction<'static, Any>, key: &ApiKey) -
     .bind(key.account.to_string())
     .bind(key.environment.as_str())
     .bind(key.customer.map(|id| id.to_string()))
-    .bind(key.user.as_deref())
+    .bind(key.user.map(|id| id.to_string()))
     .bind(key.origin.as_str())
     .bind(key.name.as_ref().map(Name::as_str))
     .bind(key.mask.as_str())
@@ -298,7 +298,10 @@ fn key(row: &AnyRow) -> Result<ApiKey> {
         customer: customer
             .map(|id| id.parse().map_err(StoreError::corrupt))
             .transpose()?,
-        user: row.try_get("user_id")?,
+        user: row
+            .try_get::<Option<String>, _>("user_id")?
+            .map(|id| id.parse().map_err(StoreError::corrupt))
+            .transpose()?,
         origin: Origin::from_stored(&origin)
             .ok_or_else(|| StoreError::corrupt(format!("origin `{origin}`")))?,
         name: row.try_get::<Option<String>, _>("name")?.map(Name::from_stored),

@@ -1,6 +1,6 @@
 //! What there is one of.
 
-use super::{Result, Store};
+use super::{Purpose, Result, Store};
 
 /// The value of a setting.
 ///
@@ -19,7 +19,7 @@ pub async fn value(store: &Store, name: &str) -> Result<Option<String>> {
 /// # Errors
 /// When the database fails.
 pub async fn set_once(store: &Store, name: &str, value: &str) -> Result<()> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin(Purpose::Other).await?;
     sqlx::query("INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
         .bind(name)
         .bind(value)

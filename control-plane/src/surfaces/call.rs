@@ -17,11 +17,11 @@ use tracing::Instrument;
 
 use super::limits::Meter;
 use super::problem::Problem;
-use super::{Surface, admin, body, portal};
+use super::{Surface, admin, body, credentials, keys, portal, user_keys};
 use crate::App;
 use crate::domain::admin::Role;
 use crate::operations::idempotency::Mark;
-use crate::operations::identify::{AdminCaller, Call, PortalCaller};
+use crate::operations::identify::{AdminCaller, Call, CompanyCaller, PortalCaller};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -69,6 +69,8 @@ pub enum Admission {
     Portal(Box<PortalCaller>),
     /// The holder of a living admin key.
     Admin(Box<AdminCaller>),
+    /// Somebody of a company, by a key or a token.
+    Company(Box<CompanyCaller>),
     /// Nobody who may.
     Refused(Problem),
 }
@@ -80,6 +82,7 @@ impl Admission {
         match self {
             Self::Portal(caller) => Some(&caller.actor.id),
             Self::Admin(caller) => Some(&caller.actor.id),
+            Self::Company(caller) => Some(&caller.actor.id),
             Self::Refused(_) => None,
         }
     }
@@ -89,6 +92,7 @@ impl Admission {
         match self {
             Self::Portal(caller) => caller.actor.once = Some(mark),
             Self::Admin(caller) => caller.actor.once = Some(mark),
+            Self::Company(caller) => caller.actor.once = Some(mark),
             Self::Refused(_) => {}
         }
     }
@@ -147,6 +151,7 @@ async fn admitted(app: App, mut request: Request, next: Next) -> Response {
     let identified = match Surface::of(request.uri().path()) {
         Surface::Portal => portal::guard::identify(&app, request.headers(), &call).await,
         Surface::Admin => admin::guard::identify(&app, request.headers(), &call).await,
+        Surface::Keys | Surface::UserKeys => credentials::identify(&app, request.headers(), &call).await,
         Surface::Elsewhere => (Admission::Refused(Problem::NoCredential), None),
     };
     let (mut admission, mut meter) = identified;
@@ -171,13 +176,11 @@ async fn admitted(app: App, mut request: Request, next: Next) -> Response {
     response
 }
 
-fn limits_of<'a>(
-    app: &'a App,
-    admission: &Admission,
-) -> Option<(&'a super::limits::CallLimits, keyward_contract::KeyId)> {
+fn limits_of<'a>(app: &'a App, admission: &Admission) -> Option<(&'a super::limits::CallLimits, uuid::Uuid)> {
     match admission {
-        Admission::Portal(caller) => Some((&app.portal_limits, caller.key.id)),
-        Admission::Admin(caller) => Some((&app.admin_limits, caller.key.id)),
+        Admission::Portal(caller) => Some((&app.portal_limits, *caller.key.id.as_uuid())),
+        Admission::Admin(caller) => Some((&app.admin_limits, *caller.key.id.as_uuid())),
+        Admission::Company(caller) => Some((&app.company_limits, caller.credential.bucket())),
         Admission::Refused(_) => None,
     }
 }
@@ -188,15 +191,16 @@ pub(super) fn render(app: &App, path: &str, id: Option<&RequestId>, mut response
         return response;
     };
     let id = id.map_or("", RequestId::as_str);
-    let body = match Surface::of(path) {
+    let surface = Surface::of(path);
+    if surface != Surface::Admin && response.status() == http::StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"keyward\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    let body = match surface {
         Surface::Admin => admin::error::body(&problem, id),
-        Surface::Portal | Surface::Elsewhere => {
-            if response.status() == http::StatusCode::UNAUTHORIZED {
-                let challenge = HeaderValue::from_static("Bearer realm=\"keyward\"");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            }
-            portal::error::body(&problem, id, &app.documentation_url)
-        }
+        Surface::Keys => keys::error::body(&problem, id),
+        Surface::UserKeys => user_keys::error::body(&problem, id),
+        Surface::Portal | Surface::Elsewhere => portal::error::body(&problem, id, &app.documentation_url),
     };
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -240,6 +244,20 @@ pub async fn require_role(
     }
 }
 
+/// Lets nobody pass but somebody of a company, by a key or a token. What it may do, endpoints ask.
+///
+/// # Errors
+/// Why the caller may not.
+pub async fn require_company(request: Request, next: Next) -> Result<Response, Problem> {
+    match request.extensions().get::<Admission>() {
+        Some(Admission::Company(_)) => {
+            body::refuse_large(request.headers())?;
+            Ok(next.run(request).await)
+        }
+        other => Err(refusal(other)),
+    }
+}
+
 fn refusal(admission: Option<&Admission>) -> Problem {
     match admission {
         Some(Admission::Refused(problem)) => problem.clone(),
@@ -264,6 +282,17 @@ impl<S: Send + Sync> FromRequestParts<S> for AdminCaller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match parts.extensions.get::<Admission>() {
             Some(Admission::Admin(caller)) => Ok(Self::clone(caller)),
+            other => Err(refusal(other)),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CompanyCaller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match parts.extensions.get::<Admission>() {
+            Some(Admission::Company(caller)) => Ok(Self::clone(caller)),
             other => Err(refusal(other)),
         }
     }

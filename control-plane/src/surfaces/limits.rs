@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keyward_contract::{KeyId, Limits};
+use keyward_contract::Limits;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::bucket::{Bucket, Level, Taken};
@@ -22,7 +23,7 @@ const SWEEP_EVERY: usize = 4_096;
 #[derive(Debug)]
 pub struct CallLimits {
     limits: Limits,
-    buckets: DashMap<KeyId, Bucket>,
+    buckets: DashMap<Uuid, Bucket>,
     calls: AtomicUsize,
 }
 
@@ -49,7 +50,7 @@ impl CallLimits {
     ///
     /// # Errors
     /// The whole seconds to wait, at least one.
-    pub fn take(&self, key: KeyId, clock: &Clock) -> (Meter, Result<(), u64>) {
+    pub fn take(&self, key: Uuid, clock: &Clock) -> (Meter, Result<(), u64>) {
         let now = clock.monotonic();
         self.sweep(now);
         let taken = self
@@ -72,7 +73,7 @@ impl CallLimits {
     }
 
     /// Looks without taking, for calls that are refused for another reason.
-    pub fn look(&self, key: KeyId, clock: &Clock) -> Meter {
+    pub fn look(&self, key: Uuid, clock: &Clock) -> Meter {
         let now = clock.monotonic();
         let level = match self.buckets.get_mut(&key) {
             Some(mut bucket) => bucket.look(self.limits, now),

@@ -96,7 +96,7 @@ impl Plane {
 
     /// Commits a change without records, and tells nobody.
     async fn commit_silently(&self) -> u64 {
-        let mut tx = self.store.begin().await.unwrap();
+        let mut tx = self.store.begin(crate::store::Purpose::Change).await.unwrap();
         let revision = changes::append(&mut tx, now(), &[]).await.unwrap();
         tx.commit().await.unwrap();
         revision
@@ -112,7 +112,7 @@ impl Plane {
     async fn add_account(&self, keys: i64) -> (AccountRecord, Vec<KeyRecord>) {
         let account = account();
         let keys: Vec<KeyRecord> = (0..keys).map(|_| key(&account)).collect();
-        let mut tx = self.store.begin().await.unwrap();
+        let mut tx = self.store.begin(crate::store::Purpose::Change).await.unwrap();
         insert_account(&mut tx, &account).await;
         let (first,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(number), 0) + 1 FROM api_keys")
             .fetch_one(&mut *tx)

@@ -11,7 +11,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::report::{Report, Subject, Values};
 use super::rows::{Cell, ROWS_A_STATEMENT, write};
-use crate::store::{Result, Store};
+use crate::store::{Purpose, Result, Store};
 
 /// How many subjects' ids are remembered before all are forgotten.
 const REMEMBERED: usize = 200_000;
@@ -56,7 +56,7 @@ impl Merger {
     }
 
     async fn try_merge(&mut self, store: &Store, reports: &[Report]) -> Result<Vec<Spent>> {
-        let mut tx = store.begin().await?;
+        let mut tx = store.begin(Purpose::Usage).await?;
         let (counters, subjects) = self.resolve(&mut tx, reports).await?;
         let boots: HashMap<i64, (String, i64)> =
             self.boots.iter().map(|(boot, id)| (*id, boot.clone())).collect();

@@ -18,7 +18,7 @@ pub async fn identify(app: &App, headers: &HeaderMap, call: &Call) -> (Admission
     };
     let caller = match identify::account_key(&app.registry, key, call).await {
         Ok(Ok(caller)) => caller,
-        Ok(Err(Unidentified::Unknown)) => return refused(Problem::UnknownKey),
+        Ok(Err(Unidentified::Unknown | Unidentified::NoUser)) => return refused(Problem::UnknownKey),
         Ok(Err(Unidentified::Dead)) => return refused(Problem::DeadKey),
         Err(error) => return refused(error.into()),
     };
@@ -27,7 +27,9 @@ pub async fn identify(app: &App, headers: &HeaderMap, call: &Call) -> (Admission
         Err(Forbidden::Account) => "the account is suspended, cancelled, or its contract is over",
         Err(Forbidden::Address) => "this API key may not be used from this address",
     };
-    let meter = app.portal_limits.look(caller.key.id, &app.registry.clock);
+    let meter = app
+        .portal_limits
+        .look(*caller.key.id.as_uuid(), &app.registry.clock);
     (Admission::Refused(Problem::Forbidden(why)), Some(meter))
 }
 

@@ -156,7 +156,7 @@ async fn a_moved_contract_start_moves_what_counts() {
         },
         ..account.clone()
     };
-    let mut tx = plane.store.begin().await.unwrap();
+    let mut tx = plane.store.begin(crate::store::Purpose::Change).await.unwrap();
     sqlx::query("UPDATE accounts SET contract_start = $1 WHERE id = $2")
         .bind(start.0)
         .bind(account.id.to_string())

@@ -1,0 +1,3 @@
+//! Surface 3: a company's API keys. camelCase.
+
+pub mod error;
