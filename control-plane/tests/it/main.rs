@@ -9,3 +9,4 @@ mod admin;
 mod plane;
 mod portal;
 mod promises;
+mod user_keys;
