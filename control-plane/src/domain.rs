@@ -11,6 +11,7 @@ pub mod seal;
 pub mod series;
 pub mod text;
 pub mod tier;
+pub mod token;
 pub mod user;
 
 pub use account::{Account, Environments, Metadata};

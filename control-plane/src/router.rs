@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, portal};
+use crate::surfaces::{admin, oauth, portal};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -19,6 +19,7 @@ pub fn api(app: &App) -> Router {
         .merge(portal.clone())
         .nest("/v1", portal)
         .nest("/admin", admin(app))
+        .merge(oauth())
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), answer))
@@ -92,6 +93,15 @@ fn admin(app: &App) -> Router<App> {
             "/admin-keys/{admin_key_id}",
             owner(delete(admin_keys::revoke::revoke)),
         )
+}
+
+/// Tokens for surfaces 3 and 4. Who may: everybody; `/oauth/token` asks for the secret itself.
+fn oauth() -> Router<App> {
+    use oauth::{jwks, metadata, token};
+    Router::new()
+        .route("/oauth/token", post(token::token))
+        .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
+        .route("/.well-known/jwks.json", get(jwks::jwks))
 }
 
 type Methods = MethodRouter<App>;
