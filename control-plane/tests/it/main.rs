@@ -6,6 +6,8 @@
 )]
 
 mod admin;
+mod oauth;
 mod plane;
 mod portal;
 mod promises;
+mod tokens;
