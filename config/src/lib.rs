@@ -24,7 +24,9 @@ mod surroundings;
 mod typed;
 mod wording;
 
-pub use control_plane::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles, Tier};
+pub use control_plane::{
+    Auth, ControlPlaneConfig, ControlPlaneListen, ManagementLimits, OidcConfig, Rules, SecretFiles, Tier,
+};
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
     AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
@@ -32,5 +34,6 @@ pub use gateway::{
     WhenStale,
 };
 pub use kind::{Kind, check};
+pub use leaf::issuer::is_https_or_loopback;
 pub use standalone::StandaloneConfig;
 pub use surroundings::Surroundings;

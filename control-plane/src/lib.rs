@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub mod clock;
 pub mod domain;
 pub mod health;
+pub mod oidc;
 pub mod operations;
 pub mod router;
 pub mod secrets;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub admin_limits: CallLimits,
     /// How fast each credential may call surfaces 3 and 4.
     pub company_limits: CallLimits,
+    /// How fast each client may fetch tokens from one address.
+    pub token_limits: CallLimits,
     /// The start of every error's `documentationUrl`, without a final slash.
     pub documentation_url: String,
     /// What is counted.

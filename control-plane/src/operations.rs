@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod identify;
 pub mod registry;
 pub mod seed;
+pub mod tokens;
 pub mod user_keys;
 pub mod users;
 

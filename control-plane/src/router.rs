@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_company, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, portal, user_keys};
+use crate::surfaces::{admin, oauth, portal, user_keys};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -20,6 +20,7 @@ pub fn api(app: &App) -> Router {
         .nest("/v1", portal)
         .nest("/admin", admin(app))
         .merge(user_keys(app))
+        .merge(oauth())
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), answer))
@@ -123,6 +124,15 @@ fn user_keys(app: &App) -> Router<App> {
                 .route(&key, company(patch(update::update)))
                 .route(&key, company(delete(delete_key::delete)))
         })
+}
+
+/// Tokens for surfaces 3 and 4. Who may: everybody; `/oauth/token` asks for the secret itself.
+fn oauth() -> Router<App> {
+    use oauth::{jwks, metadata, token};
+    Router::new()
+        .route("/oauth/token", post(token::token))
+        .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
+        .route("/.well-known/jwks.json", get(jwks::jwks))
 }
 
 type Methods = MethodRouter<App>;

@@ -26,6 +26,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod records;
 pub mod settings;
+pub mod signing_keys;
 pub mod usage;
 pub mod user_keys;
 pub mod users;

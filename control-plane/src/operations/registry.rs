@@ -4,6 +4,7 @@ use keyward_config::Rules;
 use keyward_contract::{DigestKey, Environment, KeyDigest, KeyKind, PlainKey};
 
 use super::Result;
+use super::tokens::Tokens;
 use crate::clock::Clock;
 use crate::domain::key::ApiKey;
 use crate::domain::seal::MasterKey;
@@ -28,6 +29,8 @@ pub struct Registry {
     pub clock: Clock,
     /// Versions, windows and lifetimes of keys.
     pub rules: Rules,
+    /// Whose tokens are taken.
+    pub tokens: Tokens,
 }
 
 /// A key that was just made: its text and how it is found.

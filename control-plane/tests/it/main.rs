@@ -6,7 +6,9 @@
 )]
 
 mod admin;
+mod oauth;
 mod plane;
 mod portal;
 mod promises;
+mod tokens;
 mod user_keys;
