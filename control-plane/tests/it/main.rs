@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod keys;
 mod plane;
 mod portal;
 mod promises;
