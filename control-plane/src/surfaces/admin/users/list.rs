@@ -1,0 +1,59 @@
+//! `GET /admin/customers/{customer_id}/users`
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyward_contract::{AccountId, UnixMillis, UserId};
+use serde::Serialize;
+
+use super::UserBody;
+use crate::App;
+use crate::domain::refusal::InvalidField;
+use crate::domain::user::User;
+use crate::operations::users;
+use crate::surfaces::params::{Id, Params};
+use crate::surfaces::problem::Problem;
+
+/// A page of users.
+#[derive(Clone, Debug, Serialize)]
+pub struct UserList {
+    users: Vec<UserBody>,
+    next_cursor: Option<String>,
+}
+
+/// Lists the users of an account, newest first.
+///
+/// # Errors
+/// When the account isn't there, or the limit or the cursor is none.
+pub async fn list(
+    State(app): State<App>,
+    Id(account): Id<AccountId>,
+    params: Params,
+) -> Result<Json<UserList>, Problem> {
+    let limit = params.whole_number("limit", 1..=1_000)?.unwrap_or(100);
+    let before = params.text("cursor")?.map(read_cursor).transpose()?;
+    // One more than shown tells whether there is a next page.
+    let mut found = users::list(&app.registry, account, before, limit + 1).await?;
+    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
+    if more {
+        found.pop();
+    }
+    Ok(Json(UserList {
+        next_cursor: found.last().filter(|_| more).map(cursor),
+        users: found.iter().map(UserBody::from).collect(),
+    }))
+}
+
+fn cursor(last: &User) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", last.created_at.0, last.id))
+}
+
+fn read_cursor(text: &str) -> Result<(UnixMillis, UserId), InvalidField> {
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (at, id) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
+        Some((UnixMillis(at.parse().ok()?), id.parse().ok()?))
+    };
+    read().ok_or_else(|| InvalidField::new("cursor", "is not one that this list gave out"))
+}
