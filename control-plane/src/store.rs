@@ -190,6 +190,8 @@ impl Store {
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(5))
+                // A server may have closed a connection; a file doesn't, and the question costs as much as a read.
+                .test_before_acquire(engine == Engine::Postgres)
                 .after_connect(move |connection, _| {
                     Box::pin(async move {
                         for statement in settings {

@@ -23,6 +23,8 @@ macro_rules! select_key {
 // Below the macro, which it uses.
 pub mod pages;
 
+pub(super) use select_key;
+
 /// The key with this digest.
 ///
 /// # Errors
@@ -93,25 +95,6 @@ const LIVE_OF_CUSTOMER: &str = select_key!(
     "WHERE account_id = $1 AND environment = $2 AND customer_id = $3 AND state IN ('active', 'disabled') \
      ORDER BY number DESC"
 );
-
-/// The newest key of an end customer that is not dead for good.
-///
-/// # Errors
-/// When the database fails.
-pub async fn of_customer(
-    pool: &AnyPool,
-    account: AccountId,
-    environment: Environment,
-    customer: CustomerId,
-) -> Result<Option<ApiKey>> {
-    let rows = sqlx::query(LIVE_OF_CUSTOMER)
-        .bind(account.to_string())
-        .bind(environment.as_str())
-        .bind(customer.as_str())
-        .fetch_all(pool)
-        .await?;
-    rows.first().map(key).transpose()
-}
 
 /// Every key of an end customer that is not dead for good, newest first.
 ///
@@ -284,7 +267,7 @@ fn addresses_text(key: &ApiKey) -> Result<Option<String>> {
         .transpose()
 }
 
-fn key(row: &AnyRow) -> Result<ApiKey> {
+pub(super) fn key(row: &AnyRow) -> Result<ApiKey> {
     let origin: String = row.try_get("origin")?;
     let customer: Option<String> = row.try_get("customer_id")?;
     Ok(ApiKey {

@@ -6,10 +6,14 @@ use keyward_control_plane::operations::seed::{self, Plan};
 use keyward_control_plane::store::records;
 use prost::Message;
 use serde_json::json;
+use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, AssertSqlSafe};
 
 use crate::plane::{Plane, config};
+
+mod all_or_nothing;
+mod breaker;
+mod follower;
 
 /// The records of one revision, as gateways get them.
 pub(crate) async fn change(plane: &Plane, revision: &str) -> Vec<Record> {
@@ -122,107 +126,6 @@ async fn a_customer_without_a_living_key_shows_none_and_rotates_into_one() {
         .send()
         .await;
     assert!(rotated.expect(200).json()["apiKey"].is_string());
-}
-
-/// Every table that a change writes: breaking each in turn must leave all of them as they were.
-#[tokio::test]
-async fn a_change_that_breaks_at_any_step_leaves_everything_as_it_was() {
-    let plane = Plane::start().await;
-    let company = plane.company("Acme").await;
-    let made = plane.customer(&company.live, "Uni").await;
-    let account = format!("/admin/customers/{}", company.id);
-    let customer = format!("/customers/{}", made["id"].as_str().unwrap());
-    let database = beside(&plane).await;
-    let before = dump(&database).await;
-    for (table, verb) in [
-        ("accounts", "UPDATE"),
-        ("accounts", "INSERT"),
-        ("environments", "INSERT"),
-        ("end_customers", "INSERT"),
-        ("end_customers", "UPDATE"),
-        ("api_keys", "INSERT"),
-        ("api_keys", "UPDATE"),
-        ("audit", "INSERT"),
-        ("change_head", "UPDATE"),
-        ("changes", "INSERT"),
-    ] {
-        let trigger = format!(
-            "CREATE TRIGGER broken BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
-        );
-        sqlx::query(AssertSqlSafe(trigger))
-            .execute(&database)
-            .await
-            .unwrap();
-        let new = json!({"company_name": "New", "contact_email": "a@b.co", "tier": "starter"});
-        let calls = [
-            (
-                "accounts UPDATE audit INSERT change_head UPDATE changes INSERT",
-                plane.admin("DELETE", &account),
-            ),
-            (
-                "accounts UPDATE audit INSERT change_head UPDATE changes INSERT",
-                plane
-                    .admin("PUT", &account)
-                    .json(&json!({"status": "suspended", "tier": "scale"})),
-            ),
-            (
-                "accounts INSERT environments INSERT end_customers INSERT api_keys INSERT audit INSERT \
-                 change_head UPDATE changes INSERT",
-                plane.admin("POST", "/admin/customers").json(&new),
-            ),
-            (
-                "end_customers UPDATE api_keys UPDATE audit INSERT change_head UPDATE changes INSERT",
-                plane.call("DELETE", &customer).key(&company.live),
-            ),
-            (
-                "end_customers UPDATE api_keys UPDATE api_keys INSERT audit INSERT change_head UPDATE changes INSERT",
-                plane
-                    .call("POST", format!("{customer}/rotate-key"))
-                    .key(&company.live),
-            ),
-        ];
-        for (writes, call) in calls {
-            if writes.contains(&format!("{table} {verb}")) {
-                let answer = call.send().await.expect(500);
-                assert!(
-                    !answer.text.contains("broken"),
-                    "an inner message got out: {}",
-                    answer.text
-                );
-                assert_eq!(
-                    dump(&database).await,
-                    before,
-                    "{verb} on {table} left something behind"
-                );
-            }
-        }
-        sqlx::query("DROP TRIGGER broken")
-            .execute(&database)
-            .await
-            .unwrap();
-    }
-    plane.admin("DELETE", &account).send().await.expect(200);
-}
-
-async fn dump(database: &AnyPool) -> Vec<String> {
-    let mut rows = Vec::new();
-    for (table, columns) in [
-        ("accounts", "id || status || tier || rate_limit || updated_at"),
-        ("environments", "id"),
-        ("end_customers", "id || name || status || updated_at"),
-        ("api_keys", "id || state || updated_at"),
-        ("audit", "id"),
-        ("changes", "'' || revision"),
-        ("change_head", "'' || revision"),
-    ] {
-        let text = format!("SELECT {columns} AS line FROM {table} ORDER BY 1");
-        let lines: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(text))
-            .fetch_all(database)
-            .await
-            .unwrap();
-        rows.extend(lines.into_iter().map(|(line,)| format!("{table}: {line}")));
-    }
-    rows
 }
 
 #[tokio::test]
