@@ -51,7 +51,7 @@ fn portal(app: &App) -> Router<App> {
 
 /// Surface 2. Who may: operators, by role.
 fn admin(app: &App) -> Router<App> {
-    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, tiers, usage};
+    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, leaks, tiers, usage};
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
@@ -73,6 +73,7 @@ fn admin(app: &App) -> Router<App> {
         .route(customer, operator(delete(customers::delete::delete)))
         .route(keys, viewer(get(api_keys::list::list)))
         .route(keys, operator(post(api_keys::create::create).route_layer(once())))
+        .route(key, operator(patch(api_keys::update::update)))
         .route(key, operator(delete(api_keys::revoke::revoke)))
         .route(
             rotate,
@@ -81,6 +82,7 @@ fn admin(app: &App) -> Router<App> {
         .route(environment, operator(put(environments::update)))
         .route("/usage/{customer_id}", viewer(get(usage::show)))
         .route("/tiers", viewer(get(tiers::list)))
+        .route("/leaks", operator(post(leaks::report).route_layer(once())))
         .route("/gateways", viewer(get(gateways::list)))
         .route("/audit", viewer(get(audit::list)))
         .route("/admin-keys", owner(get(admin_keys::list::list)))

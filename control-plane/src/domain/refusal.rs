@@ -74,6 +74,9 @@ pub enum Conflict {
     /// Its replacement is there already.
     #[error("the key was rotated before and is in its grace period")]
     KeyInGrace,
+    /// What is dead for good stays so.
+    #[error("the key is revoked for good")]
+    KeyRevoked,
     /// Nobody could manage admin keys any more.
     #[error("the last owner key can't be revoked")]
     LastOwner,

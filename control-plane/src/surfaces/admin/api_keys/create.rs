@@ -18,7 +18,8 @@ use crate::surfaces::params::Id;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
-const MAX_KEY_NAME: usize = 100;
+/// The longest name of a key, in characters.
+pub(super) const MAX_KEY_NAME: usize = 100;
 
 /// Makes an account key, which is shown in this answer and never again.
 ///
