@@ -17,6 +17,8 @@ pub struct ControlPlaneConfig {
     pub propagation_wait: Duration,
     /// `rules`.
     pub rules: Rules,
+    /// `leaks.policy`.
+    pub leaks: LeakPolicy,
     /// `management_limits`: how fast each credential may call the REST surfaces.
     pub management_limits: ManagementLimits,
     /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
@@ -56,6 +58,17 @@ pub struct Rules {
     pub api_version_downgrade_window: Duration,
     /// `user_key_lifetime`.
     pub user_key_lifetime: Duration,
+}
+
+/// `leaks.policy`: what is done to a living key that was found where it must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeakPolicy {
+    /// It is disabled, until an operator looks at it.
+    Quarantine,
+    /// It is revoked for good.
+    Revoke,
+    /// Nothing; it is written down.
+    Report,
 }
 
 /// `management_limits`.

@@ -53,7 +53,7 @@ fn portal(app: &App) -> Router<App> {
 
 /// Surface 2. Who may: operators, by role.
 fn admin(app: &App) -> Router<App> {
-    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, tiers, usage, users};
+    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, leaks, tiers, usage, users};
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
@@ -77,6 +77,7 @@ fn admin(app: &App) -> Router<App> {
         .route(customer, operator(delete(customers::delete::delete)))
         .route(keys, viewer(get(api_keys::list::list)))
         .route(keys, operator(post(api_keys::create::create).route_layer(once())))
+        .route(key, operator(patch(api_keys::update::update)))
         .route(key, operator(delete(api_keys::revoke::revoke)))
         .route(
             rotate,
@@ -94,6 +95,7 @@ fn admin(app: &App) -> Router<App> {
         .route(user, operator(delete(users::delete::delete)))
         .route("/usage/{customer_id}", viewer(get(usage::show)))
         .route("/tiers", viewer(get(tiers::list)))
+        .route("/leaks", operator(post(leaks::report).route_layer(once())))
         .route("/gateways", viewer(get(gateways::list)))
         .route("/audit", viewer(get(audit::list)))
         .route("/admin-keys", owner(get(admin_keys::list::list)))

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use keyward_contract::Limits;
 
 use crate::check;
-use crate::control_plane::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles};
+use crate::control_plane::{
+    ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles,
+};
 use crate::leaf::unit::Time;
+use crate::leaf::word::Leak;
 use crate::report::Report;
 use crate::typed;
 
@@ -33,6 +36,11 @@ pub(crate) fn control_plane(
         secrets: secrets(typed.secrets, report),
         propagation_wait: typed.propagation.wait.0,
         rules: rules(&typed.rules, report),
+        leaks: match typed.leaks.policy {
+            Leak::Quarantine => LeakPolicy::Quarantine,
+            Leak::Revoke => LeakPolicy::Revoke,
+            Leak::Report => LeakPolicy::Report,
+        },
         management_limits: management_limits(&typed.management_limits, report),
         documentation_url: typed.errors.documentation_url.0,
         tiers: check::tiers::catalogue(&typed.tiers, report),

@@ -191,6 +191,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         limiter: control_plane::Limiter::default(),
         auth: typed.auth,
         rules: typed.rules,
+        leaks: typed.leaks,
         management_limits: typed.management_limits,
         errors: typed.errors,
         tiers: typed.tiers,

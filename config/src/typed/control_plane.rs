@@ -8,6 +8,7 @@ use crate::leaf::name::{Availability, FilePath, Label, Name, Version};
 use crate::leaf::network::Address;
 use crate::leaf::unit::{Rate, Time};
 use crate::leaf::url::DatabaseUrl;
+use crate::leaf::word::Leak;
 use crate::typed::gateway::Errors;
 
 /// Configuration of `keyward-control-plane`.
@@ -29,6 +30,8 @@ pub(crate) struct ControlPlane {
     pub(crate) auth: Auth,
     /// Rules for keys.
     pub(crate) rules: Rules,
+    /// What happens to a key that was found where it must not be.
+    pub(crate) leaks: Leaks,
     /// How fast each credential may call the REST surfaces.
     pub(crate) management_limits: ManagementLimits,
     /// What errors say.
@@ -151,6 +154,22 @@ impl Default for Rules {
             api_versions: vec![Version("2026-11-01".to_owned())],
             api_version_downgrade_window: Time::seconds(72 * 3600),
             user_key_lifetime: Time::seconds(365 * 86_400),
+        }
+    }
+}
+
+/// What happens to a key that was found where it must not be.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Leaks {
+    /// What `POST /admin/leaks` does to a living key.
+    pub(crate) policy: Leak,
+}
+
+impl Default for Leaks {
+    fn default() -> Self {
+        Self {
+            policy: Leak::Quarantine,
         }
     }
 }

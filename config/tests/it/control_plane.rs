@@ -26,6 +26,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         Duration::from_secs(72 * 3600)
     );
     assert_eq!(config.rules.user_key_lifetime, Duration::from_secs(365 * 86_400));
+    assert_eq!(config.leaks, keyward_config::LeakPolicy::Quarantine);
     let limits = config.management_limits;
     assert_eq!((limits.portal.rate, limits.portal.burst), (20, 40));
     assert_eq!((limits.others.rate, limits.others.burst), (50, 100));
@@ -241,4 +242,21 @@ fn the_rest_is_checked_too() {
     ] {
         refused(settings, expected);
     }
+}
+
+#[test]
+fn a_policy_for_leaks_is_one_of_three() {
+    for (word, policy) in [
+        ("quarantine", keyward_config::LeakPolicy::Quarantine),
+        ("revoke", keyward_config::LeakPolicy::Revoke),
+        ("report", keyward_config::LeakPolicy::Report),
+    ] {
+        let config = parse_control_plane(&format!("[leaks]\npolicy = \"{word}\"\n"), &[]).unwrap();
+        assert_eq!(config.leaks, policy);
+    }
+    let message = parse_control_plane("[leaks]\npolicy = \"delete\"\n", &[]).unwrap_err();
+    assert!(
+        message.contains("control-plane.toml:2: leaks.policy"),
+        "{message}"
+    );
 }

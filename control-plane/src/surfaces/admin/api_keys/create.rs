@@ -20,7 +20,8 @@ use crate::surfaces::params::Id;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
-const MAX_KEY_NAME: usize = 100;
+/// The longest name of a key, in characters.
+pub(super) const MAX_KEY_NAME: usize = 100;
 
 /// Makes an account key, which is shown in this answer and never again. With `user_id` it is a key of that user, as
 /// if the user had made it on surface 4.
