@@ -10,3 +10,4 @@ mod keys;
 mod plane;
 mod portal;
 mod promises;
+mod user_keys;
