@@ -11,8 +11,11 @@ pub mod bootstrap;
 pub mod catalogue;
 pub mod change;
 pub mod end_customers;
+pub mod export;
 pub mod idempotency;
 pub mod identify;
+pub mod import;
+pub mod leaks;
 pub mod registry;
 pub mod seed;
 

@@ -176,7 +176,7 @@ pub async fn bury(tx: &mut Transaction<'static, Any>, customer: &EndCustomer, no
     Ok(())
 }
 
-fn customer(row: &AnyRow) -> Result<EndCustomer> {
+pub(super) fn customer(row: &AnyRow) -> Result<EndCustomer> {
     let rate: Option<i64> = row.try_get("rate_limit")?;
     let burst: Option<i64> = row.try_get("burst_limit")?;
     let limits = match (rate, burst) {

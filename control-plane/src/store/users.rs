@@ -57,7 +57,7 @@ pub async fn load(tx: &mut Tx, account: AccountId, id: UserId) -> Result<Option<
     row.as_ref().map(user).transpose()
 }
 
-fn user(row: &AnyRow) -> Result<User> {
+pub(super) fn user(row: &AnyRow) -> Result<User> {
     let texts = |column: &str| -> Result<Vec<String>> {
         let json: String = row.try_get(column)?;
         serde_json::from_str(&json).map_err(StoreError::corrupt)
