@@ -107,6 +107,7 @@ impl ControlPlane {
             gateways: Gateways::new(config.propagation_wait),
             clock: Clock::system(),
             rules: config.rules.clone(),
+            leaks: config.leaks,
         };
         Ok((registry, secrets))
     }

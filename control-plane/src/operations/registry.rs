@@ -1,6 +1,6 @@
 //! What operations work with: the store, the secrets, the catalogue, the gateways and the clock.
 
-use keyward_config::Rules;
+use keyward_config::{LeakPolicy, Rules};
 use keyward_contract::{DigestKey, Environment, KeyDigest, KeyId, KeyKind, PlainKey};
 
 use super::Result;
@@ -28,6 +28,8 @@ pub struct Registry {
     pub clock: Clock,
     /// Versions, windows and lifetimes of keys.
     pub rules: Rules,
+    /// What is done to a key that leaked.
+    pub leaks: LeakPolicy,
 }
 
 /// A key that was just made: its text and how it is found.

@@ -208,6 +208,19 @@ pub async fn promised_otherwise<'e>(
     rows.iter().map(account).collect()
 }
 
+/// The accounts after an id, in the order of their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(tx: &mut Transaction<'static, Any>, after: &str, limit: i64) -> Result<Vec<Account>> {
+    let rows = sqlx::query(select_account!("WHERE a.id > $1 ORDER BY a.id LIMIT $2"))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(account).collect()
+}
+
 /// Whether there is any account at all.
 ///
 /// # Errors

@@ -297,7 +297,7 @@ fn place(customer: &EndCustomer) -> Place {
     }
 }
 
-fn customer(row: &AnyRow) -> Result<EndCustomer> {
+pub(super) fn customer(row: &AnyRow) -> Result<EndCustomer> {
     let rate: Option<i64> = row.try_get("rate_limit")?;
     let burst: Option<i64> = row.try_get("burst_limit")?;
     let limits = match (rate, burst) {

@@ -56,6 +56,51 @@ pub async fn load_account_key(
     row.as_ref().map(key).transpose()
 }
 
+/// The key with this digest, as the transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_by_digest(
+    tx: &mut Transaction<'static, Any>,
+    digest: KeyDigest,
+) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!("WHERE digest = $1"))
+        .bind(digest.as_bytes().to_vec())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(key).transpose()
+}
+
+/// The key of this account with this id, whether the account's own or an end customer's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_any(
+    tx: &mut Transaction<'static, Any>,
+    account: AccountId,
+    id: KeyId,
+) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!("WHERE id = $1 AND account_id = $2"))
+        .bind(id.to_string())
+        .bind(account.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(key).transpose()
+}
+
+/// The keys whose number is above `after`, dead ones included, in the order of their numbers.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(tx: &mut Transaction<'static, Any>, after: i64, limit: i64) -> Result<Vec<ApiKey>> {
+    let rows = sqlx::query(select_key!("WHERE number > $1 ORDER BY number LIMIT $2"))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(key).collect()
+}
+
 /// Every account key of an account, newest first.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyward_config::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles, Tier};
+use keyward_config::{ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier};
 use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
@@ -307,6 +307,7 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             api_version_downgrade_window: Duration::from_secs(72 * 3_600),
             user_key_lifetime: Duration::from_secs(365 * 86_400),
         },
+        leaks: LeakPolicy::Quarantine,
         management_limits: ManagementLimits {
             portal: plenty,
             others: plenty,

@@ -21,6 +21,7 @@ fn endpoints() -> Vec<(&'static str, String, Role)> {
         ("DELETE", customer.clone(), Operator),
         ("POST", format!("{customer}/api-keys"), Operator),
         ("GET", format!("{customer}/api-keys"), Viewer),
+        ("PATCH", format!("{customer}/api-keys/{ID}"), Operator),
         ("DELETE", format!("{customer}/api-keys/{ID}"), Operator),
         ("POST", format!("{customer}/api-keys/{ID}/rotate"), Operator),
         (
@@ -36,6 +37,7 @@ fn endpoints() -> Vec<(&'static str, String, Role)> {
         ("DELETE", format!("{customer}/users/{ID}"), Operator),
         ("GET", format!("/admin/usage/{ID}"), Viewer),
         ("GET", "/admin/tiers".into(), Viewer),
+        ("POST", "/admin/leaks".into(), Operator),
         ("GET", "/admin/gateways".into(), Viewer),
         ("GET", "/admin/audit".into(), Viewer),
         ("GET", "/admin/admin-keys".into(), Owner),
