@@ -12,6 +12,7 @@ pub mod series;
 pub mod text;
 pub mod tier;
 pub mod user;
+pub mod webhook;
 
 pub use account::{Account, Environments, Metadata};
 pub use admin::{AdminKey, Role};

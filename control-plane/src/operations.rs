@@ -7,14 +7,18 @@ pub mod account_keys;
 pub mod account_usage;
 pub mod accounts;
 pub mod admin_keys;
+pub mod audit_trail;
 pub mod bootstrap;
 pub mod catalogue;
 pub mod change;
 pub mod end_customers;
+pub mod expiry;
 pub mod idempotency;
 pub mod identify;
 pub mod registry;
 pub mod seed;
+pub mod thresholds;
+pub mod webhooks;
 
 pub use change::{Actor, ActorKind, Changed, Settled};
 pub use registry::Registry;

@@ -54,6 +54,12 @@ pub enum Missing {
     /// An environment of an account.
     #[error("environment")]
     Environment,
+    /// Of operators.
+    #[error("webhook")]
+    Webhook,
+    /// Of a webhook.
+    #[error("delivery")]
+    Delivery,
 }
 
 /// What stands in the way.
@@ -77,4 +83,10 @@ pub enum Conflict {
     /// Nobody could manage admin keys any more.
     #[error("the last owner key can't be revoked")]
     LastOwner,
+    /// There is a bound.
+    #[error("there are as many webhooks as there may be: delete one first")]
+    TooManyWebhooks,
+    /// Nothing goes there.
+    #[error("the webhook is disabled")]
+    WebhookDisabled,
 }
