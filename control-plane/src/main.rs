@@ -1,4 +1,4 @@
-//! `keyward-control-plane`: the control plane alone, and the making of its first admin key.
+//! `keyward-control-plane`: the control plane alone, the making of its first admin key, and the check of its audit trail.
 //!
 //! Exit codes: 0 ended in good order, 1 failed at run time, 2 wrong configuration or arguments.
 
@@ -12,7 +12,7 @@ use keyward_control_plane::ControlPlane;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
 use keyward_control_plane::moving::{self, Export, Format, Import, Mode, MovingError};
-use keyward_control_plane::operations::{Actor, admin_keys};
+use keyward_control_plane::operations::{Actor, admin_keys, audit_trail};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -39,6 +39,9 @@ enum Command {
     Import(ImportArguments),
     /// Writes everything but secrets to a file, which `import` reads.
     Export(ExportArguments),
+    /// The audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 #[derive(Args, Debug)]
@@ -92,6 +95,17 @@ impl From<FormatArgument> for Format {
             FormatArgument::Csv => Self::Csv,
         }
     }
+}
+
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Checks that no row was changed, removed or put in; names the first that was.
+    Verify {
+        /// The configuration, such as config/control-plane.toml.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -155,6 +169,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             command: Some(Command::Export(arguments)),
             ..
         } => runtime.block_on(export(arguments)),
+            command: Some(Command::Audit(AuditCommand::Verify { config })),
+            ..
+        } => runtime.block_on(verify_audit(&config)),
         Arguments { config, .. } => runtime.block_on(serve(&config.unwrap_or_default())),
     }
 }
@@ -232,6 +249,25 @@ fn moving_failed(error: MovingError) -> Failure {
         MovingError::Arguments(text) => Failure::Arguments(text),
         error => Failure::Running(error.into()),
     }
+}
+
+async fn verify_audit(config: &Path) -> Result<(), Failure> {
+    let (registry, _) = ControlPlane::open(&load(config)?).await?;
+    let verified = audit_trail::verify(&registry).await?;
+    if let Some(broken) = verified.broken {
+        let text = format!(
+            "the audit trail is broken at row {} ({}): {}",
+            broken.number, broken.id, broken.reason
+        );
+        return Err(anyhow::anyhow!(text).into());
+    }
+    writeln!(
+        std::io::stdout(),
+        "{} rows, all as they were written; last hash {}",
+        verified.rows,
+        verified.last_hash
+    )?;
+    Ok(())
 }
 
 fn load(config: &Path) -> Result<ControlPlaneConfig, Failure> {

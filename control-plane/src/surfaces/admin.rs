@@ -12,4 +12,5 @@ pub mod leaks;
 pub mod tiers;
 pub mod usage;
 pub mod users;
+pub mod webhooks;
 pub mod wire;
