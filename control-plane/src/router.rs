@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, portal};
+use crate::surfaces::{admin, openapi, portal};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -19,6 +19,7 @@ pub fn api(app: &App) -> Router {
         .merge(portal.clone())
         .nest("/v1", portal)
         .nest("/admin", admin(app))
+        .merge(openapi::routes(app))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), answer))

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod openapi;
 mod plane;
 mod portal;
 mod promises;

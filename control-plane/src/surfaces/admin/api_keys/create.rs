@@ -4,6 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use keyward_contract::{AccountId, AccountStatus, AddressList, Environment};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::domain::moment;
@@ -20,10 +22,57 @@ use crate::surfaces::settled;
 
 const MAX_KEY_NAME: usize = 100;
 
+/// An account key to be made. Everything may be left out, the body too.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({
+    "name": "ci", "environment": "production", "expires_at": "2099-12-31", "allowed_ips": ["203.0.113.0/24"],
+}))]
+pub struct NewKeyWanted {
+    /// What it is called.
+    #[schema(format = "name-100")]
+    pub name: Option<String>,
+    /// `production` when left out.
+    #[schema(format = "environment", nullable = false)]
+    pub environment: Option<String>,
+    /// From when on it is dead: a date or date-time in the future.
+    #[schema(format = "future")]
+    pub expires_at: Option<String>,
+    /// The addresses and CIDR blocks from which it may be used; null: from all.
+    #[schema(format = "addresses")]
+    pub allowed_ips: Option<Vec<String>>,
+}
+
+/// A new account key, in clear this once.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "api_key_id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7f", "customer_id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e",
+    "name": "ci", "environment": "production", "status": "active", "mask": "pk_live_4f…2C3",
+    "allowed_ips": null, "created_at": "2026-01-19T10:30:00Z", "expires_at": null, "revoked_at": null,
+    "last_used_at": null, "api_key": "pk_live_4fQ7xT2mK9sL0bVn3RzY8wJcH5dEuGp6A1B2C3",
+}))]
+pub struct KeyMade<'a> {
+    #[serde(flatten)]
+    key: wire::Key,
+    #[schema(pattern = "^pk_(live|test)_[0-9A-Za-z]{38}$")]
+    api_key: &'a str,
+}
+
 /// Makes an account key, which is shown in this answer and never again.
 ///
 /// # Errors
 /// When the account isn't there or isn't active, or a field breaks a rule.
+#[utoipa::path(
+    post,
+    path = "/admin/customers/{customer_id}/api-keys",
+    operation_id = "createKey",
+    tag = "keys",
+    params(("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e")),
+    request_body = Option<NewKeyWanted>,
+    responses(
+        (status = 201, description = "Made. Save the key: it is not shown again.", body = KeyMade),
+        (status = 409, description = "The account isn't active."),
+    ),
+)]
 pub async fn create(
     State(app): State<App>,
     caller: AdminCaller,
@@ -33,10 +82,10 @@ pub async fn create(
     let wanted = wanted(&fields)?;
     let made = account_keys::create(&app.registry, &caller.actor, id, wanted).await?;
     let (key, plain) = &made.value;
-    let mut body = wire::key(key, AccountStatus::Active, None, key.created_at);
-    if let Some(body) = body.as_object_mut() {
-        body.insert("api_key".into(), plain.expose().into());
-    }
+    let body = KeyMade {
+        key: wire::key(key, AccountStatus::Active, None, key.created_at),
+        api_key: plain.expose(),
+    };
     Ok(settled::with(
         &made.settled,
         (StatusCode::CREATED, axum::Json(body)),
