@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod admin;
+pub mod api_version;
 pub mod bucket;
 pub mod customer;
 pub mod key;

@@ -10,6 +10,7 @@ pub mod admin_keys;
 pub mod bootstrap;
 pub mod catalogue;
 pub mod change;
+pub mod company_keys;
 pub mod end_customers;
 pub mod idempotency;
 pub mod identify;

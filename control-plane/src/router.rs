@@ -7,10 +7,10 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 
 use crate::App;
 use crate::domain::admin::Role;
-use crate::surfaces::call::{answer, require_account_key, require_role};
+use crate::surfaces::call::{answer, require_account_key, require_company, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, openapi, portal};
+use crate::surfaces::{admin, keys, openapi, portal};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -19,6 +19,7 @@ pub fn api(app: &App) -> Router {
         .merge(portal.clone())
         .nest("/v1", portal)
         .nest("/admin", admin(app))
+        .merge(keys(app))
         .merge(openapi::routes(app))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
@@ -93,6 +94,19 @@ fn admin(app: &App) -> Router<App> {
             "/admin-keys/{admin_key_id}",
             owner(delete(admin_keys::revoke::revoke)),
         )
+}
+
+/// Surface 3. Who may: somebody of a company, by key or token; each handler asks for the permission that it needs.
+fn keys(app: &App) -> Router<App> {
+    use keys::{create, delete as delete_key, list, show, update};
+    let company = |methods: Methods| methods.route_layer(from_fn(require_company));
+    let once = from_fn_with_state(app.clone(), once);
+    Router::new()
+        .route("/keys", company(get(list::list)))
+        .route("/keys", company(post(create::create).route_layer(once)))
+        .route("/keys/{key_id}", company(get(show::show)))
+        .route("/keys/{key_id}", company(put(update::update)))
+        .route("/keys/{key_id}", company(delete(delete_key::delete)))
 }
 
 type Methods = MethodRouter<App>;

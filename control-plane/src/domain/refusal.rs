@@ -54,6 +54,9 @@ pub enum Missing {
     /// An environment of an account.
     #[error("environment")]
     Environment,
+    /// A user of an account.
+    #[error("user")]
+    User,
 }
 
 /// What stands in the way.
@@ -74,6 +77,9 @@ pub enum Conflict {
     /// Its replacement is there already.
     #[error("the key was rotated before and is in its grace period")]
     KeyInGrace,
+    /// Time to go back was long enough.
+    #[error("the time in which this key could go back to a lower API version is over")]
+    VersionSettled,
     /// Nobody could manage admin keys any more.
     #[error("the last owner key can't be revoked")]
     LastOwner,

@@ -10,7 +10,7 @@ use crate::domain::key::{ApiKey, ApiVersionPin, Origin, state_as_str};
 use crate::domain::text::Name;
 
 macro_rules! select_key {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT id, number, account_id, environment, customer_id, user_id, origin, name, mask, digest, sealed, ",
             "state, expires_at, allowed_ips, api_version, api_version_changed_at, no_downgrade_after, rotated_at, ",
@@ -19,6 +19,9 @@ macro_rules! select_key {
         )
     };
 }
+
+// Below the macro, which it uses.
+pub mod pages;
 
 /// The key with this digest.
 ///

@@ -118,6 +118,14 @@ impl Fields {
         })
     }
 
+    /// An array of whatever.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn array(&self, field: &'static str) -> Result<Given<&Vec<Value>>, InvalidField> {
+        self.typed(field, "must be an array", Value::as_array)
+    }
+
     fn typed<'a, T>(
         &'a self,
         field: &'static str,
