@@ -4,6 +4,7 @@ pub mod account;
 pub mod admin;
 pub mod api_version;
 pub mod bucket;
+pub mod claims;
 pub mod customer;
 pub mod key;
 pub mod moment;
@@ -13,6 +14,7 @@ pub mod series;
 pub mod text;
 pub mod tier;
 pub mod user;
+pub mod user_key;
 
 pub use account::{Account, Environments, Metadata};
 pub use admin::{AdminKey, Role};

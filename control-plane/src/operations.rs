@@ -16,6 +16,8 @@ pub mod idempotency;
 pub mod identify;
 pub mod registry;
 pub mod seed;
+pub mod user_keys;
+pub mod users;
 
 pub use change::{Actor, ActorKind, Changed, Settled};
 pub use registry::Registry;

@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_company, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, keys, openapi, portal};
+use crate::surfaces::{admin, keys, openapi, portal, user_keys};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -20,6 +20,7 @@ pub fn api(app: &App) -> Router {
         .nest("/v1", portal)
         .nest("/admin", admin(app))
         .merge(keys(app))
+        .merge(user_keys(app))
         .merge(openapi::routes(app))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
@@ -53,7 +54,7 @@ fn portal(app: &App) -> Router<App> {
 
 /// Surface 2. Who may: operators, by role.
 fn admin(app: &App) -> Router<App> {
-    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, tiers, usage};
+    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, tiers, usage, users};
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
@@ -63,6 +64,8 @@ fn admin(app: &App) -> Router<App> {
     let key = "/customers/{customer_id}/api-keys/{api_key_id}";
     let rotate = "/customers/{customer_id}/api-keys/{api_key_id}/rotate";
     let environment = "/customers/{customer_id}/environments/{environment_id}";
+    let users_of = "/customers/{customer_id}/users";
+    let user = "/customers/{customer_id}/users/{user_id}";
     Router::new()
         .route("/customers", viewer(get(customers::list::list)))
         .route(
@@ -81,6 +84,15 @@ fn admin(app: &App) -> Router<App> {
             operator(post(api_keys::rotate::rotate).route_layer(once())),
         )
         .route(environment, operator(put(environments::update)))
+        .route(users_of, viewer(get(users::list::list)))
+        .route(
+            users_of,
+            operator(post(users::create::create).route_layer(once())),
+        )
+        .route(user, viewer(get(users::show::show)))
+        .route(user, operator(put(users::update::update)))
+        .route(user, operator(patch(users::update::update)))
+        .route(user, operator(delete(users::delete::delete)))
         .route("/usage/{customer_id}", viewer(get(usage::show)))
         .route("/tiers", viewer(get(tiers::list)))
         .route("/gateways", viewer(get(gateways::list)))
@@ -107,6 +119,25 @@ fn keys(app: &App) -> Router<App> {
         .route("/keys/{key_id}", company(get(show::show)))
         .route("/keys/{key_id}", company(put(update::update)))
         .route("/keys/{key_id}", company(delete(delete_key::delete)))
+}
+
+/// Surface 4, with and without an environment. Who may: users of a company whose account may call, by their claims.
+fn user_keys(app: &App) -> Router<App> {
+    use user_keys::{PATH, create, delete as delete_key, list, update, usage};
+    let company = |methods: Methods| methods.route_layer(from_fn(require_company));
+    let once = || from_fn_with_state(app.clone(), once);
+    ["", "/environments/{environment_id}"]
+        .into_iter()
+        .fold(Router::new(), |router, environment| {
+            let keys = format!("{environment}{PATH}");
+            let key = format!("{keys}/{{api_key_id}}");
+            router
+                .route(&keys, company(get(list::list)))
+                .route(&keys, company(post(create::create).route_layer(once())))
+                .route(&format!("{keys}/usage"), company(get(usage::usage)))
+                .route(&key, company(patch(update::update)))
+                .route(&key, company(delete(delete_key::delete)))
+        })
 }
 
 type Methods = MethodRouter<App>;

@@ -27,6 +27,7 @@ pub mod keys;
 pub mod records;
 pub mod settings;
 pub mod usage;
+pub mod user_keys;
 pub mod users;
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");

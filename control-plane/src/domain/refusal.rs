@@ -83,4 +83,10 @@ pub enum Conflict {
     /// Nobody could manage admin keys any more.
     #[error("the last owner key can't be revoked")]
     LastOwner,
+    /// Somebody has this `sub`, or had it before.
+    #[error("a user with this sub exists already, or existed before")]
+    SubTaken,
+    /// The environment has as many keys of users as it may have.
+    #[error("the environment may have {0} keys of users, and has them")]
+    UserKeyLimit(u32),
 }

@@ -189,7 +189,8 @@ pub async fn rotate(
     Ok(Changed { value, settled })
 }
 
-async fn active(change: &mut Change<'_>, id: AccountId) -> Result<Account> {
+/// The account with this id, when it may get keys.
+pub(super) async fn active(change: &mut Change<'_>, id: AccountId) -> Result<Account> {
     let account = accounts::load(&mut change.tx, id)
         .await?
         .ok_or(Missing::Account)?;

@@ -310,7 +310,8 @@ fn edited(registry: &Registry, mut account: Account, edit: Edit) -> Result<Accou
     Ok(account)
 }
 
-async fn living(change: &mut Change<'_>, id: AccountId) -> Result<Account> {
+/// The account with this id, unless it is gone for good.
+pub(super) async fn living(change: &mut Change<'_>, id: AccountId) -> Result<Account> {
     let account = accounts::load(&mut change.tx, id)
         .await?
         .ok_or(Missing::Account)?;

@@ -10,4 +10,5 @@ pub mod gateways;
 pub mod guard;
 pub mod tiers;
 pub mod usage;
+pub mod users;
 pub mod wire;

@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::App;
-use crate::domain::tier::Catalogue;
+use crate::operations::Registry;
 
 pub mod admin;
 pub mod complete;
@@ -48,7 +48,7 @@ struct Document {
 /// The documents and the pages.
 #[must_use]
 pub fn routes(app: &App) -> Router<App> {
-    let documents = documents(&app.registry.catalogue).into_iter();
+    let documents = documents(&app.registry).into_iter();
     documents.fold(pages::routes(), |routes, (at, document)| {
         let document = Arc::new(Document::new(&document));
         routes.route(at, get(serve).with_state(document))
@@ -57,13 +57,17 @@ pub fn routes(app: &App) -> Router<App> {
 
 /// Every document with its path.
 #[must_use]
-pub fn documents(catalogue: &Catalogue) -> Vec<(&'static str, Value)> {
-    let tiers: Vec<_> = catalogue.tiers().iter().map(|tier| tier.key.clone()).collect();
+pub fn documents(registry: &Registry) -> Vec<(&'static str, Value)> {
+    let tiers = registry.catalogue.tiers().iter();
+    let known = words::Known {
+        tiers: tiers.map(|tier| tier.key.clone()).collect(),
+        api_versions: registry.rules.api_versions.clone(),
+    };
     FACES
         .iter()
         .map(|face| {
             let face = face();
-            (face.at, complete::document(&face, &tiers))
+            (face.at, complete::document(&face, &known))
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use super::complete::Face;
 use super::links::source;
 use crate::surfaces::Surface;
 use crate::surfaces::admin::{
-    admin_keys, api_keys, audit, customers, environments, error, gateways, tiers, usage,
+    admin_keys, api_keys, audit, customers, environments, error, gateways, tiers, usage, users,
 };
 
 /// The endpoints.
@@ -22,6 +22,7 @@ use crate::surfaces::admin::{
     tags(
         (name = "customers", description = "Accounts."),
         (name = "keys", description = "Account keys."),
+        (name = "users", description = "Persons of an account, as surfaces 3 and 4 know them."),
         (name = "usage", description = "What accounts used."),
         (name = "catalogue", description = "Tiers."),
         (name = "operators", description = "Admin keys; for owners alone."),
@@ -31,6 +32,7 @@ use crate::surfaces::admin::{
         customers::list::list, customers::create::create, customers::show::show, customers::update::update,
         customers::delete::delete, environments::update, api_keys::list::list, api_keys::create::create,
         api_keys::revoke::revoke, api_keys::rotate::rotate, usage::show, tiers::list, gateways::list, audit::list,
+        users::list::list, users::create::create, users::show::show, users::update::update, users::delete::delete,
         admin_keys::list::list, admin_keys::create::create, admin_keys::revoke::revoke,
     ),
     components(schemas(error::Error)),
@@ -40,7 +42,7 @@ struct Endpoints;
 /// The surface.
 #[must_use]
 pub fn face() -> Face {
-    let (customer, key, admin_key) = ("customer_id", "api_key_id", "admin_key_id");
+    let (customer, key, user, admin_key) = ("customer_id", "api_key_id", "user_id", "admin_key_id");
     Face {
         surface: Surface::Admin,
         at: "/openapi/admin.json",
@@ -70,6 +72,8 @@ pub fn face() -> Face {
             source("createKey", "201", key, "/api_key_id"),
             source("rotateKey", "200", key, "/api_key_id"),
             source("listKeys", "200", key, "/api_keys/0/api_key_id"),
+            source("createUser", "201", user, "/user_id"),
+            source("listUsers", "200", user, "/users/0/user_id"),
             source("createAdminKey", "201", admin_key, "/admin_key_id"),
         ],
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
 use super::links::Source;
+use super::words::Known;
 use super::{headers, links, refusals, words};
 use crate::surfaces::Surface;
 use crate::surfaces::problem::Problem;
@@ -66,7 +67,7 @@ impl Operation<'_> {
 
 /// The whole document of a surface.
 #[must_use]
-pub fn document(face: &Face, tiers: &[String]) -> Value {
+pub fn document(face: &Face, known: &Known) -> Value {
     let mut document = serde_json::to_value(&face.generated).unwrap_or_default();
     let Some(root) = document.as_object_mut() else {
         return document;
@@ -83,7 +84,7 @@ pub fn document(face: &Face, tiers: &[String]) -> Value {
         headers::add(face.surface, &mut operation);
     });
     links::add(root, &face.sources);
-    words::spell_out(&mut document, tiers);
+    words::spell_out(&mut document, known);
     document
 }
 
@@ -128,10 +129,13 @@ fn describe(operation: &mut Operation<'_>) {
     if let Some(Value::String(text)) = operation.said.get_mut("description") {
         *text = text.replace("# Errors\n", "**Refused:** ").trim().to_owned();
     }
-    if operation.method == "patch" && operation.path.starts_with("/admin/customers/{customer_id}") {
-        operation
-            .said
-            .insert("operationId".into(), "patchCustomer".into());
+    let other = match operation.said.get("operationId").and_then(Value::as_str) {
+        Some("updateCustomer") if operation.path.starts_with("/admin") => "patchCustomer",
+        Some("updateUser") => "patchUser",
+        _ => return,
+    };
+    if operation.method == "patch" {
+        operation.said.insert("operationId".into(), other.into());
     }
 }
 

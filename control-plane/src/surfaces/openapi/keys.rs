@@ -4,8 +4,9 @@ use serde_json::json;
 use utoipa::OpenApi;
 
 use super::complete::Face;
+use super::links::source;
 use crate::surfaces::Surface;
-use crate::surfaces::keys::error;
+use crate::surfaces::keys::{create, delete, error, list, show, update};
 
 /// The endpoints.
 #[derive(Debug, OpenApi)]
@@ -17,7 +18,7 @@ use crate::surfaces::keys::error;
             bodies are JSON of at most 64 KiB; unknown fields are ignored.",
     ),
     tags((name = "keys", description = "API keys.")),
-    paths(),
+    paths(list::list, create::create, show::show, update::update, delete::delete),
     components(schemas(error::Error)),
 )]
 struct Endpoints;
@@ -25,6 +26,7 @@ struct Endpoints;
 /// The surface.
 #[must_use]
 pub fn face() -> Face {
+    let id = "keyId";
     Face {
         surface: Surface::Keys,
         at: "/openapi/keys.json",
@@ -58,6 +60,11 @@ pub fn face() -> Face {
             },
         }),
         servers: json!([{"url": "/"}]),
-        sources: Vec::new(),
+        sources: vec![
+            source("createKey", "201", id, "/id"),
+            source("getKey", "200", id, "/id"),
+            source("updateKey", "200", id, "/id"),
+            source("listKeys", "200", id, "/data/0/id"),
+        ],
     }
 }

@@ -4,8 +4,9 @@ use serde_json::json;
 use utoipa::OpenApi;
 
 use super::complete::Face;
+use super::links::source;
 use crate::surfaces::Surface;
-use crate::surfaces::user_keys::error;
+use crate::surfaces::user_keys::{create, delete, error, list, update, usage};
 
 /// The endpoints.
 #[derive(Debug, OpenApi)]
@@ -17,7 +18,7 @@ use crate::surfaces::user_keys::error;
             is 405 with `Allow`; bodies are JSON of at most 64 KiB; unknown fields are ignored.",
     ),
     tags((name = "keys", description = "Users' keys.")),
-    paths(),
+    paths(list::list, create::create, update::update, delete::delete, usage::usage),
     components(schemas(error::Error)),
 )]
 struct Endpoints;
@@ -25,6 +26,7 @@ struct Endpoints;
 /// The surface.
 #[must_use]
 pub fn face() -> Face {
+    let id = "apiKeyId";
     Face {
         surface: Surface::UserKeys,
         at: "/openapi/user-keys.json",
@@ -54,6 +56,10 @@ pub fn face() -> Face {
                 },
             },
         ]),
-        sources: Vec::new(),
+        sources: vec![
+            source("createKey", "201", id, "/id"),
+            source("updateKey", "200", id, "/id"),
+            source("listKeys", "200", id, "/0/id"),
+        ],
     }
 }

@@ -9,10 +9,19 @@ const SPACE: &str = r"\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u
 const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
 const SINCE_1970: &str = r"^(19[7-9]|[2-9][0-9]{2})[0-9]-";
 
+/// What is configured.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The keys of the tiers.
+    pub tiers: Vec<String>,
+    /// The versions that a key may be pinned to.
+    pub api_versions: Vec<String>,
+}
+
 /// Replaces every format of ours below `value`.
-pub fn spell_out(value: &mut Value, tiers: &[String]) {
+pub fn spell_out(value: &mut Value, known: &Known) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| spell_out(item, tiers)),
+        Value::Array(items) => items.iter_mut().for_each(|item| spell_out(item, known)),
         Value::Object(object) => {
             if object.contains_key("in") && object.contains_key("schema") {
                 never_null(object.get_mut("schema"));
@@ -21,14 +30,14 @@ pub fn spell_out(value: &mut Value, tiers: &[String]) {
                 body_never_null(object);
             }
             bound(object);
-            replace(object, tiers);
-            object.values_mut().for_each(|inner| spell_out(inner, tiers));
+            replace(object, known);
+            object.values_mut().for_each(|inner| spell_out(inner, known));
         }
         _ => {}
     }
 }
 
-fn replace(object: &mut Map<String, Value>, tiers: &[String]) {
+fn replace(object: &mut Map<String, Value>, known: &Known) {
     let Some(Value::String(format)) = object.get("format") else {
         return;
     };
@@ -40,11 +49,27 @@ fn replace(object: &mut Map<String, Value>, tiers: &[String]) {
         "environment-id" => json!({"pattern": "^[0-9A-Fa-f]{16}$"}),
         "any" => json!({"pattern": format!("^[^{CONTROL}]*$")}),
         "search" => json!({"maxLength": 255, "pattern": format!("^[^{CONTROL}]*$")}),
-        "tier" => json!({"enum": tiers}),
+        "tier" => json!({"enum": known.tiers}),
+        "api-version" => json!({"enum": known.api_versions}),
         "role" => json!({"enum": ["owner", "operator", "viewer"]}),
         "environment" => json!({"enum": ["test", "production"]}),
         "account-status" => json!({"enum": ["active", "suspended", "cancelled"]}),
         "settable-status" => json!({"enum": ["active", "suspended"]}),
+        "switch" => json!({"enum": ["active", "inactive"]}),
+        "never" => json!({"type": "null"}),
+        "claims" => json!({
+            "maxItems": 50,
+            "uniqueItems": true,
+            "items": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 100,
+                "pattern": format!("^[^{CONTROL}]+$"),
+            },
+        }),
+        "permissions" => json!({
+            "items": {"type": "string", "enum": ["company.keys:list", "company.keys:write"]},
+        }),
         "granularity" => json!({"enum": ["hour", "day", "month"]}),
         "addresses" => json!({
             "minItems": 1,
