@@ -194,14 +194,27 @@ async fn the_examples_of_requests_are_taken() {
     let key = plane.account_key(&company.id, &json!({})).await;
     let shown = plane.admin("GET", format!("/admin/customers/{}", company.id));
     let shown = shown.send().await.json();
+    let user = json!({"name": "Ada", "email": "ada@example.com", "claims": ["Issuer_Admin"]});
+    let users = plane.admin("POST", format!("/admin/customers/{}/users", company.id));
+    let user = users.json(&user).send().await.expect(201).json();
+    let for_keys = plane.call("POST", "/keys").admin(&company.live);
+    let of_user = for_keys.json(&json!({"userId": user["user_id"]})).send().await;
+    let of_user = of_user.expect(201).json();
+    let of_user = of_user["key"].as_str().unwrap();
+    let own = plane.call("POST", "/api/v1/psp/product-manager/customer-user-api-keys");
+    let own = own.key(of_user).json(&json!({"name": "own"})).send().await;
+    let own = json!(own.expect(201).json()["id"].to_string());
     let ids = [
+        ("{user_id}", &user["user_id"]),
+        ("{keyId}", &key["api_key_id"]),
+        ("{apiKeyId}", &own),
         ("{customerId}", &customer["id"]),
         ("{customer_id}", &shown["customer_id"]),
         ("{api_key_id}", &key["api_key_id"]),
         ("{environment_id}", &shown["environments"][0]["environment_id"]),
     ];
     let mut tried = 0;
-    for path in [DOCUMENTS[0], DOCUMENTS[1]] {
+    for path in DOCUMENTS {
         let document = document(&plane, path).await;
         for (at, item) in document["paths"].as_object().unwrap() {
             let mut real = at.clone();
@@ -218,10 +231,16 @@ async fn the_examples_of_requests_are_taken() {
                 let call = plane.call(&method.to_uppercase(), real.clone());
                 let call = if real.starts_with("/admin") {
                     call.admin(&plane.owner)
+                } else if real.starts_with("/api") {
+                    call.key(of_user)
                 } else {
                     call.key(&company.live)
                 };
-                let answer = call.json(example).send().await;
+                let mut example = example.clone();
+                if example.get("userId").is_some() {
+                    example["userId"] = user["user_id"].clone();
+                }
+                let answer = call.json(&example).send().await;
                 assert!(
                     answer.status.is_success(),
                     "{method} {real} {example}: {}",
@@ -231,5 +250,5 @@ async fn the_examples_of_requests_are_taken() {
             }
         }
     }
-    assert!(tried >= 8, "{tried}");
+    assert!(tried >= 15, "{tried}");
 }

@@ -29,7 +29,7 @@ pub struct KeyWanted {
     pub user_id: String,
     /// The addresses and CIDR blocks from which it may be used; null: from all.
     #[serde(rename = "whitelistedIPs")]
-    #[schema(format = "addresses")]
+    #[schema(format = "address", min_items = 1, max_items = 100)]
     pub whitelisted_ips: Option<Vec<String>>,
     /// What it is for.
     #[schema(format = "name-200")]

@@ -26,7 +26,7 @@ pub struct KeyEdit {
     pub api_version: Option<String>,
     /// The addresses and CIDR blocks from which it may be used; null: from all.
     #[serde(rename = "whitelistedIPs")]
-    #[schema(format = "addresses")]
+    #[schema(format = "address", min_items = 1, max_items = 100)]
     pub whitelisted_ips: Option<Vec<String>>,
     /// What it is for; null clears it.
     #[schema(format = "name-200")]

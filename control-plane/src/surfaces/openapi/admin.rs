@@ -61,7 +61,6 @@ pub fn face() -> Face {
         sources: vec![
             source("createCustomer", "201", customer, "/customer/customer_id"),
             source("createCustomer", "201", key, "/customer/api_key_id"),
-            source("listCustomers", "200", customer, "/customers/0/customer_id"),
             source("getCustomer", "200", customer, "/customer_id"),
             source(
                 "getCustomer",
@@ -71,9 +70,7 @@ pub fn face() -> Face {
             ),
             source("createKey", "201", key, "/api_key_id"),
             source("rotateKey", "200", key, "/api_key_id"),
-            source("listKeys", "200", key, "/api_keys/0/api_key_id"),
             source("createUser", "201", user, "/user_id"),
-            source("listUsers", "200", user, "/users/0/user_id"),
             source("createAdminKey", "201", admin_key, "/admin_key_id"),
         ],
     }

@@ -64,7 +64,6 @@ pub fn face() -> Face {
             source("createKey", "201", id, "/id"),
             source("getKey", "200", id, "/id"),
             source("updateKey", "200", id, "/id"),
-            source("listKeys", "200", id, "/data/0/id"),
         ],
     }
 }

@@ -49,7 +49,6 @@ pub fn face() -> Face {
             source("getCustomer", "200", id, "/id"),
             source("updateCustomer", "200", id, "/id"),
             source("rotateCustomerKey", "200", id, "/id"),
-            source("listCustomers", "200", id, "/data/0/id"),
         ],
     }
 }

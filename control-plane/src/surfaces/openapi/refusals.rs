@@ -36,7 +36,7 @@ fn possible(surface: Surface, operation: &mut Operation<'_>) -> Vec<(&'static st
     if operation.is_guarded() {
         all.extend(of_credentials(surface));
     }
-    if operation.path.contains('{') {
+    if operation.path.contains('{') || operation.answers().contains_key("404") {
         all.push((
             "It isn't there, or isn't the caller's.",
             Problem::Missing("API key".into()),

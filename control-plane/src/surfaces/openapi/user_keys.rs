@@ -59,7 +59,6 @@ pub fn face() -> Face {
         sources: vec![
             source("createKey", "201", id, "/id"),
             source("updateKey", "200", id, "/id"),
-            source("listKeys", "200", id, "/0/id"),
         ],
     }
 }

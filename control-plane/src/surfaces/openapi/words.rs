@@ -26,10 +26,11 @@ pub fn spell_out(value: &mut Value, known: &Known) {
             if object.contains_key("in") && object.contains_key("schema") {
                 never_null(object.get_mut("schema"));
             }
-            if object.contains_key("content") && object.contains_key("required") {
+            if object.contains_key("content") {
                 body_never_null(object);
             }
             bound(object);
+            collect(object);
             replace(object, known);
             object.values_mut().for_each(|inner| spell_out(inner, known));
         }
@@ -57,34 +58,14 @@ fn replace(object: &mut Map<String, Value>, known: &Known) {
         "settable-status" => json!({"enum": ["active", "suspended"]}),
         "switch" => json!({"enum": ["active", "inactive"]}),
         "never" => json!({"type": "null"}),
-        "claims" => json!({
-            "maxItems": 50,
-            "uniqueItems": true,
-            "items": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 100,
-                "pattern": format!("^[^{CONTROL}]+$"),
-            },
-        }),
-        "permissions" => json!({
-            "items": {"type": "string", "enum": ["company.keys:list", "company.keys:write"]},
-        }),
         "granularity" => json!({"enum": ["hour", "day", "month"]}),
-        "addresses" => json!({
-            "minItems": 1,
-            "maxItems": 100,
-            "items": {
-                "type": "string",
-                "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"format": "cidr"}],
-                "example": "203.0.113.0/24",
-            },
+        "address" => json!({
+            "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"format": "cidr"}],
+            "example": "203.0.113.0/24",
         }),
-        "metadata" => json!({
-            "maxProperties": 50,
-            "propertyNames": {"minLength": 1, "maxLength": 100},
-            "additionalProperties": {"type": "string", "maxLength": 500},
-        }),
+        "permission" => json!({"enum": ["company.keys:list", "company.keys:write"]}),
+        "claim" => json!({"minLength": 1, "maxLength": 100, "pattern": format!("^[^{CONTROL}]+$")}),
+        "note" => json!({"maxLength": 500}),
         other => match other
             .strip_prefix("name-")
             .and_then(|most| most.parse::<u32>().ok())
@@ -102,6 +83,23 @@ fn name(most: u32) -> Value {
     let inner = format!("[^{SPACE}{CONTROL}]");
     let pattern = format!("^[{SPACE}]*{inner}([^{CONTROL}]*{inner})?[{SPACE}]*$");
     json!({"minLength": 1, "maxLength": most, "pattern": pattern})
+}
+
+/// What is said of a collection by what it holds: attributes can name the items' format alone.
+fn collect(object: &mut Map<String, Value>) {
+    let holds = |of: &str, word: &str| {
+        let format = object.get(of).and_then(|inner| inner.get("format"));
+        format.is_some_and(|format| format == word)
+    };
+    let (claims, notes) = (holds("items", "claim"), holds("additionalProperties", "note"));
+    if claims {
+        object.insert("uniqueItems".into(), true.into());
+    }
+    if notes {
+        object.insert("maxProperties".into(), 50.into());
+        let names = json!({"minLength": 1, "maxLength": 100});
+        object.insert("propertyNames".into(), names);
+    }
 }
 
 /// No whole number is larger than its format says.

@@ -53,7 +53,7 @@ pub struct AccountKeyWanted {
     #[schema(format = "future")]
     pub expires_at: Option<String>,
     /// The addresses and CIDR blocks from which it may be used; null: from all.
-    #[schema(format = "addresses")]
+    #[schema(format = "address", min_items = 1, max_items = 100)]
     pub allowed_ips: Option<Vec<String>>,
 }
 
@@ -73,7 +73,7 @@ pub struct UserKeyWanted {
     #[schema(format = "future")]
     pub expires_at: Option<String>,
     /// The addresses and CIDR blocks from which it may be used; null: from all.
-    #[schema(format = "addresses")]
+    #[schema(format = "address", min_items = 1, max_items = 100)]
     pub allowed_ips: Option<Vec<String>>,
 }
 

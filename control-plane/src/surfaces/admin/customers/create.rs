@@ -41,7 +41,7 @@ pub struct NewCustomer {
     #[schema(format = "day")]
     pub contract_end: Option<String>,
     /// Notes of the operator's own: at most 50.
-    #[schema(format = "metadata")]
+    #[schema(format = "note")]
     pub metadata: Option<BTreeMap<String, String>>,
     /// What was negotiated instead of the tier's numbers; for the custom tier alone.
     pub overrides: Option<wire::OverridesShown>,

@@ -43,7 +43,7 @@ pub struct CustomerEdit {
     #[schema(format = "day")]
     pub contract_end: Option<String>,
     /// Replaces all notes; null clears them.
-    #[schema(format = "metadata")]
+    #[schema(format = "note")]
     pub metadata: Option<BTreeMap<String, String>>,
     /// For the custom tier alone; null clears them.
     pub overrides: Option<wire::OverridesShown>,

@@ -36,10 +36,10 @@ pub struct UserWanted {
     #[schema(format = "uuid")]
     pub sub: Option<String>,
     /// What it may do on surface 4.
-    #[schema(format = "claims")]
+    #[schema(format = "claim", max_items = 50)]
     pub claims: Option<Vec<String>>,
     /// What it may do on surface 3, when its token doesn't say.
-    #[schema(format = "permissions")]
+    #[schema(format = "permission")]
     pub permissions: Option<Vec<String>>,
 }
 

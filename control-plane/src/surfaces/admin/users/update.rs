@@ -29,10 +29,10 @@ pub struct UserEdit {
     #[schema(format = "e-mail", nullable = false)]
     pub email: Option<String>,
     /// Replaces all of its claims.
-    #[schema(format = "claims", nullable = false)]
+    #[schema(format = "claim", max_items = 50, nullable = false)]
     pub claims: Option<Vec<String>>,
     /// Replaces all of its permissions.
-    #[schema(format = "permissions", nullable = false)]
+    #[schema(format = "permission", nullable = false)]
     pub permissions: Option<Vec<String>>,
 }
 

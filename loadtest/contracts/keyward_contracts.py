@@ -76,7 +76,7 @@ BEYOND_SCHEMAS = [
     "offset` can't be sent with a cursor",
     "startingAfter`",
     "endingBefore`",
-    "would have more than",
+    "gives more than",
     "`from` must be before",
 ]
 
