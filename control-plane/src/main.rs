@@ -97,7 +97,6 @@ impl From<FormatArgument> for Format {
     }
 }
 
-
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// Checks that no row was changed, removed or put in; names the first that was.
@@ -169,6 +168,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             command: Some(Command::Export(arguments)),
             ..
         } => runtime.block_on(export(arguments)),
+        Arguments {
             command: Some(Command::Audit(AuditCommand::Verify { config })),
             ..
         } => runtime.block_on(verify_audit(&config)),
@@ -223,7 +223,11 @@ async fn import(arguments: ImportArguments) -> Result<(), Failure> {
         tally.existing,
         tally.failed,
         tally.skipped,
-        if arguments.dry_run { " (dry run: nothing was changed)" } else { "" },
+        if arguments.dry_run {
+            " (dry run: nothing was changed)"
+        } else {
+            ""
+        },
     );
     if tally.failed > 0 {
         return Err(Failure::Running(anyhow::anyhow!(told)));

@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_company, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, keys, portal, user_keys};
+use crate::surfaces::{admin, keys, openapi, portal, user_keys};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -21,6 +21,7 @@ pub fn api(app: &App) -> Router {
         .nest("/admin", admin(app))
         .merge(keys(app))
         .merge(user_keys(app))
+        .merge(openapi::routes(app))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), answer))

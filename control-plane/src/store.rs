@@ -26,7 +26,6 @@ pub mod customers;
 pub mod expiring;
 pub mod exports;
 pub mod idempotency;
-pub mod idempotency;
 pub mod imports;
 pub mod jobs;
 pub mod keys;

@@ -9,6 +9,7 @@ pub mod fields;
 pub mod keys;
 pub mod limits;
 pub mod once;
+pub mod openapi;
 pub mod params;
 pub mod portal;
 pub mod problem;

@@ -7,6 +7,7 @@
 
 mod admin;
 mod keys;
+mod openapi;
 mod plane;
 mod portal;
 mod promises;

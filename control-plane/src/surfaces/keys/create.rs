@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, header};
 use keyward_contract::UserId;
+use utoipa::ToSchema;
 
 use super::permission::Writer;
 use super::wire::{self, Key};
@@ -15,10 +16,46 @@ use crate::surfaces::fields::Fields;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
+/// A key to be made.
+#[derive(Debug, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "userId": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d84", "whitelistedIPs": ["203.0.113.0/24"],
+    "description": "the billing service",
+}))]
+pub struct KeyWanted {
+    /// Whose it is to be: the id of a user of the company.
+    #[schema(format = "uuid")]
+    pub user_id: String,
+    /// The addresses and CIDR blocks from which it may be used; null: from all.
+    #[serde(rename = "whitelistedIPs")]
+    #[schema(format = "address", min_items = 1, max_items = 100)]
+    pub whitelisted_ips: Option<Vec<String>>,
+    /// What it is for.
+    #[schema(format = "name-200")]
+    pub description: Option<String>,
+}
+
 /// Makes a key for a user of the company.
 ///
 /// # Errors
 /// When there is no such user, or a field breaks a rule.
+#[utoipa::path(
+    post,
+    path = "/keys",
+    operation_id = "createKey",
+    tag = "keys",
+    request_body = KeyWanted,
+    responses(
+        (
+            status = 201,
+            description = "Made.",
+            body = Key,
+            headers(("Location" = String, description = "Its path.")),
+        ),
+        (status = 404, description = "The company has no such user."),
+    ),
+)]
 pub async fn create(State(app): State<App>, writer: Writer, Json(fields): Json) -> Result<Response, Problem> {
     let made = company_keys::create(&app.registry, writer.caller(), wanted(&fields)?).await?;
     let location = format!("/keys/{}", made.value.key.id);

@@ -16,6 +16,16 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When it isn't there any more.
+#[utoipa::path(
+    delete,
+    path = "/keys/{keyId}",
+    operation_id = "deleteKey",
+    tag = "keys",
+    params(("keyId" = String, Path, format = "uuid", description = "The key's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7f")),
+    responses(
+        (status = 204, description = "Gone; a repeat is 404."),
+    ),
+)]
 pub async fn delete(State(app): State<App>, writer: Writer, Id(id): Id<KeyId>) -> Result<Response, Problem> {
     let deleted = company_keys::delete(&app.registry, writer.caller(), id).await?;
     Ok(settled::with(&deleted.settled, StatusCode::NO_CONTENT))

@@ -13,10 +13,41 @@ use crate::operations::company_keys::{self, From, Neighbour, Wanted};
 use crate::surfaces::params::Params;
 use crate::surfaces::problem::Problem;
 
+/// Which keys are wanted: with cursors or with an offset, not both.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub struct ListParams {
+    /// Only those with this status; `active` when left out.
+    #[param(format = "switch", default = "active", example = "active")]
+    pub status: Option<String>,
+    /// The most that are shown.
+    #[param(minimum = 1, maximum = 100, default = 25, example = 25)]
+    pub limit: Option<i64>,
+    /// A key's id: the page begins after it, with older ones.
+    #[param(format = "uuid")]
+    pub starting_after: Option<String>,
+    /// A key's id: the page ends before it, with newer ones. It wins over `startingAfter`.
+    #[param(format = "uuid")]
+    pub ending_before: Option<String>,
+    /// How many of the newest are left out.
+    #[param(minimum = 0, example = 0)]
+    pub offset: Option<i64>,
+}
+
 /// Lists the account keys of the caller's environment, newest first.
 ///
 /// # Errors
 /// When a parameter is out of range, a cursor is unknown, or a cursor and an offset are sent together.
+#[utoipa::path(
+    get,
+    path = "/keys",
+    operation_id = "listKeys",
+    tag = "keys",
+    params(ListParams),
+    responses(
+        (status = 200, description = "A page, newest first.", body = Page),
+    ),
+)]
 pub async fn list(State(app): State<App>, lister: Lister, params: Params) -> Result<Response, Problem> {
     let status = match params.text("status")? {
         Some(typed) => Status::parse("status", typed)?,

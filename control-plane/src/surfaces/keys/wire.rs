@@ -5,6 +5,7 @@ use std::fmt;
 use keyward_contract::{AccountId, AddressList, KeyId, PlainKey, UnixMillis, UserId};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::domain::key::Standing;
 use crate::domain::refusal::InvalidField;
@@ -16,45 +17,75 @@ use crate::surfaces::fields::{Fields, Given};
 const MAX_DESCRIPTION: usize = 200;
 
 /// A page of keys.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Page<'a> {
     /// The status of the answer, 200.
+    #[schema(minimum = 200, maximum = 200)]
     pub status: u16,
     /// How many keys have the status that was asked for, on all pages.
+    #[schema(minimum = 0)]
     pub total: i64,
     /// How many are on this page.
     pub count: usize,
     /// Path and query of the page of older keys.
+    #[schema(required = true, pattern = "^/keys[?]")]
     pub next_url: Option<String>,
     /// Path and query of the page of newer keys.
+    #[schema(required = true, pattern = "^/keys[?]")]
     pub previous_url: Option<String>,
     /// The keys, newest first.
+    #[schema(max_items = 100)]
     pub data: Vec<Key<'a>>,
 }
 
 /// A key.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7f", "companyId": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e",
+    "userId": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d84", "key": "pk_live_4fQ7xT2mK9sL0bVn3RzY8wJcH5dEuGp6A1B2C3",
+    "whitelistedIPs": ["203.0.113.0/24"], "apiVersion": "2026-11-01",
+    "apiVersionUpdatedAt": "2026-11-20T10:30:00.000Z", "apiVersionDowngradeNotAllowedAfter": null,
+    "status": "active", "description": "the billing service", "createdAt": "2026-11-20T10:30:00.000Z",
+    "updatedAt": "2026-11-20T10:30:00.000Z", "deletedAt": null,
+}))]
 pub struct Key<'a> {
+    #[schema(value_type = String, format = "uuid")]
     id: KeyId,
+    #[schema(value_type = String, format = "uuid")]
     company_id: AccountId,
+    /// Whose it is; null when it is nobody's in particular.
+    #[schema(value_type = Option<String>, format = "uuid", required = true)]
     user_id: Option<UserId>,
+    /// The key in clear, when it was made here and is active.
+    #[schema(required = true, pattern = "^pk_(live|test)_[0-9A-Za-z]{38}$")]
     key: Option<&'a str>,
+    /// The addresses from which it may be used; null: from all.
     #[serde(rename = "whitelistedIPs")]
+    #[schema(required = true)]
     whitelisted_ips: Option<Vec<String>>,
+    /// The version of the API that it is pinned to.
+    #[schema(required = true, format = Date)]
     api_version: Option<&'a str>,
+    #[schema(format = DateTime)]
     api_version_updated_at: String,
+    /// Until when it may go back to an earlier version; null: it was never moved.
+    #[schema(required = true, format = DateTime)]
     api_version_downgrade_not_allowed_after: Option<String>,
     status: Status,
+    #[schema(required = true)]
     description: Option<&'a str>,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(format = DateTime)]
     updated_at: String,
+    #[schema(required = true, format = DateTime)]
     deleted_at: Option<String>,
 }
 
 /// Whether a key may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It may.

@@ -185,3 +185,16 @@ async fn errors_have_the_surfaces_own_form() {
         .await
         .expect_error(413, "payload_too_large");
 }
+
+#[tokio::test]
+async fn a_refusal_under_an_idempotency_key_has_the_form_of_the_admin_api() {
+    let plane = Plane::start().await;
+    for repeat in [false, true] {
+        let call = plane.admin("POST", "/admin/customers");
+        let call = call.header("idempotency-key", "once").json(&json!({}));
+        let answer = call.send().await;
+        assert_eq!(answer.header("idempotent-replayed").is_some(), repeat);
+        let answer = answer.expect(400);
+        assert_eq!(answer.json()["error"], "invalid_request", "{}", answer.text);
+    }
+}
