@@ -546,7 +546,8 @@ pub(super) fn head(digest_key: Option<String>) -> Value {
 
 /// A tier of the catalogue.
 pub(super) fn tier(tier: &Tier) -> Value {
-    let mut fields = wire::tier(tier);
+    // Numbers and texts alone: writing them can't fail.
+    let mut fields = serde_json::to_value(wire::tier(tier)).unwrap_or_default();
     if let Some(fields) = fields.as_object_mut() {
         fields.insert("kind".into(), "tier".into());
     }
