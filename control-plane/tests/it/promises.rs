@@ -1,5 +1,7 @@
 //! What holds across endpoints: secrets at rest, all or nothing, the change log, starts and stops.
 
+use std::path::PathBuf;
+
 use keyward_contract::{Record, feed};
 use keyward_control_plane::ControlPlane;
 use keyward_control_plane::operations::seed::{self, Plan};
@@ -9,7 +11,7 @@ use serde_json::json;
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 
-use crate::plane::{Plane, config};
+use crate::plane::{Database, Plane, config, database_url};
 
 mod all_or_nothing;
 mod breaker;
@@ -31,10 +33,9 @@ pub(crate) async fn change(plane: &Plane, revision: &str) -> Vec<Record> {
 }
 
 pub(crate) async fn beside(plane: &Plane) -> AnyPool {
-    let url = format!("sqlite://{}/control-plane.db", plane.folder.path().display());
     AnyPoolOptions::new()
         .max_connections(1)
-        .connect(&url)
+        .connect(&database_url(&plane.folder))
         .await
         .unwrap()
 }
@@ -47,7 +48,7 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
         .call("POST", "/customers")
         .key(&company.live)
         .header("idempotency-key", "kept-answer");
-    let made = call.json(&json!({"name": "Uni"})).send().await.expect(201).json();
+    let made = call.json(&json!({"name": "Kept University"})).send().await.expect(201).json();
     let path = format!("/customers/{}/rotate-key", made["id"].as_str().unwrap());
     let rotated = plane
         .call("POST", path)
@@ -63,17 +64,30 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
         made["apiKey"].as_str().unwrap(),
         rotated["apiKey"].as_str().unwrap(),
     ];
-    let mut files = 0;
-    for entry in std::fs::read_dir(plane.folder.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        files += 1;
-        for secret in secrets {
-            // Not even what makes it unique: prefix and mask show the first two and last three characters.
-            let inner = &secret.as_bytes()[secret.len() - 30..secret.len() - 6];
-            assert!(!bytes.windows(inner.len()).any(|window| window == inner));
-        }
+    let mut places = vec![plane.folder.path().to_owned()];
+    if crate::DATABASE == Database::Postgres {
+        sqlx::query("CHECKPOINT").execute(&beside(&plane).await).await.unwrap();
+        let (server,): (String,) = sqlx::query_as("SELECT current_setting('data_directory')")
+            .fetch_one(&beside(&plane).await)
+            .await
+            .unwrap();
+        places.push(server.into());
     }
-    assert!(files >= 4, "the database, its log and the secret files");
+    // Not even what makes it unique: prefix and mask show the first two and last three characters.
+    let inner = secrets.map(|secret| &secret[secret.len() - 30..secret.len() - 6]);
+    assert_eq!(files_with(&places, &inner), "", "a key is in clear");
+    // It would be seen if it were there: an end customer's name is.
+    assert_ne!(files_with(&places, &["Kept University"]), "");
+}
+
+/// The files at or below these places that hold any of these texts.
+fn files_with(places: &[PathBuf], texts: &[&str]) -> String {
+    let mut grep = std::process::Command::new("grep");
+    grep.args(["--recursive", "--files-with-matches", "--text", "--fixed-strings"]);
+    for text in texts {
+        grep.args(["-e", text]);
+    }
+    String::from_utf8(grep.args(places).output().unwrap().stdout).unwrap()
 }
 
 #[tokio::test]
@@ -153,10 +167,13 @@ async fn a_locked_database_is_503_and_comes_back() {
     let plane = Plane::start().await;
     let company = plane.company("Acme").await;
     let mut holder = beside(&plane).await.acquire().await.unwrap();
-    sqlx::query("BEGIN EXCLUSIVE")
-        .execute(&mut *holder)
-        .await
-        .unwrap();
+    let hold: &[&str] = match crate::DATABASE {
+        Database::Sqlite => &["BEGIN EXCLUSIVE"],
+        Database::Postgres => &["BEGIN", "LOCK TABLE end_customers IN EXCLUSIVE MODE"],
+    };
+    for statement in hold {
+        sqlx::query(*statement).execute(&mut *holder).await.unwrap();
+    }
     let make = || {
         plane
             .call("POST", "/customers")
