@@ -21,3 +21,4 @@ mod portal;
 mod propagation_is_measured;
 mod revocation;
 mod standalone;
+mod ten_thousand_keys;

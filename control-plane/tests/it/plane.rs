@@ -49,7 +49,9 @@ fn template() -> &'static str {
         // With a runtime of its own, which takes every connection with it: nobody may be connected to a template.
         let opened = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async { Store::open(&url).await.map(drop) })
+            runtime
+                .unwrap()
+                .block_on(async { Store::open(&url).await.map(drop) })
         });
         opened.join().unwrap().unwrap();
         name

@@ -48,7 +48,12 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
         .call("POST", "/customers")
         .key(&company.live)
         .header("idempotency-key", "kept-answer");
-    let made = call.json(&json!({"name": "Kept University"})).send().await.expect(201).json();
+    let made = call
+        .json(&json!({"name": "Kept University"}))
+        .send()
+        .await
+        .expect(201)
+        .json();
     let path = format!("/customers/{}/rotate-key", made["id"].as_str().unwrap());
     let rotated = plane
         .call("POST", path)
@@ -66,7 +71,10 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
     ];
     let mut places = vec![plane.folder.path().to_owned()];
     if crate::DATABASE == Database::Postgres {
-        sqlx::query("CHECKPOINT").execute(&beside(&plane).await).await.unwrap();
+        sqlx::query("CHECKPOINT")
+            .execute(&beside(&plane).await)
+            .await
+            .unwrap();
         let (server,): (String,) = sqlx::query_as("SELECT current_setting('data_directory')")
             .fetch_one(&beside(&plane).await)
             .await

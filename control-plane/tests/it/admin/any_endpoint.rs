@@ -163,3 +163,16 @@ async fn errors_have_the_surfaces_own_form() {
         .await
         .expect_error(413, "payload_too_large");
 }
+
+#[tokio::test]
+async fn without_gateways_a_change_is_complete_at_none() {
+    let plane = Plane::start().await;
+    let body = json!({"company_name": "Acme", "contact_email": "it@example.com", "tier": "growth"});
+    let made = plane
+        .admin("POST", "/admin/customers")
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(made.header("keyward-propagation"), Some("complete; gateways=0"));
+}
