@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use keyward_contract::{Record, feed};
 use keyward_control_plane::ControlPlane;
 use keyward_control_plane::operations::seed::{self, Plan};
-use keyward_control_plane::store::records;
+use keyward_control_plane::store::{changes, records};
 use prost::Message;
 use serde_json::json;
 use sqlx::AnyPool;
@@ -243,6 +243,37 @@ async fn a_changed_catalogue_is_published_in_one_revision_at_the_start() {
     let mut tx = changed.registry().store.begin_reading().await.unwrap();
     let accounts = records::account_records(&mut tx, None, 100).await.unwrap();
     assert!(accounts.len() == 3 && accounts.iter().all(|account| account.limits.rate == 77));
+    drop(tx);
+    changed.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_changed_catalogue_of_many_accounts_is_published_in_revisions_of_bounded_size() {
+    let plane = Plane::start().await;
+    let plan = Plan {
+        accounts: 1_200,
+        customers_per_account: 0,
+        tier: "growth".into(),
+    };
+    seed::run(plane.running.registry(), &plan).await.unwrap();
+    let store = plane.running.registry().store.clone();
+    let before = changes::head(&store).await.unwrap();
+    let Plane { running, folder, .. } = plane;
+    running.shutdown().await;
+    let mut changed = config(&folder);
+    changed.tiers[1].burst_limit = 777;
+    let changed = ControlPlane::start(changed).await.unwrap();
+    let log = changes::after(&changed.registry().store, before, 100)
+        .await
+        .unwrap();
+    let counts: Vec<_> = log
+        .iter()
+        .map(|(_, change)| feed::Change::decode(change.as_slice()).unwrap().records.len())
+        .collect();
+    assert_eq!(counts, [1_000, 200]);
+    let mut tx = changed.registry().store.begin_reading().await.unwrap();
+    let accounts = records::account_records(&mut tx, None, 2_000).await.unwrap();
+    assert!(accounts.len() == 1_200 && accounts.iter().all(|account| account.limits.burst == 777));
     drop(tx);
     changed.shutdown().await;
 }

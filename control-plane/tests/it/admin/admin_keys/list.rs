@@ -25,7 +25,16 @@ async fn every_admin_key_is_listed_and_none_in_clear() {
     assert!(!listed.text.contains(&plane.owner));
     insta::assert_json_snapshot!(entry(&plane, &made).await, {
         ".admin_key_id" => "[id]", ".created_at" => "[at]",
-    }, @"");
+    }, @r#"
+    {
+      "admin_key_id": "[id]",
+      "name": "night shift",
+      "role": "viewer",
+      "status": "revoked",
+      "created_at": "[at]",
+      "last_used_at": null
+    }
+    "#);
 }
 
 #[tokio::test]

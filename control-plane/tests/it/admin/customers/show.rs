@@ -26,7 +26,37 @@ async fn an_account_is_shown_whole_with_its_key_id_masked() {
     insta::assert_json_snapshot!(shown, {
         ".customer_id" => "[id]", ".api_key_id" => "[masked]", ".created_at" => "[at]", ".updated_at" => "[at]",
         ".environments[].environment_id" => "[id]",
-    }, @"");
+    }, @r#"
+    {
+      "customer_id": "[id]",
+      "company_name": "Acme Financial",
+      "contact_email": "it@acme.example",
+      "tier": "growth",
+      "status": "active",
+      "api_key_id": "[masked]",
+      "annual_commitment": 250000,
+      "annual_validation_limit": 10000000,
+      "contract_start": "2026-01-01",
+      "contract_end": "2036-12-31",
+      "metadata": {
+        "segment": "bank"
+      },
+      "created_at": "[at]",
+      "updated_at": "[at]",
+      "environments": [
+        {
+          "environment_id": "[id]",
+          "kind": "test",
+          "user_key_limit": 20
+        },
+        {
+          "environment_id": "[id]",
+          "kind": "production",
+          "user_key_limit": 20
+        }
+      ]
+    }
+    "#);
 }
 
 #[tokio::test]
