@@ -15,7 +15,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgDatabaseError;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
 
 pub mod accounts;
 pub mod admin_keys;
@@ -209,8 +209,8 @@ impl Store {
                     })
                 })
         };
+        migrate(engine, &options, migrations).await?;
         let writer = pool(writers).connect_with(options.clone()).await?;
-        migrations.run(&writer).await?;
         sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('feed_epoch', $1) ON CONFLICT (name) DO NOTHING",
         )
@@ -272,12 +272,30 @@ impl Store {
         Ok(match self.engine {
             Engine::Sqlite => self.readers.begin().await?,
             Engine::Postgres => {
-                self.readers
-                    .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                    .await?
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                let mut tx = self.readers.begin_with(begin).await?;
+                // Nobody waits for it, and a snapshot goes as fast as its gateway takes it.
+                sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '330s'")
+                    .execute(&mut *tx)
+                    .await?;
+                tx
             }
         })
     }
+}
+
+/// Brings the schema up to date, one program after the other. It may take longer than any call: on a connection of its
+/// own, without the bounds that calls have.
+async fn migrate(engine: Engine, options: &AnyConnectOptions, migrations: &Migrator) -> anyhow::Result<()> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    if engine == Engine::Sqlite {
+        for statement in SQLITE_SETTINGS {
+            sqlx::query(*statement).execute(&mut connection).await?;
+        }
+    }
+    migrations.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
 }
 
 fn options(engine: Engine, url: &str) -> anyhow::Result<AnyConnectOptions> {

@@ -23,3 +23,4 @@ mod propagation_is_measured;
 mod revocation;
 mod standalone;
 mod user_keys;
+mod ten_thousand_keys;

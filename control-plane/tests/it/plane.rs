@@ -1,5 +1,6 @@
 //! A control plane of its own for each test, and a client that checks what every answer must have.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use keyward_config::{
@@ -9,10 +10,55 @@ use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
 use keyward_control_plane::operations::{Actor, admin_keys};
+use keyward_control_plane::store::Store;
 use keyward_control_plane::{ControlPlane, RunningControlPlane};
+use keyward_harness::postgres::{database_name, shared_database};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// What a control plane keeps everything in. Each of the two test programs has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "each program is one of the two")]
+pub(crate) enum Database {
+    /// A file in the test's folder.
+    Sqlite,
+    /// A database of its own on the server that this program's tests share.
+    Postgres,
+}
+
+/// The address of the database that belongs to a folder: the same for the folder's whole life.
+pub(crate) fn database_url(folder: &TempDir) -> String {
+    match crate::DATABASE {
+        Database::Sqlite => format!("sqlite://{}", folder.path().join("control-plane.db").display()),
+        Database::Postgres => {
+            let file = folder.path().join("database-url");
+            std::fs::read_to_string(&file).unwrap_or_else(|_| {
+                let url = shared_database(Some(template())).unwrap();
+                std::fs::write(&file, &url).unwrap();
+                url
+            })
+        }
+    }
+}
+
+/// The database that all others begin as: with a schema and nothing in it.
+fn template() -> &'static str {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let url = shared_database(None).unwrap();
+        let name = database_name(&url).unwrap().to_owned();
+        // With a runtime of its own, which takes every connection with it: nobody may be connected to a template.
+        let opened = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime
+                .unwrap()
+                .block_on(async { Store::open(&url).await.map(drop) })
+        });
+        opened.join().unwrap().unwrap();
+        name
+    })
+}
 
 /// A running control plane with an owner's key.
 pub(crate) struct Plane {
@@ -297,7 +343,7 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             sync: any,
             admin: any,
         },
-        database_url: format!("sqlite://{}", path("control-plane.db").display()),
+        database_url: database_url(folder),
         secrets: SecretFiles {
             master_key: path("master.key"),
             digest_key: path("digest.key"),

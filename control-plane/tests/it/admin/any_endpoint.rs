@@ -198,3 +198,16 @@ async fn a_refusal_under_an_idempotency_key_has_the_form_of_the_admin_api() {
         assert_eq!(answer.json()["error"], "invalid_request", "{}", answer.text);
     }
 }
+
+#[tokio::test]
+async fn without_gateways_a_change_is_complete_at_none() {
+    let plane = Plane::start().await;
+    let body = json!({"company_name": "Acme", "contact_email": "it@example.com", "tier": "growth"});
+    let made = plane
+        .admin("POST", "/admin/customers")
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(made.header("keyward-propagation"), Some("complete; gateways=0"));
+}
