@@ -15,6 +15,8 @@ pub struct ControlPlaneConfig {
     pub secrets: SecretFiles,
     /// `propagation.wait`: how long a change waits for the gateways' acknowledgements.
     pub propagation_wait: Duration,
+    /// `auth`: whose tokens are taken.
+    pub auth: Auth,
     /// `rules`.
     pub rules: Rules,
     /// `leaks.policy`.
@@ -47,6 +49,34 @@ pub struct SecretFiles {
     pub digest_key: PathBuf,
     /// `gateway_token_file`: what gateways show.
     pub gateway_token: PathBuf,
+}
+
+/// `auth`: whose tokens are taken on surfaces 3 and 4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// `issuer`: where this API is reached, without a final slash; absent: this machine, on the port of `listen.api`.
+    pub issuer: Option<String>,
+    /// `token_lifetime`: how long a token of our own lives, at most an hour.
+    pub token_lifetime: Duration,
+    /// `signing_key_lifetime`: how long one key signs them.
+    pub signing_key_lifetime: Duration,
+    /// `oidc`: another issuer, when there is one.
+    pub oidc: Option<OidcConfig>,
+}
+
+/// `auth.oidc`: an OpenID Connect issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// `issuer`: as it stands in its tokens; https, or on this machine.
+    pub issuer: String,
+    /// `audience`: what its tokens must name.
+    pub audience: String,
+    /// `claims`: the claim that says what surface 4 lets a user do.
+    pub claims: String,
+    /// `leeway`: how far its clock may be from ours.
+    pub leeway: Duration,
+    /// `jwks_refresh`: after what time its keys are fetched again at the latest.
+    pub jwks_refresh: Duration,
 }
 
 /// `rules`.

@@ -25,7 +25,8 @@ mod typed;
 mod wording;
 
 pub use control_plane::{
-    ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
+    Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, OidcConfig, Rules,
+    SecretFiles, Tier,
 };
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
@@ -34,5 +35,6 @@ pub use gateway::{
     WhenStale,
 };
 pub use kind::{Kind, check};
+pub use leaf::issuer::is_https_or_loopback;
 pub use standalone::StandaloneConfig;
 pub use surroundings::Surroundings;

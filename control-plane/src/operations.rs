@@ -22,6 +22,7 @@ pub mod leaks;
 pub mod registry;
 pub mod seed;
 pub mod thresholds;
+pub mod tokens;
 pub mod user_keys;
 pub mod users;
 pub mod webhooks;

@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_company, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, keys, openapi, portal, user_keys};
+use crate::surfaces::{admin, keys, oauth, openapi, portal, user_keys};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -22,6 +22,7 @@ pub fn api(app: &App) -> Router {
         .merge(keys(app))
         .merge(user_keys(app))
         .merge(openapi::routes(app))
+        .merge(oauth())
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), answer))
@@ -179,6 +180,15 @@ fn webhooks(app: &App) -> Router<App> {
             viewer(get(delivery::show)),
         )
         .route(replays, operator(post(replay::replay).route_layer(once())))
+}
+
+/// Tokens for surfaces 3 and 4. Who may: everybody; `/oauth/token` asks for the secret itself.
+fn oauth() -> Router<App> {
+    use oauth::{jwks, metadata, token};
+    Router::new()
+        .route("/oauth/token", post(token::token))
+        .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
+        .route("/.well-known/jwks.json", get(jwks::jwks))
 }
 
 type Methods = MethodRouter<App>;

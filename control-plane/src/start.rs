@@ -12,6 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::tier::Catalogue;
+use crate::oidc::Oidc;
+use crate::operations::tokens::{self, Tokens, rotation};
 use crate::operations::{Registry, bootstrap, catalogue};
 use crate::secrets::{self, Secrets};
 use crate::store::{Store, idempotency};
@@ -46,21 +48,27 @@ impl ControlPlane {
     /// # Errors
     /// When the store, a secret or an address can't be had.
     pub async fn start(config: ControlPlaneConfig) -> anyhow::Result<RunningControlPlane> {
-        let (registry, secrets) = Self::open(&config).await?;
+        let (mut registry, secrets) = Self::open(&config).await?;
         idempotency::forget_unfinished(&registry.store).await?;
         let published = catalogue::publish(&registry).await?;
         if published > 0 {
             tracing::info!(accounts = published, "the changed catalogue was put in force");
         }
+        let api = bind("listen.api", config.listen.api).await?;
+        if config.auth.issuer.is_none() {
+            // With port 0 it is known only now.
+            registry.tokens.issuer = tokens::reached_at(api.local_addr()?);
+        }
+        rotation::rotate(&registry).await?;
         let app = App::new(Shared {
             registry: Arc::new(registry),
             portal_limits: CallLimits::new(config.management_limits.portal),
             admin_limits: CallLimits::new(config.management_limits.others),
             company_limits: CallLimits::new(config.management_limits.others),
+            token_limits: CallLimits::new(config.management_limits.others),
             documentation_url: config.documentation_url,
             telemetry: Telemetry::new()?,
         });
-        let api = bind("listen.api", config.listen.api).await?;
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let secrets = SyncSecrets {
@@ -85,6 +93,8 @@ impl ControlPlane {
         });
         tasks.spawn(tidy(app.clone(), stop.clone()));
         jobs::start(&app, &tasks, &stop);
+        tasks.spawn(rotation::run(Arc::clone(&app.registry), stop.clone()));
+        tasks.spawn(refresh_issuer(app.clone(), stop.clone()));
         // Health goes last: it says that the others drain.
         tasks.spawn(server::serve(admin, health::routes(app, stop.clone()), stop));
         tasks.close();
@@ -100,15 +110,24 @@ impl ControlPlane {
             .await
             .with_context(|| format!("database.url: {} can't be opened", shown(&config.database_url)))?;
         let secrets = secrets::open(&config.secrets, &store).await?;
+        let clock = Clock::system();
+        let oidc = match config.auth.oidc.clone() {
+            Some(oidc) => {
+                let master_key = secrets.master_key.clone();
+                Some(Oidc::open(oidc, store.clone(), master_key, clock.clone()).await?)
+            }
+            None => None,
+        };
         let registry = Registry {
             store,
             master_key: secrets.master_key.clone(),
             digest_key: secrets.digest_key.clone(),
             catalogue: Catalogue::new(config.tiers.clone()),
             gateways: Gateways::new(config.propagation_wait),
-            clock: Clock::system(),
+            clock,
             rules: config.rules.clone(),
             leaks: config.leaks,
+            tokens: Tokens::new(&config.auth, config.listen.api, oidc),
         };
         Ok((registry, secrets))
     }
@@ -139,6 +158,12 @@ impl RunningControlPlane {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.wait().await;
+    }
+}
+
+async fn refresh_issuer(app: App, stop: CancellationToken) {
+    if let Some(oidc) = &app.registry.tokens.oidc {
+        oidc.run(stop).await;
     }
 }
 

@@ -32,6 +32,7 @@ pub mod keys;
 pub mod records;
 pub mod settings;
 pub mod signals;
+pub mod signing_keys;
 pub mod usage;
 pub mod user_keys;
 pub mod users;

@@ -22,5 +22,5 @@ mod portal;
 mod propagation_is_measured;
 mod revocation;
 mod standalone;
-mod user_keys;
 mod ten_thousand_keys;
+mod user_keys;

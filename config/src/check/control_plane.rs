@@ -6,7 +6,8 @@ use keyward_contract::Limits;
 
 use crate::check;
 use crate::control_plane::{
-    ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles,
+    Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, OidcConfig, Rules,
+    SecretFiles,
 };
 use crate::leaf::unit::Time;
 use crate::leaf::word::Leak;
@@ -35,6 +36,7 @@ pub(crate) fn control_plane(
         database_url: typed.database.url.0,
         secrets: secrets(typed.secrets, report),
         propagation_wait: typed.propagation.wait.0,
+        auth: auth(typed.auth, report),
         rules: rules(&typed.rules, report),
         leaks: match typed.leaks.policy {
             Leak::Quarantine => LeakPolicy::Quarantine,
@@ -66,6 +68,63 @@ fn secrets(typed: typed::control_plane::Secrets, report: &mut Report<'_>) -> Sec
         master_key,
         digest_key,
         gateway_token,
+    }
+}
+
+fn auth(typed: typed::control_plane::Auth, report: &mut Report<'_>) -> Auth {
+    let (token, key) = (typed.token_lifetime, typed.signing_key_lifetime);
+    report.within(
+        "auth.token_lifetime",
+        token,
+        Time::seconds(60)..=Time::seconds(3_600),
+    );
+    report.within(
+        "auth.signing_key_lifetime",
+        key,
+        Time::seconds(86_400)..=Time::seconds(3_650 * 86_400),
+    );
+    let auth = Auth {
+        issuer: typed.issuer.map(|issuer| issuer.0),
+        token_lifetime: token.0,
+        signing_key_lifetime: key.0,
+        oidc: typed.oidc.map(|oidc| self::oidc(oidc, report)),
+    };
+    if let (Some(own), Some(oidc)) = (&auth.issuer, &auth.oidc)
+        && own.as_str() == oidc.issuer.trim_end_matches('/')
+    {
+        report.wrong(
+            "auth.oidc.issuer",
+            "is auth.issuer, this control plane itself; its tokens are taken anyway",
+        );
+    }
+    auth
+}
+
+fn oidc(typed: typed::control_plane::Oidc, report: &mut Report<'_>) -> OidcConfig {
+    if typed.issuer.is_none() {
+        report.missing(
+            "auth.oidc.issuer",
+            "is missing; write the issuer's address, such as \"https://login.example.com\"",
+        );
+    }
+    if typed.audience.is_none() {
+        report.missing(
+            "auth.oidc.audience",
+            "is missing; write what its tokens name in aud: without it every token that it gives anybody would be taken",
+        );
+    }
+    report.within("auth.oidc.leeway", typed.leeway, Time::ms(0)..=Time::seconds(300));
+    report.within(
+        "auth.oidc.jwks_refresh",
+        typed.jwks_refresh,
+        Time::seconds(60)..=Time::seconds(86_400),
+    );
+    OidcConfig {
+        issuer: typed.issuer.map(|issuer| issuer.0).unwrap_or_default(),
+        audience: typed.audience.map(|audience| audience.0).unwrap_or_default(),
+        claims: typed.claims.0,
+        leeway: typed.leeway.0,
+        jwks_refresh: typed.jwks_refresh.0,
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Standalone {
     pub(crate) routes: Vec<Route>,
     /// How changes reach the gateway.
     pub(crate) propagation: Propagation,
-    /// Who else may say who a user is.
+    /// Tokens: our own, and those of another issuer.
     pub(crate) auth: Auth,
     /// Rules for keys.
     pub(crate) rules: Rules,

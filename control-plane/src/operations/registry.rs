@@ -4,6 +4,7 @@ use keyward_config::{LeakPolicy, Rules};
 use keyward_contract::{DigestKey, Environment, KeyDigest, KeyId, KeyKind, PlainKey};
 
 use super::Result;
+use super::tokens::Tokens;
 use crate::clock::Clock;
 use crate::domain::key::ApiKey;
 use crate::domain::seal::MasterKey;
@@ -30,6 +31,8 @@ pub struct Registry {
     pub rules: Rules,
     /// What is done to a key that leaked.
     pub leaks: LeakPolicy,
+    /// Whose tokens are taken.
+    pub tokens: Tokens,
 }
 
 /// A key that was just made: its text and how it is found.

@@ -37,6 +37,21 @@ pub async fn by_digest(pool: &AnyPool, digest: KeyDigest) -> Result<Option<ApiKe
     row.as_ref().map(key).transpose()
 }
 
+/// The account key of this account with this id, outside of a change; customer keys aren't found.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account_key(pool: &AnyPool, account: AccountId, id: KeyId) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!(
+        "WHERE id = $1 AND account_id = $2 AND customer_id IS NULL"
+    ))
+    .bind(id.to_string())
+    .bind(account.to_string())
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(key).transpose()
+}
+
 /// The account key of this account with this id; customer keys aren't found.
 ///
 /// # Errors

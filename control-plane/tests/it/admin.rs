@@ -10,11 +10,11 @@ mod any_endpoint;
 mod api_keys;
 mod audit;
 mod customers;
-pub(crate) mod users;
 mod environments;
 mod gateways;
 mod tiers;
 mod usage;
+pub(crate) mod users;
 
 /// What is nobody's and nothing's.
 pub(crate) const NOBODY: &str = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e";

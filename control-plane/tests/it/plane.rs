@@ -4,13 +4,13 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use keyward_config::{
-    ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
+    Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
 };
 use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
 use keyward_control_plane::operations::{Actor, admin_keys};
-use keyward_control_plane::store::Store;
+use keyward_control_plane::store::{Purpose, Store};
 use keyward_control_plane::{ControlPlane, RunningControlPlane};
 use keyward_harness::postgres::{database_name, shared_database};
 use reqwest::{Method, StatusCode};
@@ -65,6 +65,8 @@ pub(crate) struct Plane {
     pub(crate) running: RunningControlPlane,
     pub(crate) folder: TempDir,
     pub(crate) owner: String,
+    /// What it starts with again.
+    pub(crate) config: ControlPlaneConfig,
     client: reqwest::Client,
 }
 
@@ -194,8 +196,13 @@ impl Call<'_> {
             answer.header("x-request-id").is_some(),
             "no X-Request-Id: {answer:?}"
         );
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        let changes = !matches!(self.method, Method::GET | Method::HEAD) && answer.status.is_success();
+        let public = self.path.starts_with("/.well-known/") && answer.status.is_success();
+        let kept = if public { "public, max-age=300" } else { "no-store" };
+        assert_eq!(answer.header("cache-control"), Some(kept));
+        // A token is no change of anything.
+        let changes = !matches!(self.method, Method::GET | Method::HEAD)
+            && answer.status.is_success()
+            && !self.path.starts_with("/oauth/");
         assert_eq!(
             answer.headers.contains_key("keyward-revision"),
             changes,
@@ -220,12 +227,13 @@ impl Plane {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(&folder);
         change(&mut config);
-        let running = ControlPlane::start(config).await.unwrap();
+        let running = ControlPlane::start(config.clone()).await.unwrap();
         let owner = admin_key(&running, Role::Owner).await;
         Self {
             running,
             folder,
             owner,
+            config,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
         }
     }
@@ -236,16 +244,30 @@ impl Plane {
             running,
             folder,
             owner,
+            config,
             client,
         } = self;
         running.shutdown().await;
-        let running = ControlPlane::start(config(&folder)).await.unwrap();
+        let running = ControlPlane::start(config.clone()).await.unwrap();
         Self {
             running,
             folder,
             owner,
+            config,
             client,
         }
+    }
+
+    /// Runs a statement of SQL with texts as its parameters, for what no surface can do.
+    pub(crate) async fn execute(&self, sql: &str, texts: &[&str]) {
+        let store = &self.running.registry().store;
+        let mut tx = store.begin(Purpose::Other).await.unwrap();
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+        for text in texts {
+            query = query.bind((*text).to_owned());
+        }
+        query.execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     pub(crate) async fn admin_key(&self, role: Role) -> String {
@@ -350,6 +372,12 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             gateway_token: path("gateway.token"),
         },
         propagation_wait: Duration::from_secs(1),
+        auth: Auth {
+            issuer: None,
+            token_lifetime: Duration::from_secs(3_600),
+            signing_key_lifetime: Duration::from_secs(30 * 86_400),
+            oidc: None,
+        },
         rules: Rules {
             api_versions: vec!["2026-11-01".into()],
             api_version_downgrade_window: Duration::from_secs(72 * 3_600),

@@ -8,6 +8,7 @@ mod control_plane;
 mod eventually;
 mod gateway;
 mod http;
+mod issuer;
 mod nginx;
 mod port;
 pub mod postgres;
@@ -21,6 +22,7 @@ pub use control_plane::{ControlPlaneProcess, ControlPlaneSetup, SeedPlan, Seeded
 pub use eventually::eventually;
 pub use gateway::{GatewayProcess, GatewaySetup};
 pub use http::{http_client, metric};
+pub use issuer::{Issuer, Signed, State};
 pub use nginx::Nginx;
 pub use port::{free_address, free_offset, free_port};
 pub use postgres::Postgres;
