@@ -20,5 +20,8 @@ fn no_part_of_the_suite_is_left_out() {
         let lines = text.lines().filter(|line| line.starts_with("mod "));
         lines.collect()
     };
-    assert_eq!(modules(include_str!("postgres.rs")), modules(include_str!("main.rs")));
+    assert_eq!(
+        modules(include_str!("postgres.rs")),
+        modules(include_str!("main.rs"))
+    );
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe};
 
-use crate::plane::{Database, Plane, config, database_url};
+use crate::plane::{Database, Plane, break_writes, config, database_url, mend_writes};
 
 /// The records of one revision, as gateways get them.
 pub(crate) async fn change(plane: &Plane, revision: &str) -> Vec<Record> {
@@ -44,7 +44,12 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
         .call("POST", "/customers")
         .key(&company.live)
         .header("idempotency-key", "kept-answer");
-    let made = call.json(&json!({"name": "Kept University"})).send().await.expect(201).json();
+    let made = call
+        .json(&json!({"name": "Kept University"}))
+        .send()
+        .await
+        .expect(201)
+        .json();
     let path = format!("/customers/{}/rotate-key", made["id"].as_str().unwrap());
     let rotated = plane
         .call("POST", path)
@@ -62,7 +67,10 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
     ];
     let mut places = vec![plane.folder.path().to_owned()];
     if crate::DATABASE == Database::Postgres {
-        sqlx::query("CHECKPOINT").execute(&beside(&plane).await).await.unwrap();
+        sqlx::query("CHECKPOINT")
+            .execute(&beside(&plane).await)
+            .await
+            .unwrap();
         let (server,): (String,) = sqlx::query_as("SELECT current_setting('data_directory')")
             .fetch_one(&beside(&plane).await)
             .await
@@ -160,7 +168,7 @@ async fn a_change_that_breaks_at_any_step_leaves_everything_as_it_was() {
         ("change_head", "UPDATE"),
         ("changes", "INSERT"),
     ] {
-        break_table(&database, verb, table).await;
+        break_writes(&database, "broken", (verb, table), None).await;
         let new = json!({"company_name": "New", "contact_email": "a@b.co", "tier": "starter"});
         let calls = [
             (
@@ -204,35 +212,9 @@ async fn a_change_that_breaks_at_any_step_leaves_everything_as_it_was() {
                 );
             }
         }
-        mend_table(&database, table).await;
+        mend_writes(&database, "broken", table).await;
     }
     plane.admin("DELETE", &account).send().await.expect(200);
-}
-
-/// Makes every such statement on a table fail.
-async fn break_table(database: &AnyPool, verb: &str, table: &str) {
-    let statements = match crate::DATABASE {
-        Database::Sqlite => vec![format!(
-            "CREATE TRIGGER broken BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
-        )],
-        Database::Postgres => vec![
-            "CREATE OR REPLACE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql \
-             AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$"
-                .to_owned(),
-            format!("CREATE TRIGGER broken BEFORE {verb} ON {table} EXECUTE FUNCTION broken()"),
-        ],
-    };
-    for statement in statements {
-        sqlx::query(AssertSqlSafe(statement)).execute(database).await.unwrap();
-    }
-}
-
-async fn mend_table(database: &AnyPool, table: &str) {
-    let statement = match crate::DATABASE {
-        Database::Sqlite => "DROP TRIGGER broken".to_owned(),
-        Database::Postgres => format!("DROP TRIGGER broken ON {table}"),
-    };
-    sqlx::query(AssertSqlSafe(statement)).execute(database).await.unwrap();
 }
 
 async fn dump(database: &AnyPool) -> Vec<String> {

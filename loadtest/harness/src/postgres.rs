@@ -98,7 +98,8 @@ impl Postgres {
             .as_user(self.cluster.user)
             .when_orphaned(Signal::Quit);
         let process = program.spawn()?;
-        self.cluster.ready(|| process.exited().is_ok_and(|exited| exited.is_none()))?;
+        self.cluster
+            .ready(|| process.exited().is_ok_and(|exited| exited.is_none()))?;
         self.process = Some(process);
         Ok(())
     }
@@ -215,15 +216,23 @@ impl Cluster {
             "log_min_messages=fatal".to_owned(),
         ];
         if self.durability == Durability::None {
-            settings.extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"].map(str::to_owned));
+            settings
+                .extend(["fsync=off", "full_page_writes=off", "synchronous_commit=off"].map(str::to_owned));
         }
         let mut arguments = vec!["-D".to_owned(), self.data().display().to_string()];
-        arguments.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
+        arguments.extend(
+            settings
+                .into_iter()
+                .flat_map(|setting| ["-c".to_owned(), setting]),
+        );
         arguments
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres:///{database}?host={}&user={USER}", self.folder.display())
+        format!(
+            "postgres:///{database}?host={}&user={USER}",
+            self.folder.display()
+        )
     }
 
     fn create_database(&self, name: &str, template: Option<&str>) -> anyhow::Result<String> {
@@ -251,7 +260,11 @@ impl Cluster {
             };
             let words = || std::fs::read_to_string(self.folder.join("postgres.stderr")).unwrap_or_default();
             anyhow::ensure!(lives(), "PostgreSQL has ended: {}", words());
-            anyhow::ensure!(Instant::now() < deadline, "PostgreSQL is not ready: {error}: {}", words());
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "PostgreSQL is not ready: {error}: {}",
+                words()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -287,7 +300,12 @@ fn newest_programs(installed: &Path) -> anyhow::Result<PathBuf> {
         })
         .max()
         .map(|(_, programs)| programs)
-        .with_context(|| format!("PostgreSQL is not in {}: apt-get install postgresql", installed.display()))
+        .with_context(|| {
+            format!(
+                "PostgreSQL is not in {}: apt-get install postgresql",
+                installed.display()
+            )
+        })
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
@@ -317,13 +335,19 @@ mod tests {
         for version in ["9", "15"] {
             std::fs::write(folder.path().join(version).join("bin/postgres"), "").unwrap();
         }
-        assert_eq!(newest_programs(folder.path()).unwrap(), folder.path().join("15/bin"));
+        assert_eq!(
+            newest_programs(folder.path()).unwrap(),
+            folder.path().join("15/bin")
+        );
         assert!(newest_programs(&folder.path().join("common")).is_err());
     }
 
     #[test]
     fn a_databases_name_is_read_from_its_address() {
-        assert_eq!(database_name("postgres:///test_1?host=/tmp/x&user=keyward"), Some("test_1"));
+        assert_eq!(
+            database_name("postgres:///test_1?host=/tmp/x&user=keyward"),
+            Some("test_1")
+        );
         assert_eq!(database_name("sqlite:///a"), None);
     }
 }

@@ -11,7 +11,10 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// What the server at this address answers to a statement.
 fn ask(url: &str, statement: &str) -> Result<String, String> {
-    let psql = Command::new("psql").args(["-Atqc", statement, url]).output().unwrap();
+    let psql = Command::new("psql")
+        .args(["-Atqc", statement, url])
+        .output()
+        .unwrap();
     match psql.status.success() {
         true => Ok(String::from_utf8_lossy(&psql.stdout).trim().to_owned()),
         false => Err(String::from_utf8_lossy(&psql.stderr).into_owned()),
