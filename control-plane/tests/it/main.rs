@@ -6,6 +6,9 @@
 )]
 
 mod admin;
+mod expiry;
 mod plane;
 mod portal;
 mod promises;
+mod quota;
+mod receiver;
