@@ -7,11 +7,14 @@
 )]
 
 mod admin;
+mod expiry;
 mod keys;
 mod openapi;
 mod plane;
 mod portal;
 mod promises;
+mod quota;
+mod receiver;
 mod user_keys;
 
 /// What this program's control planes keep everything in.

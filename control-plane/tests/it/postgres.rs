@@ -7,9 +7,15 @@
 )]
 
 mod admin;
+mod expiry;
+mod keys;
+mod openapi;
 mod plane;
 mod portal;
 mod promises;
+mod quota;
+mod receiver;
+mod user_keys;
 
 /// What this program's control planes keep everything in.
 const DATABASE: plane::Database = plane::Database::Postgres;
