@@ -7,6 +7,7 @@
 
 mod admin;
 mod openapi;
+mod keys;
 mod plane;
 mod portal;
 mod promises;
