@@ -22,3 +22,4 @@ mod portal;
 mod propagation_is_measured;
 mod revocation;
 mod standalone;
+mod user_keys;

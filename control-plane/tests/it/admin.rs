@@ -6,3 +6,4 @@ mod api_keys;
 mod audit;
 mod customers;
 mod reads;
+pub(crate) mod users;

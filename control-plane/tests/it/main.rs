@@ -11,3 +11,4 @@ mod keys;
 mod plane;
 mod portal;
 mod promises;
+mod user_keys;
