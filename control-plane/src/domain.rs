@@ -15,6 +15,7 @@ pub mod text;
 pub mod tier;
 pub mod user;
 pub mod user_key;
+pub mod webhook;
 
 pub use account::{Account, Environments, Metadata};
 pub use admin::{AdminKey, Role};

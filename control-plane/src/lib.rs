@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub mod clock;
 pub mod domain;
 pub mod health;
+pub mod jobs;
 pub mod operations;
 pub mod router;
 pub mod secrets;

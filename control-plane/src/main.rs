@@ -1,4 +1,4 @@
-//! `keyward-control-plane`: the control plane alone, and the making of its first admin key.
+//! `keyward-control-plane`: the control plane alone, the making of its first admin key, and the check of its audit trail.
 //!
 //! Exit codes: 0 ended in good order, 1 failed at run time, 2 wrong configuration or arguments.
 
@@ -11,7 +11,7 @@ use keyward_config::ControlPlaneConfig;
 use keyward_control_plane::ControlPlane;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
-use keyward_control_plane::operations::{Actor, admin_keys};
+use keyward_control_plane::operations::{Actor, admin_keys, audit_trail};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +34,19 @@ enum Command {
     /// Operators' keys.
     #[command(subcommand)]
     AdminKey(AdminKeyCommand),
+    /// The audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Checks that no row was changed, removed or put in; names the first that was.
+    Verify {
+        /// The configuration, such as config/control-plane.toml.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -89,6 +102,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             command: Some(Command::AdminKey(AdminKeyCommand::Create { config, name, role })),
             ..
         } => runtime.block_on(create_admin_key(&config, &name, role)),
+        Arguments {
+            command: Some(Command::Audit(AuditCommand::Verify { config })),
+            ..
+        } => runtime.block_on(verify_audit(&config)),
         Arguments { config, .. } => runtime.block_on(serve(&config.unwrap_or_default())),
     }
 }
@@ -118,6 +135,25 @@ async fn create_admin_key(config: &Path, name: &str, role: RoleArgument) -> Resu
     let made = admin_keys::create(&registry, &Actor::system("admin-key create"), name, role).await?;
     let (_, plain) = &made.value;
     writeln!(std::io::stdout(), "{}", plain.expose())?;
+    Ok(())
+}
+
+async fn verify_audit(config: &Path) -> Result<(), Failure> {
+    let (registry, _) = ControlPlane::open(&load(config)?).await?;
+    let verified = audit_trail::verify(&registry).await?;
+    if let Some(broken) = verified.broken {
+        let text = format!(
+            "the audit trail is broken at row {} ({}): {}",
+            broken.number, broken.id, broken.reason
+        );
+        return Err(anyhow::anyhow!(text).into());
+    }
+    writeln!(
+        std::io::stdout(),
+        "{} rows, all as they were written; last hash {}",
+        verified.rows,
+        verified.last_hash
+    )?;
     Ok(())
 }
 

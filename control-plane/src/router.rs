@@ -97,6 +97,9 @@ fn admin(app: &App) -> Router<App> {
         .route("/tiers", viewer(get(tiers::list)))
         .route("/gateways", viewer(get(gateways::list)))
         .route("/audit", viewer(get(audit::list)))
+        .route("/audit/export", viewer(get(audit::export::export)))
+        .route("/audit/verify", viewer(get(audit::verify::verify)))
+        .merge(webhooks(app))
         .route("/admin-keys", owner(get(admin_keys::list::list)))
         .route(
             "/admin-keys",
@@ -138,6 +141,42 @@ fn user_keys(app: &App) -> Router<App> {
                 .route(&key, company(patch(update::update)))
                 .route(&key, company(delete(delete_key::delete)))
         })
+}
+
+/// The part of surface 2 that says who is told of what.
+fn webhooks(app: &App) -> Router<App> {
+    use admin::webhooks::{
+        create, delete as delete_webhook, deliveries, delivery, list, replay, rotate_secret, show, test,
+        update,
+    };
+    let may =
+        |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
+    let (viewer, operator) = (may(Role::Viewer), may(Role::Operator));
+    let once = || from_fn_with_state(app.clone(), once);
+    let webhook = "/webhooks/{webhook_id}";
+    let replays = "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay";
+    let secret = "/webhooks/{webhook_id}/rotate-secret";
+    Router::new()
+        .route("/webhooks", viewer(get(list::list)))
+        .route("/webhooks", operator(post(create::create).route_layer(once())))
+        .route(webhook, viewer(get(show::show)))
+        .route(webhook, operator(put(update::update)))
+        .route(webhook, operator(patch(update::update)))
+        .route(webhook, operator(delete(delete_webhook::delete)))
+        .route(
+            secret,
+            operator(post(rotate_secret::rotate_secret).route_layer(once())),
+        )
+        .route(
+            "/webhooks/{webhook_id}/test",
+            operator(post(test::test).route_layer(once())),
+        )
+        .route("/webhooks/{webhook_id}/deliveries", viewer(get(deliveries::list)))
+        .route(
+            "/webhooks/{webhook_id}/deliveries/{delivery_id}",
+            viewer(get(delivery::show)),
+        )
+        .route(replays, operator(post(replay::replay).route_layer(once())))
 }
 
 type Methods = MethodRouter<App>;

@@ -18,7 +18,7 @@ use crate::store::{Store, idempotency};
 use crate::surfaces::limits::CallLimits;
 use crate::sync::{self, Gateways, SyncSecrets};
 use crate::telemetry::Telemetry;
-use crate::{App, Shared, health, router, server};
+use crate::{App, Shared, health, jobs, router, server};
 
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -84,6 +84,7 @@ impl ControlPlane {
             }
         });
         tasks.spawn(tidy(app.clone(), stop.clone()));
+        jobs::start(&app, &tasks, &stop);
         // Health goes last: it says that the others drain.
         tasks.spawn(server::serve(admin, health::routes(app, stop.clone()), stop));
         tasks.close();

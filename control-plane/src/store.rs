@@ -21,14 +21,19 @@ pub mod accounts;
 pub mod admin_keys;
 pub mod audit;
 pub mod changes;
+pub mod crossings;
 pub mod customers;
+pub mod expiring;
 pub mod idempotency;
+pub mod jobs;
 pub mod keys;
 pub mod records;
 pub mod settings;
+pub mod signals;
 pub mod usage;
 pub mod user_keys;
 pub mod users;
+pub mod webhooks;
 
 static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
 static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
@@ -154,6 +159,7 @@ pub struct Store {
     readers: AnyPool,
     writer: AnyPool,
     engine: Engine,
+    signals: signals::Signals,
 }
 
 /// What every connection is told first.
@@ -212,6 +218,7 @@ impl Store {
             readers,
             writer,
             engine,
+            signals: signals::Signals::default(),
         })
     }
 
@@ -219,6 +226,12 @@ impl Store {
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// What was just committed in this process.
+    #[must_use]
+    pub fn signals(&self) -> &signals::Signals {
+        &self.signals
     }
 
     /// The pool for reads that need no transaction.

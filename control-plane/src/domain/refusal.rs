@@ -57,6 +57,12 @@ pub enum Missing {
     /// A user of an account.
     #[error("user")]
     User,
+    /// Of operators.
+    #[error("webhook")]
+    Webhook,
+    /// Of a webhook.
+    #[error("delivery")]
+    Delivery,
 }
 
 /// What stands in the way.
@@ -89,4 +95,10 @@ pub enum Conflict {
     /// The environment has as many keys of users as it may have.
     #[error("the environment may have {0} keys of users, and has them")]
     UserKeyLimit(u32),
+    /// There is a bound.
+    #[error("there are as many webhooks as there may be: delete one first")]
+    TooManyWebhooks,
+    /// Nothing goes there.
+    #[error("the webhook is disabled")]
+    WebhookDisabled,
 }

@@ -85,6 +85,18 @@ pub async fn claim(registry: &Registry, scope: String, key: String, body: &[u8])
     Ok(claim)
 }
 
+/// Forgets the answers that are too old to be repeated, also when nobody calls.
+///
+/// # Errors
+/// When the database fails.
+pub async fn purge(registry: &Registry) -> Result<()> {
+    let mut tx = registry.store.begin(Purpose::Other).await?;
+    let now = registry.clock.now();
+    idempotency::forget_before(&mut tx, UnixMillis(now.0 - GOOD_FOR_MS)).await?;
+    tx.commit().await.map_err(StoreError::from)?;
+    Ok(())
+}
+
 impl Ticket {
     /// What the call's change must carry, so that acting and noting it are one.
     #[must_use]

@@ -1,4 +1,17 @@
-//! The audit trail: who changed what. Rows are only ever added, each chained to the one before by its hash.
+//! The audit trail: who changed what. Rows are only ever added (the database refuses anything else), each chained to
+//! the one before by its hash.
+//!
+//! The hash of a row, in lower-case hex, is the SHA-256 of thirteen parts one after the other:
+//!
+//! 1. the hash of the row before it (of the first row: the empty text), `id`, `at` as decimal milliseconds since 1970,
+//! 2. `actor_kind`, `actor_id`, `action`, `target_kind`, `target_id`,
+//! 3. `account_id` (which the admin API calls `customer_id`), `before`, `after`: the very texts that are stored,
+//! 4. `request_id`, `address`.
+//!
+//! A part that is absent goes in as the byte 0. Any other goes in as the byte 1, its length in bytes as an unsigned
+//! 64-bit number, little end first, and its bytes in UTF-8. So no two different rows give the same bytes, and who
+//! changes, removes or inserts a row has to make anew every hash after it: whoever noted one of them elsewhere sees
+//! that. Numbers begin at 1 and have no gap.
 
 use keyward_contract::UnixMillis;
 use sha2::{Digest, Sha256};
@@ -143,8 +156,73 @@ fn stored(row: &AnyRow) -> Result<StoredEvent> {
     })
 }
 
-/// Every part goes in with its length, so that no two different events give the same bytes.
-fn chained(before: &str, event: &Event) -> String {
+const EXPORTED: &str = "SELECT a.number, a.id, a.at, a.actor_kind, a.actor_id, a.action, a.target_kind, \
+     a.target_id, a.account_id, a.before, a.after, a.request_id, a.address, a.hash, p.hash AS previous_hash \
+     FROM audit a LEFT JOIN audit p ON p.number = a.number - 1 \
+     WHERE a.number > $1 AND a.number <= $2 AND a.at >= $3 AND a.at < $4 ORDER BY a.number LIMIT $5";
+
+/// Which part of the trail is walked, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// After the row with this number.
+    pub after: i64,
+    /// Up to the row with this number.
+    pub last: i64,
+    /// Not before this.
+    pub from: UnixMillis,
+    /// Before this.
+    pub to: UnixMillis,
+}
+
+/// A stored event with the hash that its own is chained to.
+#[derive(Clone, Debug)]
+pub struct ChainedEvent {
+    /// The event.
+    pub stored: StoredEvent,
+    /// The hash of the row before; empty for the first.
+    pub previous_hash: String,
+}
+
+/// The next events of a span, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn walk(pool: &AnyPool, span: Span, limit: i64) -> Result<Vec<ChainedEvent>> {
+    let rows = sqlx::query(EXPORTED)
+        .bind(span.after)
+        .bind(span.last)
+        .bind(span.from.0)
+        .bind(span.to.0)
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ChainedEvent {
+                stored: stored(row)?,
+                previous_hash: row
+                    .try_get::<Option<String>, _>("previous_hash")?
+                    .unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// The number of the newest event; 0 when there is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest(pool: &AnyPool) -> Result<i64> {
+    let (newest,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(number), 0) FROM audit")
+        .fetch_one(pool)
+        .await?;
+    Ok(newest)
+}
+
+/// The hash of an event after the one with the hash `before`, as the module's head says. Every part goes in with its
+/// length, so that no two different events give the same bytes.
+#[must_use]
+pub fn chained(before: &str, event: &Event) -> String {
     let mut hash = Sha256::new();
     let at = event.at.0.to_string();
     let parts = [

@@ -11,4 +11,5 @@ pub mod guard;
 pub mod tiers;
 pub mod usage;
 pub mod users;
+pub mod webhooks;
 pub mod wire;

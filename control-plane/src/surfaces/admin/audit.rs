@@ -1,5 +1,8 @@
 //! `GET /admin/audit`
 
+pub mod export;
+pub mod verify;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
