@@ -18,9 +18,9 @@ pub mod idempotency;
 pub mod identify;
 pub mod registry;
 pub mod seed;
+pub mod thresholds;
 pub mod user_keys;
 pub mod users;
-pub mod thresholds;
 pub mod webhooks;
 
 pub use change::{Actor, ActorKind, Changed, Settled};

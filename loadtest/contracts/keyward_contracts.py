@@ -39,6 +39,14 @@ networks = st.one_of(
 )
 schemathesis.openapi.format("cidr", networks)
 schemathesis.openapi.format("cursor", st.builds(cursor, st.integers(0, 10**13), st.uuids()))
+# Messages are really sent: to this machine, or to names that lead nowhere.
+schemathesis.openapi.format(
+    "webhook-url",
+    st.one_of(
+        st.integers(0, 255).map(lambda last: f"http://127.0.0.{last}:9/"),
+        st.from_regex(r"\A[a-z][a-z0-9]{0,20}\Z").map(lambda name: f"https://{name}.example/hooks?x=1"),
+    ),
+)
 schemathesis.openapi.format(
     "future",
     st.one_of(

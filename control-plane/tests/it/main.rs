@@ -6,8 +6,8 @@
 )]
 
 mod admin;
-mod openapi;
 mod keys;
+mod openapi;
 mod plane;
 mod portal;
 mod promises;

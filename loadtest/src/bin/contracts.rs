@@ -133,10 +133,15 @@ async fn credentials(plane: &ControlPlaneProcess) -> anyhow::Result<Credentials>
     let account = operator.send("POST", "/admin/customers", Some(account)).await?;
     let id = text(&account, "/customer/customer_id")?;
     let account_key = text(&account, "/api_key")?;
-    let shown = operator.send("GET", &format!("/admin/customers/{id}"), None).await?;
+    let shown = operator
+        .send("GET", &format!("/admin/customers/{id}"), None)
+        .await?;
     // Room for as many keys as the run may make.
     for environment in ["/environments/0/environment_id", "/environments/1/environment_id"] {
-        let path = format!("/admin/customers/{id}/environments/{}", text(&shown, environment)?);
+        let path = format!(
+            "/admin/customers/{id}/environments/{}",
+            text(&shown, environment)?
+        );
         let room = json!({"user_key_limit": 100_000});
         operator.send("PUT", &path, Some(room)).await?;
     }
@@ -149,7 +154,9 @@ async fn credentials(plane: &ControlPlaneProcess) -> anyhow::Result<Credentials>
         url: plane.api_url(),
         header: ("x-api-key", account_key.clone()),
     };
-    let user_key = company.send("POST", "/keys", Some(json!({"userId": user}))).await?;
+    let user_key = company
+        .send("POST", "/keys", Some(json!({"userId": user})))
+        .await?;
     let admin_keys = operator.send("GET", "/admin/admin-keys", None).await?;
     let own_keys = [
         text(&account, "/customer/api_key_id")?,
@@ -159,7 +166,11 @@ async fn credentials(plane: &ControlPlaneProcess) -> anyhow::Result<Credentials>
     let surface = |name, header, alive| Surface { name, header, alive };
     Ok(Credentials {
         surfaces: vec![
-            surface("portal", format!("Authorization: Bearer {account_key}"), "/customers"),
+            surface(
+                "portal",
+                format!("Authorization: Bearer {account_key}"),
+                "/customers",
+            ),
             surface("keys", format!("X-API-KEY: {account_key}"), "/keys"),
             surface(
                 "user-keys",
@@ -212,7 +223,9 @@ impl Caller {
 
 fn text(value: &Value, at: &str) -> anyhow::Result<String> {
     let found = value.pointer(at).and_then(Value::as_str);
-    found.map(str::to_owned).with_context(|| format!("no {at} in {value}"))
+    found
+        .map(str::to_owned)
+        .with_context(|| format!("no {at} in {value}"))
 }
 
 #[expect(clippy::print_stdout, reason = "a program's own report to its user")]
