@@ -206,7 +206,11 @@ async fn import(arguments: ImportArguments) -> Result<(), Failure> {
         tally.existing,
         tally.failed,
         tally.skipped,
-        if arguments.dry_run { " (dry run: nothing was changed)" } else { "" },
+        if arguments.dry_run {
+            " (dry run: nothing was changed)"
+        } else {
+            ""
+        },
     );
     if tally.failed > 0 {
         return Err(Failure::Running(anyhow::anyhow!(told)));

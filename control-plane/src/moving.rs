@@ -232,7 +232,8 @@ fn open(file: &Path) -> Result<Box<dyn BufRead>> {
             }
             Ok(opened)
         });
-        let opened = opened.map_err(|error| MovingError::Arguments(format!("{}: {error}", file.display())))?;
+        let opened =
+            opened.map_err(|error| MovingError::Arguments(format!("{}: {error}", file.display())))?;
         Box::new(opened)
     };
     Ok(Box::new(BufReader::with_capacity(64 * 1024, input)))

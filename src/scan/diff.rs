@@ -144,10 +144,9 @@ struct Hunk {
 impl Hunk {
     /// Reads `@@ -1,2 +3,4 @@`, or with an `@` more for each further parent of a merge.
     fn parse(head: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(head.get(..head.len().min(400))?)
-            .unwrap_or_else(|error| {
-                std::str::from_utf8(head.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default()
-            });
+        let text = std::str::from_utf8(head.get(..head.len().min(400))?).unwrap_or_else(|error| {
+            std::str::from_utf8(head.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default()
+        });
         let ats = text.bytes().take_while(|byte| *byte == b'@').count();
         if ats < 2 {
             return None;
@@ -238,7 +237,12 @@ fn unquoted(name: &[u8]) -> String {
 
 /// Without the `b/` that git puts before it, when it put an `a/` before the other.
 fn without_side<'a>(old: &str, new: &'a str) -> &'a str {
-    let side = |name: &str| matches!(name.as_bytes(), [b'a' | b'b' | b'c' | b'i' | b'o' | b'w', b'/', ..]);
+    let side = |name: &str| {
+        matches!(
+            name.as_bytes(),
+            [b'a' | b'b' | b'c' | b'i' | b'o' | b'w', b'/', ..]
+        )
+    };
     if side(new) && (side(old) || old == "/dev/null") {
         new.get(2..).unwrap_or(new)
     } else {
@@ -293,7 +297,10 @@ mod tests {
             &["-:3:9", "f:2:1", "-:9:1"],
         );
         // A list that looks like a diff's head.
-        check("--- KEY\n- KEY\n+ KEY\n@@ -1 +1 @@\n-KEY\n", &["-:1:5", "-:2:3", "-:3:3", "-:5:2"]);
+        check(
+            "--- KEY\n- KEY\n+ KEY\n@@ -1 +1 @@\n-KEY\n",
+            &["-:1:5", "-:2:3", "-:3:3", "-:5:2"],
+        );
     }
 
     #[test]
@@ -319,11 +326,22 @@ mod tests {
             &["ä.txt:1:1"],
         );
         let key = PlainKey::mint(KeyKind::Account, Environment::Test).unwrap();
-        let text = format!("--- /dev/null\n+++ b/{0}.env\n@@ -0,0 +1 @@\n+{0}\n", key.expose());
+        let text = format!(
+            "--- /dev/null\n+++ b/{0}.env\n@@ -0,0 +1 @@\n+{0}\n",
+            key.expose()
+        );
         let (findings, _) = scan(text.as_bytes()).unwrap();
         assert_eq!(findings.len(), 2);
-        assert!(findings.iter().all(|finding| !finding.to_string().contains(key.expose())));
-        assert!(findings[1].to_string().starts_with(&format!("{}.env:1:1: ", key.mask())));
+        assert!(
+            findings
+                .iter()
+                .all(|finding| !finding.to_string().contains(key.expose()))
+        );
+        assert!(
+            findings[1]
+                .to_string()
+                .starts_with(&format!("{}.env:1:1: ", key.mask()))
+        );
     }
 
     #[test]

@@ -20,4 +20,5 @@ mod no_secret_leaves;
 mod portal;
 mod propagation_is_measured;
 mod revocation;
+mod scan;
 mod standalone;

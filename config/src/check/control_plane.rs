@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use keyward_contract::Limits;
 
 use crate::check;
-use crate::control_plane::{ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles};
+use crate::control_plane::{
+    ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles,
+};
 use crate::leaf::unit::Time;
 use crate::leaf::word::Leak;
 use crate::report::Report;

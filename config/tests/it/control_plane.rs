@@ -255,5 +255,8 @@ fn a_policy_for_leaks_is_one_of_three() {
         assert_eq!(config.leaks, policy);
     }
     let message = parse_control_plane("[leaks]\npolicy = \"delete\"\n", &[]).unwrap_err();
-    assert!(message.contains("control-plane.toml:2: leaks.policy"), "{message}");
+    assert!(
+        message.contains("control-plane.toml:2: leaks.policy"),
+        "{message}"
+    );
 }

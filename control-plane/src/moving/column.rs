@@ -65,7 +65,12 @@ pub(super) fn is_known(name: &str) -> bool {
 /// What a cell means. One that is not what its column asks for stays a text, and is refused by its field's name.
 pub(super) fn value(name: &str, cell: String) -> Value {
     match name {
-        "version" | "annual_price" | "annual_limit" | "rate_limit" | "burst_limit" | "test_user_key_limit"
+        "version"
+        | "annual_price"
+        | "annual_limit"
+        | "rate_limit"
+        | "burst_limit"
+        | "test_user_key_limit"
         | "production_user_key_limit" => match cell.trim().parse::<u64>() {
             Ok(number) => number.into(),
             Err(_) => cell.into(),
@@ -166,7 +171,11 @@ mod tests {
             ("rate_limit", "7", json!(7)),
             ("rate_limit", "many", json!("many")),
             ("sandbox", "false", json!(false)),
-            ("allowed_ips", "192.0.2.1; 2001:db8::/32", json!(["192.0.2.1", "2001:db8::/32"])),
+            (
+                "allowed_ips",
+                "192.0.2.1; 2001:db8::/32",
+                json!(["192.0.2.1", "2001:db8::/32"]),
+            ),
             ("claims", "[\"a;b\"]", json!(["a;b"])),
             ("metadata", "{\"a\":\"b\"}", json!({"a": "b"})),
             ("metadata", "a=b", json!("a=b")),

@@ -46,35 +46,87 @@ fn allowed(kind: &str) -> Option<(&'static str, &'static [&'static str])> {
         "export" => ("export", &["version", "digest_key"]),
         "tier" => (
             "tier",
-            &["tier", "name", "annual_price", "annual_limit", "rate_limit", "burst_limit", "sla"],
+            &[
+                "tier",
+                "name",
+                "annual_price",
+                "annual_limit",
+                "rate_limit",
+                "burst_limit",
+                "sla",
+            ],
         ),
         "customer" => (
             "customer",
             &[
-                "company_name", "contact_email", "tier", "status", "contract_start", "contract_end", "metadata",
-                "overrides", "sandbox", "test_environment_id", "test_user_key_limit", "production_environment_id",
-                "production_user_key_limit", "created_at", "updated_at",
+                "company_name",
+                "contact_email",
+                "tier",
+                "status",
+                "contract_start",
+                "contract_end",
+                "metadata",
+                "overrides",
+                "sandbox",
+                "test_environment_id",
+                "test_user_key_limit",
+                "production_environment_id",
+                "production_user_key_limit",
+                "created_at",
+                "updated_at",
             ],
         ),
         "user" => (
             "user",
             &[
-                "customer", "sub", "name", "email", "claims", "permissions", "created_at", "updated_at", "deleted_at",
+                "customer",
+                "sub",
+                "name",
+                "email",
+                "claims",
+                "permissions",
+                "created_at",
+                "updated_at",
+                "deleted_at",
             ],
         ),
         "end_customer" => (
             "end_customer",
             &[
-                "customer", "environment", "name", "rate_limit", "burst_limit", "created_at", "updated_at",
+                "customer",
+                "environment",
+                "name",
+                "rate_limit",
+                "burst_limit",
+                "created_at",
+                "updated_at",
                 "deleted_at",
             ],
         ),
         "api_key" => (
             "api_key",
             &[
-                "customer", "end_customer", "user", "environment", "key", "digest", "mask", "name", "status", "origin",
-                "expires_at", "allowed_ips", "api_version", "api_version_changed_at", "no_downgrade_after",
-                "rotated_at", "created_by", "created_at", "updated_at", "revoked_at", "deleted_at",
+                "customer",
+                "end_customer",
+                "user",
+                "environment",
+                "key",
+                "digest",
+                "mask",
+                "name",
+                "status",
+                "origin",
+                "expires_at",
+                "allowed_ips",
+                "api_version",
+                "api_version_changed_at",
+                "no_downgrade_after",
+                "rotated_at",
+                "created_by",
+                "created_at",
+                "updated_at",
+                "revoked_at",
+                "deleted_at",
             ],
         ),
         _ => return None,
@@ -126,7 +178,11 @@ fn item(line: &mut Line, mut object: Map<String, Value>, key: Option<Zeroizing<S
     }
     for name in object.keys() {
         if !["kind", "ref", "id"].contains(&name.as_str()) && !names.contains(&name.as_str()) {
-            let at = if super::column::is_known(name) { name.as_str() } else { "line" };
+            let at = if super::column::is_known(name) {
+                name.as_str()
+            } else {
+                "line"
+            };
             let reason = if at == "line" {
                 format!("has a field that is none of a line of kind {kind}")
             } else {
@@ -136,7 +192,10 @@ fn item(line: &mut Line, mut object: Map<String, Value>, key: Option<Zeroizing<S
         }
     }
     if key.is_some() && kind != "api_key" {
-        return Err(InvalidField::new("key", format!("is no field of a line of kind {kind}")));
+        return Err(InvalidField::new(
+            "key",
+            format!("is no field of a line of kind {kind}"),
+        ));
     }
     let fields = Fields::new(object);
     line.reference = fields
@@ -240,7 +299,8 @@ fn user_of(fields: &Fields) -> Read<NewUser> {
     }
     Ok(NewUser {
         id: parsed(fields, "id", "must be a UUID")?,
-        customer: reference(fields, "customer")?.ok_or_else(|| InvalidField::new("customer", "is required"))?,
+        customer: reference(fields, "customer")?
+            .ok_or_else(|| InvalidField::new("customer", "is required"))?,
         sub: parsed(fields, "sub", "must be a UUID")?,
         name: Name::parse("name", fields.text("name")?.required("name")?, 200)?,
         email: text::email("email", fields.text("email")?.required("email")?)?,
@@ -261,7 +321,8 @@ fn end_customer_of(fields: &Fields) -> Read<NewEndCustomer> {
     };
     Ok(NewEndCustomer {
         id: parsed(fields, "id", "must be c and 24 of 0-9a-z")?,
-        customer: reference(fields, "customer")?.ok_or_else(|| InvalidField::new("customer", "is required"))?,
+        customer: reference(fields, "customer")?
+            .ok_or_else(|| InvalidField::new("customer", "is required"))?,
         environment: environment(fields)?.ok_or_else(|| InvalidField::new("environment", "is required"))?,
         name: Name::parse("name", fields.text("name")?.required("name")?, MAX_NAME)?,
         limits,
@@ -290,19 +351,29 @@ fn key_of(fields: &Fields, key: Option<Zeroizing<String>>) -> Read<NewApiKey> {
     let origin = match (kind, origin) {
         (KeyKind::Customer, None | Some(Origin::Portal)) => Origin::Portal,
         (KeyKind::Customer, Some(_)) => {
-            return Err(InvalidField::new("origin", "is portal for the key of an end customer"));
+            return Err(InvalidField::new(
+                "origin",
+                "is portal for the key of an end customer",
+            ));
         }
         (_, Some(Origin::Portal)) => {
-            return Err(InvalidField::new("origin", "portal is for keys of end customers alone"));
+            return Err(InvalidField::new(
+                "origin",
+                "portal is for keys of end customers alone",
+            ));
         }
         (_, Some(Origin::UserKeys)) if user.is_none() => {
-            return Err(InvalidField::new("origin", "user-keys is for keys of users alone"));
+            return Err(InvalidField::new(
+                "origin",
+                "user-keys is for keys of users alone",
+            ));
         }
         (_, origin) => origin.unwrap_or(Origin::Admin),
     };
     Ok(NewApiKey {
         id: parsed(fields, "id", "must be a UUID")?,
-        customer: reference(fields, "customer")?.ok_or_else(|| InvalidField::new("customer", "is required"))?,
+        customer: reference(fields, "customer")?
+            .ok_or_else(|| InvalidField::new("customer", "is required"))?,
         end_customer,
         user,
         environment,
@@ -373,9 +444,10 @@ fn secret(fields: &Fields, key: Option<Zeroizing<String>>, kind: KeyKind) -> Rea
             at,
             "must begin with ck_ for the key of an end customer",
         )),
-        KeyKind::Account | KeyKind::Admin if prefix != "pk" => {
-            Err(InvalidField::new(at, "must begin with pk_ when no end_customer is given"))
-        }
+        KeyKind::Account | KeyKind::Admin if prefix != "pk" => Err(InvalidField::new(
+            at,
+            "must begin with pk_ when no end_customer is given",
+        )),
         _ if given.is_some_and(|given| given != environment) => Err(InvalidField::new(
             "environment",
             "is not that of the key: live is production, test is test",
@@ -393,11 +465,17 @@ fn of_mask(mask: &str) -> Read<(&'static str, Environment)> {
         ("ck_test_", "ck", Environment::Test),
     ];
     let read = || {
-        let (prefix, kind, environment) = PREFIXES.into_iter().find(|(prefix, ..)| mask.starts_with(prefix))?;
+        let (prefix, kind, environment) = PREFIXES
+            .into_iter()
+            .find(|(prefix, ..)| mask.starts_with(prefix))?;
         let (head, tail) = mask.strip_prefix(prefix)?.split_once('…')?;
         let fits = head.len() == 2 && tail.len() == 3;
-        (fits && [head, tail].concat().bytes().all(|byte| byte.is_ascii_alphanumeric()))
-            .then_some((kind, environment))
+        (fits
+            && [head, tail]
+                .concat()
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric()))
+        .then_some((kind, environment))
     };
     read().ok_or_else(|| InvalidField::new("mask", "must be as keys are shown, such as pk_live_4f…9aZ"))
 }
@@ -430,7 +508,11 @@ fn environment(fields: &Fields) -> Read<Option<Environment>> {
     Ok(read.or_null())
 }
 
-fn parsed<T: std::str::FromStr>(fields: &Fields, name: &'static str, reason: &'static str) -> Read<Option<T>> {
+fn parsed<T: std::str::FromStr>(
+    fields: &Fields,
+    name: &'static str,
+    reason: &'static str,
+) -> Read<Option<T>> {
     let read = fields
         .text(name)?
         .read(|text| text.parse().map_err(|_| InvalidField::new(name, reason)))?;

@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_record_of_csv_may_have_several_lines() {
-        let text = b"\xef\xbb\xbfkind,name,user_key_limit\r\ncustomer,\"a\nb\",7\r\ncustomer,c\r\ncustomer,,\n";
+        let text =
+            b"\xef\xbb\xbfkind,name,user_key_limit\r\ncustomer,\"a\nb\",7\r\ncustomer,c\r\ncustomer,,\n";
         let text: Vec<u8> = String::from_utf8_lossy(text)
             .replace("user_key_limit", "test_user_key_limit")
             .into_bytes();

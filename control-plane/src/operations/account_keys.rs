@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use keyward_contract::{
-    AccountId, AccountStatus, AddressList, Environment, KeyId, KeyKind, KeyState, PlainKey, Record, UnixMillis,
+    AccountId, AccountStatus, AddressList, Environment, KeyId, KeyKind, KeyState, PlainKey, Record,
+    UnixMillis,
 };
 use serde_json::{Value, json};
 

@@ -204,9 +204,7 @@ impl Run {
             Ok(Item::Head { digest_key }) => {
                 let checked = self.check_head(desk.registry, digest_key.as_deref());
                 desk.foreign_digests = self.foreign_digests;
-                checked
-                    .map(|()| (Status::Exists, None))
-                    .map_err(Error::from)
+                checked.map(|()| (Status::Exists, None)).map_err(Error::from)
             }
             Ok(item) => desk.place(item, reference.as_deref()).await,
         };

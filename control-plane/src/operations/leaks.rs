@@ -272,9 +272,7 @@ fn outcome(report: &Report, found: Option<Found>) -> Outcome {
         Some(found) => (Some(found.key), found.action, found.reason),
         None => (None, Action::None, None),
     };
-    let own_name = key
-        .as_ref()
-        .map(|key| format!("keyward_{}_key", key.kind.noun()));
+    let own_name = key.as_ref().map(|key| format!("keyward_{}_key", key.kind.noun()));
     Outcome {
         token_hash: STANDARD.encode(Sha256::digest(report.token.as_bytes())),
         token_type: report.token_type.as_deref().map(kept).or(own_name),

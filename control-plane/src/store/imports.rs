@@ -1,7 +1,9 @@
 //! What imports need beyond the stores of what they make: the names that a source gave, how far a file was taken, and
 //! rows that are stored with a past. Every look-up is by a primary key or a unique one.
 
-use keyward_contract::{AccountId, CustomerId, Environment, EnvironmentId, KeyId, Limits, UnixMillis, UserId};
+use keyward_contract::{
+    AccountId, CustomerId, Environment, EnvironmentId, KeyId, Limits, UnixMillis, UserId,
+};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -239,12 +241,7 @@ pub async fn sub_is_taken(tx: &mut Tx, sub: Uuid) -> Result<bool> {
 /// When the database fails.
 pub async fn insert_user(tx: &mut Tx, user: &User, deleted_at: Option<UnixMillis>) -> Result<()> {
     let text = |value: &[String]| serde_json::to_string(value).map_err(StoreError::corrupt);
-    let permissions: Vec<String> = user
-        .permissions
-        .names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let permissions: Vec<String> = user.permissions.names().into_iter().map(str::to_owned).collect();
     sqlx::query(
         "INSERT INTO users (id, account_id, sub, name, email, claims, status, created_at, permissions, updated_at, \
          deleted_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",

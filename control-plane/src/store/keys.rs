@@ -55,10 +55,7 @@ pub async fn load_account_key(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn load_by_digest(
-    tx: &mut Transaction<'static, Any>,
-    digest: KeyDigest,
-) -> Result<Option<ApiKey>> {
+pub async fn load_by_digest(tx: &mut Transaction<'static, Any>, digest: KeyDigest) -> Result<Option<ApiKey>> {
     let row = sqlx::query(select_key!("WHERE digest = $1"))
         .bind(digest.as_bytes().to_vec())
         .fetch_optional(&mut **tx)

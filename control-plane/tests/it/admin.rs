@@ -5,4 +5,5 @@ mod any_endpoint;
 mod api_keys;
 mod audit;
 mod customers;
+mod leaks;
 mod reads;

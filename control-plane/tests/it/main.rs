@@ -6,6 +6,8 @@
 )]
 
 mod admin;
+mod export;
+mod import;
 mod plane;
 mod portal;
 mod promises;

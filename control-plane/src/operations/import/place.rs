@@ -120,9 +120,7 @@ impl Desk<'_> {
         let [test, production] = wanted.environments;
         let environments = Environments {
             test: self.environment("test_environment_id", test).await?,
-            production: self
-                .environment("production_environment_id", production)
-                .await?,
+            production: self.environment("production_environment_id", production).await?,
         };
         if environments.test.id == environments.production.id {
             return Err(InvalidField::new("test_environment_id", "is production's too").into());
@@ -398,9 +396,7 @@ impl Desk<'_> {
     ) -> Result<ApiKey> {
         let created_at = wanted.common.created_at.unwrap_or(self.now);
         let dead_since = |at: Option<UnixMillis>, states: &[KeyState]| {
-            states
-                .contains(&wanted.state)
-                .then(|| at.unwrap_or(self.now))
+            states.contains(&wanted.state).then(|| at.unwrap_or(self.now))
         };
         let version = wanted.api_version.as_deref();
         Ok(ApiKey {
