@@ -8,6 +8,8 @@
 
 mod admin;
 mod expiry;
+mod export;
+mod import;
 mod keys;
 mod openapi;
 mod plane;
