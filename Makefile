@@ -14,10 +14,10 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format unit doc loadtest bench peers tools
+.PHONY: help test lint format unit doc loadtest bench peers control-plane-bench tools
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: tools ## everything that must hold: format, lints, documentation, all tests, licences
 	@.ci/step --reset
@@ -29,6 +29,9 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 		.ci/step "tests" $(CARGO) nextest run --workspace --locked; \
 	else \
 		.ci/step "tests" $(CARGO) test --workspace --locked --tests; \
+	fi
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		.ci/step "tests on PostgreSQL" $(CARGO) test -p keyward-control-plane --locked --test it-postgres; \
 	fi
 	@.ci/step "examples in the documentation" $(CARGO) test --workspace --locked --doc
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
@@ -60,8 +63,15 @@ bench: tools ## criterion benchmarks of the hot functions
 
 peers: tools ## the gateway against nginx on the same work: processor time per request
 	@.ci/install nginx:nginx-light
-	$(CARGO) build --release --locked -p keyward-gateway -p keyward-benches
+	$(CARGO) build --release --locked -p keyward-gateway
+	$(CARGO) build --release --locked -p keyward-benches --no-default-features --bin peers
 	target/release/peers $(ARGS)
+
+control-plane-bench: tools ## the control plane on SQLite and PostgreSQL; ARGS="--customers 1000000" for long lists
+	@.ci/install pg_createcluster:postgresql
+	$(CARGO) build --release --locked -p keyward-control-plane
+	$(CARGO) build --release --locked -p keyward-benches --bin control-plane-bench
+	target/release/control-plane-bench $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
 # and curl runs the lines that `keyward standalone` prints.

@@ -2,7 +2,9 @@
 
 pub mod account;
 pub mod admin;
+pub mod api_version;
 pub mod bucket;
+pub mod claims;
 pub mod customer;
 pub mod key;
 pub mod moment;
@@ -13,6 +15,8 @@ pub mod text;
 pub mod tier;
 pub mod token;
 pub mod user;
+pub mod user_key;
+pub mod webhook;
 
 pub use account::{Account, Environments, Metadata};
 pub use admin::{AdminKey, Role};

@@ -54,6 +54,15 @@ pub enum Missing {
     /// An environment of an account.
     #[error("environment")]
     Environment,
+    /// A user of an account.
+    #[error("user")]
+    User,
+    /// Of operators.
+    #[error("webhook")]
+    Webhook,
+    /// Of a webhook.
+    #[error("delivery")]
+    Delivery,
 }
 
 /// What stands in the way.
@@ -74,7 +83,25 @@ pub enum Conflict {
     /// Its replacement is there already.
     #[error("the key was rotated before and is in its grace period")]
     KeyInGrace,
+    /// Time to go back was long enough.
+    #[error("the time in which this key could go back to a lower API version is over")]
+    VersionSettled,
+    /// What is dead for good stays so.
+    #[error("the key is revoked for good")]
+    KeyRevoked,
     /// Nobody could manage admin keys any more.
     #[error("the last owner key can't be revoked")]
     LastOwner,
+    /// Somebody has this `sub`, or had it before.
+    #[error("a user with this sub exists already, or existed before")]
+    SubTaken,
+    /// The environment has as many keys of users as it may have.
+    #[error("the environment may have {0} keys of users, and has them")]
+    UserKeyLimit(u32),
+    /// There is a bound.
+    #[error("there are as many webhooks as there may be: delete one first")]
+    TooManyWebhooks,
+    /// Nothing goes there.
+    #[error("the webhook is disabled")]
+    WebhookDisabled,
 }

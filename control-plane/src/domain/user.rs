@@ -3,7 +3,11 @@
 use keyward_contract::{AccountId, UnixMillis, UserId};
 use uuid::Uuid;
 
+use super::refusal::InvalidField;
 use super::text::Name;
+
+/// The longest name of a user, in characters.
+pub const MAX_USER_NAME: usize = 200;
 
 /// A person of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +77,18 @@ impl Permissions {
             }
         }
         permissions
+    }
+
+    /// Reads permissions that an operator gives: unlike what stands in a token, each must be known.
+    ///
+    /// # Errors
+    /// When one isn't.
+    pub fn parse(field: &'static str, texts: &[&str]) -> Result<Self, InvalidField> {
+        if texts.iter().all(|text| matches!(*text, Self::LIST | Self::WRITE)) {
+            return Ok(Self::among(texts.iter().copied()));
+        }
+        let reason = format!("may hold {} and {} only", Self::LIST, Self::WRITE);
+        Err(InvalidField::new(field, reason))
     }
 
     /// Their names.

@@ -1,7 +1,9 @@
 //! `GET /admin/audit`
 
+use keyward_control_plane::domain::admin::Role;
 use serde_json::{Value, json};
 
+use crate::admin::Door;
 use crate::plane::Plane;
 
 async fn events(plane: &Plane, query: &str) -> Vec<Value> {
@@ -116,4 +118,18 @@ async fn the_trail_is_filtered_and_paged() {
         answer.expect_error(400, "invalid_request");
     }
     drop(acme);
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "GET",
+        path: "/admin/audit",
+        least: Role::Viewer,
+        allow: &["GET", "HEAD"],
+    }
 }

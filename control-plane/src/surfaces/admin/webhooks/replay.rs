@@ -1,0 +1,28 @@
+//! `POST /admin/webhooks/{webhook_id}/deliveries/{delivery_id}/replay`
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::wire_delivery;
+use crate::App;
+use crate::domain::webhook::{DeliveryId, WebhookId};
+use crate::operations::identify::AdminCaller;
+use crate::operations::webhooks;
+use crate::surfaces::params::Ids;
+use crate::surfaces::problem::Problem;
+use crate::surfaces::settled;
+
+/// Has a delivery tried again for a day, whatever came of it. The message keeps its id.
+///
+/// # Errors
+/// When it isn't there or the webhook is disabled.
+pub async fn replay(
+    State(app): State<App>,
+    caller: AdminCaller,
+    Ids(webhook, id): Ids<WebhookId, DeliveryId>,
+) -> Result<Response, Problem> {
+    let replayed = webhooks::replay(&app.registry, &caller.actor, webhook, id).await?;
+    let body = axum::Json(wire_delivery(&replayed.value));
+    Ok(settled::with(&replayed.settled, (StatusCode::ACCEPTED, body)))
+}
