@@ -11,12 +11,14 @@ mod expiry;
 mod export;
 mod import;
 mod keys;
+mod oauth;
 mod openapi;
 mod plane;
 mod portal;
 mod promises;
 mod quota;
 mod receiver;
+mod tokens;
 mod user_keys;
 
 /// What this program's control planes keep everything in.
