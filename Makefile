@@ -14,10 +14,10 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format unit doc loadtest bench peers tools
+.PHONY: help test contracts lint format unit doc loadtest bench peers control-plane-bench tools
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: tools ## everything that must hold: format, lints, documentation, all tests, licences
 	@.ci/step --reset
@@ -30,6 +30,11 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 	else \
 		.ci/step "tests" $(CARGO) test --workspace --locked --tests; \
 	fi
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		.ci/step "tests on PostgreSQL" $(CARGO) test --workspace --locked --test it-postgres; \
+	fi
+	@.ci/schemathesis
+	@.ci/step "contracts of the four surfaces" target/debug/contracts
 	@.ci/step "examples in the documentation" $(CARGO) test --workspace --locked --doc
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		.ci/step "licences, bans, sources" $(CARGO) deny --offline check licenses bans sources; \
@@ -37,6 +42,11 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 		echo "cargo-deny is not installed: licences were checked by a test, advisories were not."; \
 	fi
 	@.ci/step --summary
+
+contracts: tools ## schemathesis alone against the four surfaces; ARGS="--seed 7 --examples 50 --only keys"
+	@.ci/schemathesis
+	$(CARGO) build --workspace --all-targets --locked
+	target/debug/contracts $(ARGS)
 
 lint: tools ## format and lints alone
 	$(CARGO) fmt --all --check
@@ -60,8 +70,15 @@ bench: tools ## criterion benchmarks of the hot functions
 
 peers: tools ## the gateway against nginx on the same work: processor time per request
 	@.ci/install nginx:nginx-light
-	$(CARGO) build --release --locked -p keyward-gateway -p keyward-benches
+	$(CARGO) build --release --locked -p keyward-gateway
+	$(CARGO) build --release --locked -p keyward-benches --no-default-features --bin peers
 	target/release/peers $(ARGS)
+
+control-plane-bench: tools ## the control plane on SQLite and PostgreSQL; ARGS="--customers 1000000" for long lists
+	@.ci/install pg_createcluster:postgresql
+	$(CARGO) build --release --locked -p keyward-control-plane
+	$(CARGO) build --release --locked -p keyward-benches --bin control-plane-bench
+	target/release/control-plane-bench $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
 # and curl runs the lines that `keyward standalone` prints.

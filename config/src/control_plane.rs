@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::leaf::url::Password;
+
 /// A checked control-plane configuration.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneConfig {
     /// `listen`: where it answers.
     pub listen: ControlPlaneListen,
-    /// `database.url`: `sqlite://PATH`.
+    /// `database.url`: `sqlite://PATH` or `postgres://USER@HOST/DATABASE`, never with a password in it.
     pub database_url: String,
+    /// PostgreSQL's password, when it was given or a file was named that holds it.
+    pub database_password: Option<DatabasePassword>,
     /// `secrets`: each file is made, mode 0600, on the first start when it is absent.
     pub secrets: SecretFiles,
     /// `propagation.wait`: how long a change waits for the gateways' acknowledgements.
@@ -19,12 +23,23 @@ pub struct ControlPlaneConfig {
     pub auth: Auth,
     /// `rules`.
     pub rules: Rules,
+    /// `leaks.policy`.
+    pub leaks: LeakPolicy,
     /// `management_limits`: how fast each credential may call the REST surfaces.
     pub management_limits: ManagementLimits,
     /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
     pub documentation_url: String,
     /// The built-in catalogue with `tiers` laid over it.
     pub tiers: Vec<Tier>,
+}
+
+/// Where PostgreSQL's password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabasePassword {
+    /// In the address, which came from the environment.
+    Given(Password),
+    /// `database.password_file`: in this file, alone on its line.
+    File(PathBuf),
 }
 
 /// `listen`.
@@ -86,6 +101,17 @@ pub struct Rules {
     pub api_version_downgrade_window: Duration,
     /// `user_key_lifetime`.
     pub user_key_lifetime: Duration,
+}
+
+/// `leaks.policy`: what is done to a living key that was found where it must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeakPolicy {
+    /// It is disabled, until an operator looks at it.
+    Quarantine,
+    /// It is revoked for good.
+    Revoke,
+    /// Nothing; it is written down.
+    Report,
 }
 
 /// `management_limits`.

@@ -25,7 +25,8 @@ mod typed;
 mod wording;
 
 pub use control_plane::{
-    Auth, ControlPlaneConfig, ControlPlaneListen, ManagementLimits, OidcConfig, Rules, SecretFiles, Tier,
+    Auth, ControlPlaneConfig, ControlPlaneListen, DatabasePassword, LeakPolicy, ManagementLimits, OidcConfig,
+    Password, Rules, SecretFiles, Tier,
 };
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod admin;
+pub mod api_version;
 pub mod bucket;
 pub mod claims;
 pub mod customer;
@@ -15,6 +16,7 @@ pub mod tier;
 pub mod token;
 pub mod user;
 pub mod user_key;
+pub mod webhook;
 
 pub use account::{Account, Environments, Metadata};
 pub use admin::{AdminKey, Role};

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 use crate::store::changes;
+use crate::store::webhooks::deliveries;
 
 /// What the admin listener works with.
 #[derive(Clone, Debug)]
@@ -54,6 +55,9 @@ async fn metrics(State(health): State<Health>) -> Response {
             .app
             .telemetry
             .standing(revision, registry.gateways.status().len());
+    }
+    if let Ok(pending) = deliveries::pending(registry.store.readers()).await {
+        health.app.telemetry.pending_deliveries(pending);
     }
     let text = health.app.telemetry.render();
     (

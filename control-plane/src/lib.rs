@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub mod clock;
 pub mod domain;
 pub mod health;
+pub mod jobs;
+pub mod moving;
 pub mod oidc;
 pub mod operations;
 pub mod router;

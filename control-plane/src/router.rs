@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_company, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, oauth, portal, user_keys};
+use crate::surfaces::{admin, keys, oauth, openapi, portal, user_keys};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -19,7 +19,9 @@ pub fn api(app: &App) -> Router {
         .merge(portal.clone())
         .nest("/v1", portal)
         .nest("/admin", admin(app))
+        .merge(keys(app))
         .merge(user_keys(app))
+        .merge(openapi::routes(app))
         .merge(oauth())
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
@@ -53,7 +55,7 @@ fn portal(app: &App) -> Router<App> {
 
 /// Surface 2. Who may: operators, by role.
 fn admin(app: &App) -> Router<App> {
-    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, tiers, usage, users};
+    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, leaks, tiers, usage, users};
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
@@ -77,6 +79,7 @@ fn admin(app: &App) -> Router<App> {
         .route(customer, operator(delete(customers::delete::delete)))
         .route(keys, viewer(get(api_keys::list::list)))
         .route(keys, operator(post(api_keys::create::create).route_layer(once())))
+        .route(key, operator(patch(api_keys::update::update)))
         .route(key, operator(delete(api_keys::revoke::revoke)))
         .route(
             rotate,
@@ -94,8 +97,12 @@ fn admin(app: &App) -> Router<App> {
         .route(user, operator(delete(users::delete::delete)))
         .route("/usage/{customer_id}", viewer(get(usage::show)))
         .route("/tiers", viewer(get(tiers::list)))
+        .route("/leaks", operator(post(leaks::report).route_layer(once())))
         .route("/gateways", viewer(get(gateways::list)))
         .route("/audit", viewer(get(audit::list)))
+        .route("/audit/export", viewer(get(audit::export::export)))
+        .route("/audit/verify", viewer(get(audit::verify::verify)))
+        .merge(webhooks(app))
         .route("/admin-keys", owner(get(admin_keys::list::list)))
         .route(
             "/admin-keys",
@@ -105,6 +112,19 @@ fn admin(app: &App) -> Router<App> {
             "/admin-keys/{admin_key_id}",
             owner(delete(admin_keys::revoke::revoke)),
         )
+}
+
+/// Surface 3. Who may: somebody of a company, by key or token; each handler asks for the permission that it needs.
+fn keys(app: &App) -> Router<App> {
+    use keys::{create, delete as delete_key, list, show, update};
+    let company = |methods: Methods| methods.route_layer(from_fn(require_company));
+    let once = from_fn_with_state(app.clone(), once);
+    Router::new()
+        .route("/keys", company(get(list::list)))
+        .route("/keys", company(post(create::create).route_layer(once)))
+        .route("/keys/{key_id}", company(get(show::show)))
+        .route("/keys/{key_id}", company(put(update::update)))
+        .route("/keys/{key_id}", company(delete(delete_key::delete)))
 }
 
 /// Surface 4, with and without an environment. Who may: users of a company whose account may call, by their claims.
@@ -124,6 +144,42 @@ fn user_keys(app: &App) -> Router<App> {
                 .route(&key, company(patch(update::update)))
                 .route(&key, company(delete(delete_key::delete)))
         })
+}
+
+/// The part of surface 2 that says who is told of what.
+fn webhooks(app: &App) -> Router<App> {
+    use admin::webhooks::{
+        create, delete as delete_webhook, deliveries, delivery, list, replay, rotate_secret, show, test,
+        update,
+    };
+    let may =
+        |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
+    let (viewer, operator) = (may(Role::Viewer), may(Role::Operator));
+    let once = || from_fn_with_state(app.clone(), once);
+    let webhook = "/webhooks/{webhook_id}";
+    let replays = "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay";
+    let secret = "/webhooks/{webhook_id}/rotate-secret";
+    Router::new()
+        .route("/webhooks", viewer(get(list::list)))
+        .route("/webhooks", operator(post(create::create).route_layer(once())))
+        .route(webhook, viewer(get(show::show)))
+        .route(webhook, operator(put(update::update)))
+        .route(webhook, operator(patch(update::update)))
+        .route(webhook, operator(delete(delete_webhook::delete)))
+        .route(
+            secret,
+            operator(post(rotate_secret::rotate_secret).route_layer(once())),
+        )
+        .route(
+            "/webhooks/{webhook_id}/test",
+            operator(post(test::test).route_layer(once())),
+        )
+        .route("/webhooks/{webhook_id}/deliveries", viewer(get(deliveries::list)))
+        .route(
+            "/webhooks/{webhook_id}/deliveries/{delivery_id}",
+            viewer(get(delivery::show)),
+        )
+        .route(replays, operator(post(replay::replay).route_layer(once())))
 }
 
 /// Tokens for surfaces 3 and 4. Who may: everybody; `/oauth/token` asks for the secret itself.

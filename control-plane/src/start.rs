@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use keyward_config::ControlPlaneConfig;
+use keyward_config::{ControlPlaneConfig, DatabasePassword};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::domain::tier::Catalogue;
@@ -20,7 +21,7 @@ use crate::store::{Store, idempotency};
 use crate::surfaces::limits::CallLimits;
 use crate::sync::{self, Gateways, SyncSecrets};
 use crate::telemetry::Telemetry;
-use crate::{App, Shared, health, router, server};
+use crate::{App, Shared, health, jobs, router, server};
 
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -49,7 +50,7 @@ impl ControlPlane {
     /// When the store, a secret or an address can't be had.
     pub async fn start(config: ControlPlaneConfig) -> anyhow::Result<RunningControlPlane> {
         let (mut registry, secrets) = Self::open(&config).await?;
-        idempotency::forget_unfinished(&registry.store).await?;
+        idempotency::forget_abandoned(&registry.store, registry.gateways.control_plane()).await?;
         let published = catalogue::publish(&registry).await?;
         if published > 0 {
             tracing::info!(accounts = published, "the changed catalogue was put in force");
@@ -92,6 +93,7 @@ impl ControlPlane {
             }
         });
         tasks.spawn(tidy(app.clone(), stop.clone()));
+        jobs::start(&app, &tasks, &stop);
         tasks.spawn(rotation::run(Arc::clone(&app.registry), stop.clone()));
         tasks.spawn(refresh_issuer(app.clone(), stop.clone()));
         // Health goes last: it says that the others drain.
@@ -105,7 +107,7 @@ impl ControlPlane {
     /// # Errors
     /// When the store or a secret can't be had.
     pub async fn open(config: &ControlPlaneConfig) -> anyhow::Result<(Registry, Secrets)> {
-        let store = Store::open(&config.database_url)
+        let store = Store::open(&database_url(config)?)
             .await
             .with_context(|| format!("database.url: {} can't be opened", shown(&config.database_url)))?;
         let secrets = secrets::open(&config.secrets, &store).await?;
@@ -117,14 +119,16 @@ impl ControlPlane {
             }
             None => None,
         };
+        let gateways = Gateways::over(&store, config.propagation_wait);
         let registry = Registry {
             store,
             master_key: secrets.master_key.clone(),
             digest_key: secrets.digest_key.clone(),
             catalogue: Catalogue::new(config.tiers.clone()),
-            gateways: Gateways::new(config.propagation_wait),
+            gateways,
             clock,
             rules: config.rules.clone(),
+            leaks: config.leaks,
             tokens: Tokens::new(&config.auth, config.listen.api, oidc),
         };
         Ok((registry, secrets))
@@ -175,6 +179,25 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{key}: {address} can't be listened on"))
+}
+
+/// The address of the database with its password in it: never to be shown.
+fn database_url(config: &ControlPlaneConfig) -> anyhow::Result<Zeroizing<String>> {
+    let mut url = Zeroizing::new(config.database_url.clone());
+    let password = match &config.database_password {
+        None => return Ok(url),
+        Some(DatabasePassword::Given(password)) => Zeroizing::new(password.expose().to_owned()),
+        Some(DatabasePassword::File(file)) => secrets::password(file)
+            .with_context(|| format!("database.password_file: {} can't be read", file.display()))?,
+    };
+    let separator = if url.contains('?') { '&' } else { '?' };
+    url.push(separator);
+    url.push_str("password=");
+    for byte in password.bytes() {
+        // Every byte, so that none needs to be known as special.
+        url.push_str(&format!("%{byte:02X}"));
+    }
+    Ok(url)
 }
 
 /// An address of a database without the password in it.

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod limits;
 pub mod oauth;
 pub mod once;
+pub mod openapi;
 pub mod params;
 pub mod portal;
 pub mod problem;

@@ -89,6 +89,12 @@ impl Telemetry {
         });
     }
 
+    /// Notes how many webhook deliveries are still tried.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub fn pending_deliveries(&self, pending: i64) {
+        self.with(|| gauge!("keyward_webhook_deliveries_pending").set(pending as f64));
+    }
+
     /// Runs what counts with this recorder in force.
     pub fn with<T>(&self, count: impl FnOnce() -> T) -> T {
         with_local_recorder(&*self.recorder, count)

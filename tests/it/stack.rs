@@ -30,6 +30,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) gateways: usize,
     /// More of the gateways' configuration, as TOML tables.
     pub(crate) gateway_tables: &'a str,
+    /// More of the control plane's configuration, as TOML tables.
+    pub(crate) control_plane_tables: &'a str,
     /// What the gateways forward to; a sample upstream by default.
     pub(crate) upstream: Option<SocketAddr>,
     /// Where the gateways find the control plane, when that is not where it listens.
@@ -43,6 +45,7 @@ impl Default for Plan<'_> {
         Self {
             gateways: 1,
             gateway_tables: "",
+            control_plane_tables: "",
             upstream: None,
             relay: None,
             log: "info",
@@ -72,6 +75,7 @@ impl Stack {
         let folder = tempfile::tempdir().unwrap();
         let setup = ControlPlaneSetup::new(folder.path().join("control-plane")).unwrap();
         let setup = setup.configured(CONTROL_PLANE).env("KEYWARD_LOG", plan.log);
+        let setup = setup.configured(plan.control_plane_tables);
         let control_plane = ControlPlaneProcess::start(&setup).await.unwrap();
         // Made by another process, so that the control plane hears of it late: before any gateway follows.
         let admin = control_plane.admin_key("tests").unwrap();

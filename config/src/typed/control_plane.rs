@@ -9,6 +9,7 @@ use crate::leaf::name::{Availability, FilePath, Label, Name, Version};
 use crate::leaf::network::Address;
 use crate::leaf::unit::{Rate, Time};
 use crate::leaf::url::DatabaseUrl;
+use crate::leaf::word::Leak;
 use crate::typed::gateway::Errors;
 
 /// Configuration of `keyward-control-plane`.
@@ -30,6 +31,8 @@ pub(crate) struct ControlPlane {
     pub(crate) auth: Auth,
     /// Rules for keys.
     pub(crate) rules: Rules,
+    /// What happens to a key that was found where it must not be.
+    pub(crate) leaks: Leaks,
     /// How fast each credential may call the REST surfaces.
     pub(crate) management_limits: ManagementLimits,
     /// What errors say.
@@ -67,14 +70,17 @@ impl Default for Listen {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Database {
-    /// `sqlite://PATH`; the file is made when it is absent.
+    /// `sqlite://PATH`, a file that is made when it is absent, or `postgres://USER@HOST/DATABASE`.
     pub(crate) url: DatabaseUrl,
+    /// The file with PostgreSQL's password, which never stands in a configuration.
+    pub(crate) password_file: Option<FilePath>,
 }
 
 impl Default for Database {
     fn default() -> Self {
         Self {
-            url: DatabaseUrl("sqlite://keyward-data/control-plane.db".to_owned()),
+            url: DatabaseUrl::plain("sqlite://keyward-data/control-plane.db"),
+            password_file: None,
         }
     }
 }
@@ -198,6 +204,22 @@ impl Default for Rules {
             api_versions: vec![Version("2026-11-01".to_owned())],
             api_version_downgrade_window: Time::seconds(72 * 3600),
             user_key_lifetime: Time::seconds(365 * 86_400),
+        }
+    }
+}
+
+/// What happens to a key that was found where it must not be.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Leaks {
+    /// What `POST /admin/leaks` does to a living key.
+    pub(crate) policy: Leak,
+}
+
+impl Default for Leaks {
+    fn default() -> Self {
+        Self {
+            policy: Leak::Quarantine,
         }
     }
 }

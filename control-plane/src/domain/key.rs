@@ -91,6 +91,15 @@ pub struct ApiKey {
     pub deleted_at: Option<UnixMillis>,
 }
 
+/// Whether a key itself may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Active,
+    /// It is disabled, revoked, deleted or expired.
+    Inactive,
+}
+
 /// The API version of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiVersionPin {
@@ -162,6 +171,16 @@ impl ApiKey {
     #[must_use]
     pub fn is_live(&self, now: UnixMillis) -> bool {
         self.state == KeyState::Active && !self.is_expired(now)
+    }
+
+    /// Whether it may be used, as an answer.
+    #[must_use]
+    pub fn standing(&self, now: UnixMillis) -> Standing {
+        if self.is_live(now) {
+            Standing::Active
+        } else {
+            Standing::Inactive
+        }
     }
 
     /// Whether its time is over.

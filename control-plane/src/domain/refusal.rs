@@ -57,6 +57,12 @@ pub enum Missing {
     /// A user of an account.
     #[error("user")]
     User,
+    /// Of operators.
+    #[error("webhook")]
+    Webhook,
+    /// Of a webhook.
+    #[error("delivery")]
+    Delivery,
 }
 
 /// What stands in the way.
@@ -77,6 +83,12 @@ pub enum Conflict {
     /// Its replacement is there already.
     #[error("the key was rotated before and is in its grace period")]
     KeyInGrace,
+    /// Time to go back was long enough.
+    #[error("the time in which this key could go back to a lower API version is over")]
+    VersionSettled,
+    /// What is dead for good stays so.
+    #[error("the key is revoked for good")]
+    KeyRevoked,
     /// Nobody could manage admin keys any more.
     #[error("the last owner key can't be revoked")]
     LastOwner,
@@ -86,4 +98,10 @@ pub enum Conflict {
     /// The environment has as many keys of users as it may have.
     #[error("the environment may have {0} keys of users, and has them")]
     UserKeyLimit(u32),
+    /// There is a bound.
+    #[error("there are as many webhooks as there may be: delete one first")]
+    TooManyWebhooks,
+    /// Nothing goes there.
+    #[error("the webhook is disabled")]
+    WebhookDisabled,
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::{Any, Transaction};
 
 use super::idempotency::Mark;
+use super::webhooks::outbox::{self, Published};
 use super::{Registry, Result};
 use crate::store::{Purpose, StoreError, audit, changes, idempotency};
 use crate::sync::Propagation;
@@ -134,14 +135,28 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// When the database fails: then nothing happened.
-    pub async fn commit(mut self, entry: Entry, records: &[Record]) -> Result<Settled> {
-        let event = self.event(entry);
-        audit::insert(&mut self.tx, &event).await?;
+    pub async fn commit(self, entry: Entry, records: &[Record]) -> Result<Settled> {
+        self.commit_all(vec![entry], records).await
+    }
+
+    /// The same for a change of several things, with an audit row each. The records are the first entry's.
+    ///
+    /// # Errors
+    /// When the database fails: then nothing happened.
+    pub async fn commit_all(mut self, entries: Vec<Entry>, records: &[Record]) -> Result<Settled> {
+        let mut due = Published::Nothing;
+        for (place, entry) in entries.into_iter().enumerate() {
+            let records = if place == 0 { records } else { &[] };
+            due = due.max(outbox::publish(&mut self.tx, self.now, &entry, records).await?);
+            let event = self.event(entry);
+            audit::insert(&mut self.tx, &event).await?;
+        }
         if let Some(mark) = &self.actor.once {
-            idempotency::mark_acted(&mut self.tx, &mark.scope, &mark.key).await?;
+            idempotency::mark_acted(&mut self.tx, mark).await?;
         }
         let revision = changes::append(&mut self.tx, self.now, records).await?;
         self.tx.commit().await.map_err(StoreError::from)?;
+        signal(self.registry, due, records);
         self.registry.gateways.announce(revision);
         let propagation = self.registry.gateways.acknowledged(revision).await;
         Ok(Settled {
@@ -181,4 +196,16 @@ impl<'a> Change<'a> {
             address: self.actor.address.clone(),
         }
     }
+}
+
+/// Wakes the jobs that have something to do now: deliveries, and accounts whose limit or year may be another.
+fn signal(registry: &Registry, due: Published, records: &[Record]) {
+    let signals = registry.store.signals();
+    if due == Published::Due {
+        signals.deliveries_are_due();
+    }
+    signals.spent(records.iter().filter_map(|record| match record {
+        Record::Account(account) => Some(account.id),
+        Record::Key(_) => None,
+    }));
 }

@@ -1,5 +1,5 @@
-//! Whose credential this is. Two indexed reads for an account key, one for an admin key; a text that is no key
-//! costs none. Tokens are looked into by `tokens::identify`.
+//! Whose credential this is. One indexed read for a key of either kind, at every call: a revoked key is refused at
+//! once. A text that is no key costs none. Tokens are looked into by `tokens::identify`.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use crate::domain::admin::AdminKey;
 use crate::domain::key::{ApiKey, Origin};
 use crate::domain::token::is_token;
 use crate::domain::user::{Permissions, User};
-use crate::store::{Purpose, accounts, admin_keys, keys, users};
+use crate::store::{Purpose, accounts, admin_keys, users};
 
 /// How often an admin key's last use is written down.
 const TOUCH_EVERY_MS: i64 = 60_000;
@@ -158,15 +158,13 @@ pub async fn account_key(
         return Ok(Err(Unidentified::Unknown));
     }
     let pool = registry.store.readers();
-    let Some(key) = keys::by_digest(pool, registry.digest_key.digest(text)).await? else {
+    let digest = registry.digest_key.digest(text);
+    let Some((key, account)) = accounts::by_key_digest(pool, digest).await? else {
         return Ok(Err(Unidentified::Unknown));
     };
     if !key.is_live(registry.clock.now()) {
         return Ok(Err(Unidentified::Dead));
     }
-    let Some(account) = accounts::by_id(pool, key.account).await? else {
-        return Ok(Err(Unidentified::Unknown));
-    };
     let actor = call.actor(ActorKind::AccountKey, key.id.to_string());
     Ok(Ok(PortalCaller { key, account, actor }))
 }

@@ -1,11 +1,25 @@
-//! The audit trail: who changed what. Rows are only ever added, each chained to the one before by its hash.
+//! The audit trail: who changed what. Rows are only ever added (the database refuses anything else), each chained to
+//! the one before by its hash.
+//!
+//! The hash of a row, in lower-case hex, is the SHA-256 of thirteen parts one after the other:
+//!
+//! 1. the hash of the row before it (of the first row: the empty text), `id`, `at` as decimal milliseconds since 1970,
+//! 2. `actor_kind`, `actor_id`, `action`, `target_kind`, `target_id`,
+//! 3. `account_id` (which the admin API calls `customer_id`), `before`, `after`: the very texts that are stored,
+//! 4. `request_id`, `address`.
+//!
+//! A part that is absent goes in as the byte 0. Any other goes in as the byte 1, its length in bytes as an unsigned
+//! 64-bit number, little end first, and its bytes in UTF-8. So no two different rows give the same bytes, and who
+//! changes, removes or inserts a row has to make anew every hash after it: whoever noted one of them elsewhere sees
+//! that. Numbers begin at 1 and have no gap.
 
 use keyward_contract::UnixMillis;
 use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Row, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
 
 use super::Result;
+use super::accounts::given;
 
 /// One change, as it is remembered. Never holds a secret.
 #[derive(Clone, Debug)]
@@ -98,27 +112,40 @@ pub struct Filter {
     pub before: Option<i64>,
 }
 
-/// The newest events that the filter lets through.
+/// The newest events that the filter lets through. Every filter that may stand alone has an index in the list's
+/// order, so that the depth makes no difference; several filters at once walk the rows of one of them.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn list(pool: &AnyPool, filter: Filter, limit: i64) -> Result<Vec<StoredEvent>> {
-    let rows = sqlx::query(
+    // What isn't filtered by is left out of the text, so that an index fits what is left.
+    let text = format!(
         "SELECT number, id, at, actor_kind, actor_id, action, target_kind, target_id, account_id, before, after, \
-         request_id, address, hash FROM audit \
-         WHERE (CAST($1 AS TEXT) IS NULL OR account_id = $1) AND (CAST($2 AS TEXT) IS NULL OR actor_id = $2) \
-         AND (CAST($3 AS TEXT) IS NULL OR action = $3) AND at >= $4 AND at < $5 AND number < $6 \
-         ORDER BY number DESC LIMIT $7",
-    )
-    .bind(filter.account)
-    .bind(filter.actor)
-    .bind(filter.action)
-    .bind(filter.from.map_or(i64::MIN, |at| at.0))
-    .bind(filter.to.map_or(i64::MAX, |at| at.0))
-    .bind(filter.before.unwrap_or(i64::MAX))
-    .bind(limit)
-    .fetch_all(pool)
-    .await?;
+         request_id, address, hash FROM audit WHERE {account} AND {actor} AND {action} AND at >= $4 AND at < $5 \
+         AND {before} ORDER BY at DESC, number DESC LIMIT $7",
+        account = given(
+            filter.account.as_ref(),
+            "account_id = $1",
+            "CAST($1 AS TEXT) IS NULL"
+        ),
+        actor = given(filter.actor.as_ref(), "actor_id = $2", "CAST($2 AS TEXT) IS NULL"),
+        action = given(filter.action.as_ref(), "action = $3", "CAST($3 AS TEXT) IS NULL"),
+        before = match filter.before {
+            Some(_) => "(at, number) < ((SELECT at FROM audit WHERE number = $6), $6)",
+            None => "CAST($6 AS BIGINT) IS NULL",
+        },
+    );
+    // Nothing but our own texts is put together.
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .bind(filter.account)
+        .bind(filter.actor)
+        .bind(filter.action)
+        .bind(filter.from.map_or(i64::MIN, |at| at.0))
+        .bind(filter.to.map_or(i64::MAX, |at| at.0))
+        .bind(filter.before)
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(stored).collect()
 }
 
@@ -143,8 +170,73 @@ fn stored(row: &AnyRow) -> Result<StoredEvent> {
     })
 }
 
-/// Every part goes in with its length, so that no two different events give the same bytes.
-fn chained(before: &str, event: &Event) -> String {
+const EXPORTED: &str = "SELECT a.number, a.id, a.at, a.actor_kind, a.actor_id, a.action, a.target_kind, \
+     a.target_id, a.account_id, a.before, a.after, a.request_id, a.address, a.hash, p.hash AS previous_hash \
+     FROM audit a LEFT JOIN audit p ON p.number = a.number - 1 \
+     WHERE a.number > $1 AND a.number <= $2 AND a.at >= $3 AND a.at < $4 ORDER BY a.number LIMIT $5";
+
+/// Which part of the trail is walked, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// After the row with this number.
+    pub after: i64,
+    /// Up to the row with this number.
+    pub last: i64,
+    /// Not before this.
+    pub from: UnixMillis,
+    /// Before this.
+    pub to: UnixMillis,
+}
+
+/// A stored event with the hash that its own is chained to.
+#[derive(Clone, Debug)]
+pub struct ChainedEvent {
+    /// The event.
+    pub stored: StoredEvent,
+    /// The hash of the row before; empty for the first.
+    pub previous_hash: String,
+}
+
+/// The next events of a span, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn walk(pool: &AnyPool, span: Span, limit: i64) -> Result<Vec<ChainedEvent>> {
+    let rows = sqlx::query(EXPORTED)
+        .bind(span.after)
+        .bind(span.last)
+        .bind(span.from.0)
+        .bind(span.to.0)
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ChainedEvent {
+                stored: stored(row)?,
+                previous_hash: row
+                    .try_get::<Option<String>, _>("previous_hash")?
+                    .unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+/// The number of the newest event; 0 when there is none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest(pool: &AnyPool) -> Result<i64> {
+    let (newest,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(number), 0) FROM audit")
+        .fetch_one(pool)
+        .await?;
+    Ok(newest)
+}
+
+/// The hash of an event after the one with the hash `before`, as the module's head says. Every part goes in with its
+/// length, so that no two different events give the same bytes.
+#[must_use]
+pub fn chained(before: &str, event: &Event) -> String {
     let mut hash = Sha256::new();
     let at = event.at.0.to_string();
     let parts = [

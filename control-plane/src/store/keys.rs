@@ -10,7 +10,7 @@ use crate::domain::key::{ApiKey, ApiVersionPin, Origin, state_as_str};
 use crate::domain::text::Name;
 
 macro_rules! select_key {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT id, number, account_id, environment, customer_id, user_id, origin, name, mask, digest, sealed, ",
             "state, expires_at, allowed_ips, api_version, api_version_changed_at, no_downgrade_after, rotated_at, ",
@@ -19,6 +19,11 @@ macro_rules! select_key {
         )
     };
 }
+
+// Below the macro, which it uses.
+pub mod pages;
+
+pub(super) use select_key;
 
 /// The key with this digest.
 ///
@@ -66,6 +71,48 @@ pub async fn load_account_key(
     row.as_ref().map(key).transpose()
 }
 
+/// The key with this digest, as the transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_by_digest(tx: &mut Transaction<'static, Any>, digest: KeyDigest) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!("WHERE digest = $1"))
+        .bind(digest.as_bytes().to_vec())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(key).transpose()
+}
+
+/// The key of this account with this id, whether the account's own or an end customer's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_any(
+    tx: &mut Transaction<'static, Any>,
+    account: AccountId,
+    id: KeyId,
+) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!("WHERE id = $1 AND account_id = $2"))
+        .bind(id.to_string())
+        .bind(account.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(key).transpose()
+}
+
+/// The keys whose number is above `after`, dead ones included, in the order of their numbers.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(tx: &mut Transaction<'static, Any>, after: i64, limit: i64) -> Result<Vec<ApiKey>> {
+    let rows = sqlx::query(select_key!("WHERE number > $1 ORDER BY number LIMIT $2"))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(key).collect()
+}
+
 /// Every account key of an account, newest first.
 ///
 /// # Errors
@@ -105,25 +152,6 @@ const LIVE_OF_CUSTOMER: &str = select_key!(
     "WHERE account_id = $1 AND environment = $2 AND customer_id = $3 AND state IN ('active', 'disabled') \
      ORDER BY number DESC"
 );
-
-/// The newest key of an end customer that is not dead for good.
-///
-/// # Errors
-/// When the database fails.
-pub async fn of_customer(
-    pool: &AnyPool,
-    account: AccountId,
-    environment: Environment,
-    customer: CustomerId,
-) -> Result<Option<ApiKey>> {
-    let rows = sqlx::query(LIVE_OF_CUSTOMER)
-        .bind(account.to_string())
-        .bind(environment.as_str())
-        .bind(customer.as_str())
-        .fetch_all(pool)
-        .await?;
-    rows.first().map(key).transpose()
-}
 
 /// Every key of an end customer that is not dead for good, newest first.
 ///
@@ -296,7 +324,7 @@ fn addresses_text(key: &ApiKey) -> Result<Option<String>> {
         .transpose()
 }
 
-fn key(row: &AnyRow) -> Result<ApiKey> {
+pub(super) fn key(row: &AnyRow) -> Result<ApiKey> {
     let origin: String = row.try_get("origin")?;
     let customer: Option<String> = row.try_get("customer_id")?;
     Ok(ApiKey {

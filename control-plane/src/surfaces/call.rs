@@ -103,7 +103,9 @@ pub async fn answer(State(app): State<App>, mut request: Request, next: Next) ->
     let started = app.registry.clock.monotonic();
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
-    let path = request.uri().path().to_owned();
+    // Further in, a nested router has shortened the path.
+    let surface = Surface::of(request.uri().path());
+    request.extensions_mut().insert(surface);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     // The route and not the path: what callers put there by mistake may be a key.
@@ -117,7 +119,7 @@ pub async fn answer(State(app): State<App>, mut request: Request, next: Next) ->
             Problem::Internal.into_response()
         }
     };
-    let mut response = render(&app, &path, Some(&id), response);
+    let mut response = render(&app, surface, Some(&id), response);
     let headers = response.headers_mut();
     // Uuids and checked texts are header values.
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
@@ -132,7 +134,7 @@ pub async fn answer(State(app): State<App>, mut request: Request, next: Next) ->
         HeaderValue::from_static("nosniff"),
     );
     app.telemetry.called(&crate::telemetry::Called {
-        surface: Surface::of(&path).as_str(),
+        surface: surface.as_str(),
         method: known_method(&method),
         route: matched,
         status: response.status().as_u16(),
@@ -181,13 +183,17 @@ fn limits_of<'a>(app: &'a App, admission: &Admission) -> Option<(&'a super::limi
     }
 }
 
-/// Gives a problem the form of the surface that the path lies on; leaves every other answer alone.
-pub(super) fn render(app: &App, path: &str, id: Option<&RequestId>, mut response: Response) -> Response {
+/// Gives a problem the form of the surface; leaves every other answer alone.
+pub(super) fn render(
+    app: &App,
+    surface: Surface,
+    id: Option<&RequestId>,
+    mut response: Response,
+) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
     };
     let id = id.map_or("", RequestId::as_str);
-    let surface = Surface::of(path);
     if surface != Surface::Admin && response.status() == http::StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static(match problem {
             Problem::UnknownToken | Problem::DeadToken => "Bearer realm=\"keyward\", error=\"invalid_token\"",

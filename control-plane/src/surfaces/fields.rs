@@ -97,7 +97,7 @@ impl Fields {
     /// # Errors
     /// When it is of another type, negative or broken.
     pub fn whole_number(&self, field: &'static str) -> Result<Given<u64>, InvalidField> {
-        self.typed(field, "must be a whole number, zero or above", Value::as_u64)
+        self.typed(field, "must be a whole number, zero or above", whole)
     }
 
     /// An object.
@@ -118,6 +118,14 @@ impl Fields {
         })
     }
 
+    /// An array of whatever.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn array(&self, field: &'static str) -> Result<Given<&Vec<Value>>, InvalidField> {
+        self.typed(field, "must be an array", Value::as_array)
+    }
+
     fn typed<'a, T>(
         &'a self,
         field: &'static str,
@@ -130,6 +138,48 @@ impl Fields {
             Some(value) => read(value)
                 .map(Given::Value)
                 .ok_or_else(|| InvalidField::new(field, expected)),
+        }
+    }
+}
+
+/// In JSON `20.0` is the number 20. Beyond 2^53 a number with a point may be another than was meant.
+fn whole(value: &Value) -> Option<u64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_u64().or_else(|| {
+        let number = value.as_f64()?;
+        let fits = number.fract() == 0.0 && (0.0..EXACT).contains(&number);
+        fits.then_some(number as u64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<u64>) {
+        let value = serde_json::from_str(text).unwrap();
+        assert_eq!(whole(&value), expected, "{text}");
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        check("20", Some(20));
+        check("20.0", Some(20));
+        check("2e1", Some(20));
+        check("0.0", Some(0));
+        check("18446744073709551615", Some(u64::MAX));
+        for other in [
+            "20.5",
+            "-1",
+            "-1.0",
+            "1e300",
+            "9007199254740992.0",
+            "\"20\"",
+            "true",
+            "null",
+        ] {
+            check(other, None);
         }
     }
 }

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 use zeroize::Zeroizing;
 
-use super::body;
 use super::call::{Admission, RequestId, render};
 use super::problem::Problem;
 use super::settled::{PROPAGATION, REVISION};
+use super::{Surface, body};
 use crate::App;
 use crate::domain::refusal::InvalidField;
 use crate::operations::idempotency::{self, Claim, Ended, Ticket};
@@ -48,11 +48,12 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Resul
                 admission.act_once(ticket.mark());
             }
             let id = parts.extensions.get::<RequestId>().cloned();
-            let path = parts.uri.path().to_owned();
+            let surface = parts.extensions.get::<Surface>().copied();
+            let surface = surface.unwrap_or(Surface::Elsewhere);
             let request = Request::from_parts(parts, Body::from(body));
             // A panic in the call must not leave its key taken for a day.
             let response = match tokio::spawn(next.run(request).in_current_span()).await {
-                Ok(response) => render(&app, &path, id.as_ref(), response),
+                Ok(response) => render(&app, surface, id.as_ref(), response),
                 Err(_) => Problem::Internal.into_response(),
             };
             Ok(finish(&app, ticket, response).await)

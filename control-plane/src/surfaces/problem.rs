@@ -104,6 +104,11 @@ impl Problem {
     }
 }
 
+/// A surface's form of a problem as text. It holds texts and numbers alone, so writing it can't fail.
+pub(super) fn written(form: &impl serde::Serialize) -> String {
+    serde_json::to_string(form).unwrap_or_default()
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();

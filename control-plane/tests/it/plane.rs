@@ -1,19 +1,105 @@
 //! A control plane of its own for each test, and a client that checks what every answer must have.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use keyward_config::{
-    Auth, ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles, Tier,
+    Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
 };
 use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
 use keyward_control_plane::operations::{Actor, admin_keys};
-use keyward_control_plane::store::Purpose;
+use keyward_control_plane::store::{Purpose, Store};
 use keyward_control_plane::{ControlPlane, RunningControlPlane};
+use keyward_harness::postgres::{database_name, shared_database};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{AnyPool, AssertSqlSafe};
 use tempfile::TempDir;
+
+/// What a control plane keeps everything in. Each of the two test programs has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// A file in the test's folder.
+    Sqlite,
+    /// A database of its own on the server that this program's tests share.
+    Postgres,
+}
+
+/// The address of the database that belongs to a folder: the same for the folder's whole life.
+pub(crate) fn database_url(folder: &TempDir) -> String {
+    match crate::DATABASE {
+        Database::Sqlite => format!("sqlite://{}", folder.path().join("control-plane.db").display()),
+        Database::Postgres => {
+            let file = folder.path().join("database-url");
+            std::fs::read_to_string(&file).unwrap_or_else(|_| {
+                let url = shared_database(Some(template())).unwrap();
+                std::fs::write(&file, &url).unwrap();
+                url
+            })
+        }
+    }
+}
+
+/// The database that all others begin as: with a schema and nothing in it.
+fn template() -> &'static str {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let url = shared_database(None).unwrap();
+        let name = database_name(&url).unwrap().to_owned();
+        // With a runtime of its own, which takes every connection with it: nobody may be connected to a template.
+        let opened = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime
+                .unwrap()
+                .block_on(async { Store::open(&url).await.map(drop) })
+        });
+        opened.join().unwrap().unwrap();
+        name
+    })
+}
+
+/// Makes such a statement on a table fail, for rows of which `when` holds, until [`mend_writes`] with the same name.
+pub(crate) async fn break_writes(
+    database: &AnyPool,
+    name: &str,
+    (verb, table): (&str, &str),
+    when: Option<&str>,
+) {
+    let when = when.map_or(String::new(), |when| format!("WHEN ({when})"));
+    let statements = match crate::DATABASE {
+        Database::Sqlite => vec![format!(
+            "CREATE TRIGGER {name} BEFORE {verb} ON {table} {when} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )],
+        Database::Postgres => vec![
+            "CREATE OR REPLACE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql \
+             AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$"
+                .to_owned(),
+            format!(
+                "CREATE TRIGGER {name} BEFORE {verb} ON {table} FOR EACH ROW {when} EXECUTE FUNCTION broken()"
+            ),
+        ],
+    };
+    for statement in statements {
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(database)
+            .await
+            .unwrap();
+    }
+}
+
+/// Undoes [`break_writes`].
+pub(crate) async fn mend_writes(database: &AnyPool, name: &str, table: &str) {
+    let statement = match crate::DATABASE {
+        Database::Sqlite => format!("DROP TRIGGER {name}"),
+        Database::Postgres => format!("DROP TRIGGER {name} ON {table}"),
+    };
+    sqlx::query(AssertSqlSafe(statement))
+        .execute(database)
+        .await
+        .unwrap();
+}
 
 /// A running control plane with an owner's key.
 pub(crate) struct Plane {
@@ -163,9 +249,11 @@ impl Call<'_> {
             changes,
             "{answer:?}"
         );
-        assert_eq!(
-            answer.header("keyward-propagation"),
-            changes.then_some("complete; gateways=0")
+        let propagation = answer.header("keyward-propagation");
+        assert_eq!(propagation.is_some(), changes, "{answer:?}");
+        assert!(
+            propagation.is_none_or(|told| told.starts_with("complete; gateways=")),
+            "{answer:?}"
         );
         answer
     }
@@ -215,7 +303,7 @@ impl Plane {
     pub(crate) async fn execute(&self, sql: &str, texts: &[&str]) {
         let store = &self.running.registry().store;
         let mut tx = store.begin(Purpose::Other).await.unwrap();
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+        let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
         for text in texts {
             query = query.bind((*text).to_owned());
         }
@@ -318,7 +406,8 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             sync: any,
             admin: any,
         },
-        database_url: format!("sqlite://{}", path("control-plane.db").display()),
+        database_url: database_url(folder),
+        database_password: None,
         secrets: SecretFiles {
             master_key: path("master.key"),
             digest_key: path("digest.key"),
@@ -336,6 +425,7 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             api_version_downgrade_window: Duration::from_secs(72 * 3_600),
             user_key_lifetime: Duration::from_secs(365 * 86_400),
         },
+        leaks: LeakPolicy::Quarantine,
         management_limits: ManagementLimits {
             portal: plenty,
             others: plenty,

@@ -79,7 +79,9 @@ impl Merger {
         sums.write(&mut tx).await?;
         write_buckets(&mut tx, reports).await?;
         tx.commit().await?;
-        Ok(sums.spent(&boots))
+        let spent = sums.spent(&boots);
+        store.signals().spent(spent.iter().map(|spent| spent.account));
+        Ok(spent)
     }
 
     /// Finds or gives the short ids, and puts what came twice together.

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use keyward_contract::{AccountId, EnvironmentId};
+use utoipa::ToSchema;
 
 use super::wire;
 use crate::App;
@@ -15,10 +16,33 @@ use crate::surfaces::params::Ids;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
+/// What is to be changed of an environment.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"user_key_limit": 50}))]
+pub struct EnvironmentEdit {
+    /// How many keys its users may have made on surface 4.
+    #[schema(minimum = 0, maximum = 100_000)]
+    pub user_key_limit: u32,
+}
+
 /// Sets how many keys each user of an environment may have.
 ///
 /// # Errors
 /// When there is no such account or environment, or the number is out of range.
+#[utoipa::path(
+    put,
+    path = "/admin/customers/{customer_id}/environments/{environment_id}",
+    operation_id = "updateEnvironment",
+    tag = "customers",
+    params(
+        ("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e"),
+        ("environment_id" = String, Path, format = "environment-id", description = "The environment's id: 16 hex digits.", example = "9f86d081884c7d65"),
+    ),
+    request_body = EnvironmentEdit,
+    responses(
+        (status = 200, description = "As it is now.", body = wire::Environment),
+    ),
+)]
 pub async fn update(
     State(app): State<App>,
     caller: AdminCaller,

@@ -1,8 +1,23 @@
 //! The admin API's form of every "no".
 
-use serde_json::json;
+use std::borrow::Cow;
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::surfaces::problem::Problem;
+
+/// What every refusal looks like.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Error<'a> {
+    /// What programs go by.
+    #[schema(pattern = "^[a-z_]+$", example = "not_found")]
+    error: &'static str,
+    /// What people read; it names the field where one is wrong.
+    message: Cow<'static, str>,
+    /// The id of the call, as in `X-Request-Id`.
+    request_id: &'a str,
+}
 
 /// The code that programs go by.
 #[must_use]
@@ -29,5 +44,9 @@ pub fn code(problem: &Problem) -> &'static str {
 /// The body of the answer.
 #[must_use]
 pub fn body(problem: &Problem, request_id: &str) -> String {
-    json!({"error": code(problem), "message": problem.message(), "request_id": request_id}).to_string()
+    crate::surfaces::problem::written(&Error {
+        error: code(problem),
+        message: problem.message(),
+        request_id,
+    })
 }

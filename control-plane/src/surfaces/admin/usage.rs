@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use keyward_contract::{AccountId, UnixMillis};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::domain::moment;
@@ -14,40 +15,134 @@ use crate::store::usage::UsageCounts;
 use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
 
+/// What an account used.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "customer_id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e", "tier": "growth", "annual_limit": 10_000_000,
+    "usage": {
+        "current_month": {"period": "2026-01", "count": 125_000},
+        "current_year": {"period": "2026", "count": 125_000},
+    },
+    "usage_percent": 1.25, "remaining": 9_875_000,
+    "quota": {
+        "period_start": "2026-01-01T00:00:00Z", "period_end": "2027-01-01T00:00:00Z",
+        "used": 125_000, "granted": 0,
+    },
+}))]
+pub struct AccountUsage {
+    #[schema(value_type = String, format = "uuid")]
+    customer_id: AccountId,
+    tier: String,
+    annual_limit: u64,
+    usage: CalendarUsage,
+    /// Of the contract year's quota.
+    #[schema(minimum = 0)]
+    usage_percent: f64,
+    /// Of the contract year's quota.
+    remaining: u64,
+    quota: ContractYear,
+    /// Its production calls over time, without gaps; only when `from`, `to` or `granularity` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_items = 1_000)]
+    series: Option<Vec<SeriesEntry>>,
+}
+
+/// Accepted production calls of this calendar month and year (UTC).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CalendarUsage {
+    current_month: PeriodCount,
+    current_year: PeriodCount,
+}
+
+/// Accepted production calls of a period.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PeriodCount {
+    #[schema(pattern = r"^\d{4}(-\d\d)?$", example = "2026-01")]
+    period: String,
+    count: u64,
+}
+
+/// The contract year.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ContractYear {
+    #[schema(format = DateTime)]
+    period_start: String,
+    #[schema(format = DateTime)]
+    period_end: String,
+    used: u64,
+    granted: u64,
+}
+
+/// What was used from `start` to the next entry.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SeriesEntry {
+    #[schema(format = DateTime)]
+    start: String,
+    accepted: u64,
+    limited: u64,
+    refused: u64,
+}
+
+/// Which series is wanted.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct UsageParams {
+    /// The first instant.
+    #[param(format = "instant", example = "2026-01-01")]
+    pub from: Option<String>,
+    /// The first instant after it.
+    #[param(format = "instant", example = "2026-01-20T10:30:00Z")]
+    pub to: Option<String>,
+    /// How long each entry is; a day when left out. A series has at most 1000.
+    #[param(format = "granularity", example = "day")]
+    pub granularity: Option<String>,
+}
+
 /// Shows what an account used of its contract year, and in this month and year; over time too, when `from`, `to` or
 /// `granularity` is given.
 ///
 /// # Errors
 /// When it isn't there, or a parameter can't be read or gives too long a series.
+#[utoipa::path(
+    get,
+    path = "/admin/usage/{customer_id}",
+    operation_id = "getUsage",
+    tag = "usage",
+    params(
+        ("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e"),
+        UsageParams,
+    ),
+    responses(
+        (status = 200, description = "What it used.", body = AccountUsage),
+    ),
+)]
 pub async fn show(
     State(app): State<App>,
     Id(id): Id<AccountId>,
     params: Params,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<AccountUsage>, Problem> {
     let used = account_usage::used(&app.registry, id, wanted(&params)?).await?;
     let (limit, count) = (used.account.annual_limit, used.usage.in_period);
     let day = used.now.date();
-    let mut body = json!({
-        "customer_id": id,
-        "tier": used.account.tier,
-        "annual_limit": limit,
-        "usage": {
-            "current_month": {"period": format!("{:04}-{:02}", day.year(), day.month()), "count": used.usage.month},
-            "current_year": {"period": format!("{:04}", day.year()), "count": used.usage.year},
+    let counted = |period, count| PeriodCount { period, count };
+    Ok(Json(AccountUsage {
+        customer_id: id,
+        tier: used.account.tier,
+        annual_limit: limit,
+        usage: CalendarUsage {
+            current_month: counted(format!("{:04}-{:02}", day.year(), day.month()), used.usage.month),
+            current_year: counted(format!("{:04}", day.year()), used.usage.year),
         },
-        "usage_percent": percent(count, limit),
-        "remaining": limit.saturating_sub(count),
-        "quota": {
-            "period_start": used.period.start.to_rfc3339_seconds(),
-            "period_end": used.period.end.to_rfc3339_seconds(),
-            "used": count,
-            "granted": 0,
+        usage_percent: percent(count, limit),
+        remaining: limit.saturating_sub(count),
+        quota: ContractYear {
+            period_start: used.period.start.to_rfc3339_seconds(),
+            period_end: used.period.end.to_rfc3339_seconds(),
+            used: count,
+            granted: 0,
         },
-    });
-    if let (Some(series), Some(body)) = (&used.series, body.as_object_mut()) {
-        body.insert("series".into(), series.iter().map(entry).collect());
-    }
-    Ok(Json(body))
+        series: used.series.map(|series| series.iter().map(entry).collect()),
+    }))
 }
 
 fn wanted(params: &Params) -> Result<Wanted, InvalidField> {
@@ -67,13 +162,13 @@ fn wanted(params: &Params) -> Result<Wanted, InvalidField> {
     })
 }
 
-fn entry((start, counts): &(UnixMillis, UsageCounts)) -> Value {
-    json!({
-        "start": start.to_rfc3339_seconds(),
-        "accepted": counts.accepted,
-        "limited": counts.limited,
-        "refused": counts.refused,
-    })
+fn entry((start, counts): &(UnixMillis, UsageCounts)) -> SeriesEntry {
+    SeriesEntry {
+        start: start.to_rfc3339_seconds(),
+        accepted: counts.accepted,
+        limited: counts.limited,
+        refused: counts.refused,
+    }
 }
 
 /// Hundredths of a percent are shown; more digits say nothing.

@@ -7,6 +7,7 @@ pub mod show;
 pub mod update;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::claims;
 use crate::domain::refusal::InvalidField;
@@ -14,15 +15,24 @@ use crate::domain::user::{Permissions, User};
 use crate::surfaces::fields::{Fields, Given};
 
 /// How the admin API writes a user.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = User, example = json!({
+    "user_id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d84", "sub": "6fa459ea-ee8a-4ca4-894e-db77e160355e",
+    "name": "Ada Lovelace", "email": "ada@acme.example", "claims": ["Issuer_Admin"],
+    "permissions": ["company.keys:list"], "status": "active", "created_at": "2026-01-19T10:30:00Z",
+}))]
 pub struct UserBody {
+    #[schema(format = "uuid")]
     user_id: String,
+    #[schema(format = "uuid")]
     sub: String,
     name: String,
     email: String,
     claims: Vec<String>,
     permissions: Vec<&'static str>,
+    #[schema(pattern = "^active$")]
     status: &'static str,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{StatusCode, header};
 
-use super::wire::Customer;
+use super::wire::{CustomerWithKey, NewCustomer};
 use crate::App;
 use crate::domain::text::{MAX_NAME, Name};
 use crate::operations::end_customers;
@@ -17,6 +17,22 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When the name is missing, malformed or taken.
+#[utoipa::path(
+    post,
+    path = "/customers",
+    operation_id = "createCustomer",
+    tag = "customers",
+    request_body = NewCustomer,
+    responses(
+        (
+            status = 201,
+            description = "Made.",
+            body = CustomerWithKey,
+            headers(("Location" = String, description = "Its path.")),
+        ),
+        (status = 409, description = "The name is taken, or the Idempotency-Key is."),
+    ),
+)]
 pub async fn create(
     State(app): State<App>,
     caller: PortalCaller,
@@ -25,7 +41,7 @@ pub async fn create(
     let name = Name::parse("name", fields.text("name")?.required("name")?, MAX_NAME)?;
     let made = end_customers::create(&app.registry, &caller, name).await?;
     let found = &made.value;
-    let body = Customer::new(&found.customer, found.last_used_at).with_key(found.key.as_ref());
+    let body = CustomerWithKey::new(found);
     let location = format!("/customers/{}", found.customer.id);
     let answer = (
         StatusCode::CREATED,

@@ -16,6 +16,14 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When it isn't there.
+#[utoipa::path(
+    delete,
+    path = "/customers/{customerId}",
+    operation_id = "deleteCustomer",
+    tag = "customers",
+    params(("customerId" = String, Path, format = "customer-id", description = "The end customer's id.", example = "clx8f2k9h0001qr5tgvwxyz12")),
+    responses((status = 204, description = "Gone; its key is refused from now on.")),
+)]
 pub async fn delete(
     State(app): State<App>,
     caller: PortalCaller,

@@ -1,8 +1,55 @@
 //! The portal API's form of every "no".
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::surfaces::problem::Problem;
+
+/// What every refusal looks like.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Error<'a> {
+    /// Always `error`.
+    #[schema(pattern = "^error$", example = "error")]
+    object: &'static str,
+    error: ErrorBody<'a>,
+}
+
+/// Why the call was refused.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody<'a> {
+    /// What programs go by.
+    #[schema(pattern = "^[A-Z_]+$", example = "NOT_FOUND")]
+    code: &'static str,
+    /// What people read.
+    message: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details<'a>>,
+    /// A page about this code.
+    documentation_url: String,
+    /// The id of the call, as in `X-Request-Id`.
+    request_id: &'a str,
+}
+
+/// More about some refusals.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Details<'a> {
+    /// With `INVALID_INPUT`.
+    Invalid {
+        /// The field, parameter or header; `body` for the body as a whole.
+        field: &'a str,
+        /// What is wrong with it.
+        reason: &'a str,
+    },
+    /// With `RATE_LIMITED`.
+    RateLimited {
+        /// In so many seconds there is a call again.
+        retry_after_seconds: u64,
+    },
+}
 
 /// The code that programs go by.
 #[must_use]
@@ -29,24 +76,28 @@ pub fn code(problem: &Problem) -> &'static str {
 pub fn body(problem: &Problem, request_id: &str, documentation_url: &str) -> String {
     let code = code(problem);
     let page = code.to_ascii_lowercase().replace('_', "-");
-    let mut error = Map::new();
-    error.insert("code".into(), code.into());
-    error.insert("message".into(), problem.message().into());
-    if let Some(details) = details(problem) {
-        error.insert("details".into(), details);
-    }
-    error.insert(
-        "documentationUrl".into(),
-        format!("{documentation_url}/errors/{page}").into(),
-    );
-    error.insert("requestId".into(), request_id.into());
-    json!({"object": "error", "error": error}).to_string()
+    let error = Error {
+        object: "error",
+        error: ErrorBody {
+            code,
+            message: problem.message(),
+            details: details(problem),
+            documentation_url: format!("{documentation_url}/errors/{page}"),
+            request_id,
+        },
+    };
+    crate::surfaces::problem::written(&error)
 }
 
-fn details(problem: &Problem) -> Option<Value> {
+fn details(problem: &Problem) -> Option<Details<'_>> {
     match problem {
-        Problem::Invalid(invalid) => Some(json!({"field": invalid.field, "reason": invalid.reason})),
-        Problem::RateLimited { retry_after } => Some(json!({"retryAfterSeconds": retry_after})),
+        Problem::Invalid(invalid) => Some(Details::Invalid {
+            field: &invalid.field,
+            reason: &invalid.reason,
+        }),
+        Problem::RateLimited { retry_after } => Some(Details::RateLimited {
+            retry_after_seconds: *retry_after,
+        }),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use keyward_contract::CustomerId;
 
-use super::wire::Customer;
+use super::wire::{Customer, CustomerEdit};
 use crate::App;
 use crate::domain::text::{MAX_NAME, Name};
 use crate::operations::end_customers;
@@ -18,6 +18,18 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When it isn't there, or the name is malformed or taken.
+#[utoipa::path(
+    patch,
+    path = "/customers/{customerId}",
+    operation_id = "updateCustomer",
+    tag = "customers",
+    params(("customerId" = String, Path, format = "customer-id", description = "The end customer's id.", example = "clx8f2k9h0001qr5tgvwxyz12")),
+    request_body = CustomerEdit,
+    responses(
+        (status = 200, description = "As it is now.", body = Customer),
+        (status = 409, description = "The name is taken."),
+    ),
+)]
 pub async fn rename(
     State(app): State<App>,
     caller: PortalCaller,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use keyward_contract::CustomerId;
 
-use super::wire::Customer;
+use super::wire::CustomerWithKey;
 use crate::App;
 use crate::operations::end_customers;
 use crate::operations::identify::PortalCaller;
@@ -16,13 +16,20 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When it isn't there.
+#[utoipa::path(
+    post,
+    path = "/customers/{customerId}/rotate-key",
+    operation_id = "rotateCustomerKey",
+    tag = "customers",
+    params(("customerId" = String, Path, format = "customer-id", description = "The end customer's id.", example = "clx8f2k9h0001qr5tgvwxyz12")),
+    responses((status = 200, description = "With its new key; the old one is dead.", body = CustomerWithKey)),
+)]
 pub async fn rotate_key(
     State(app): State<App>,
     caller: PortalCaller,
     Id(id): Id<CustomerId>,
 ) -> Result<Response, Problem> {
     let rotated = end_customers::rotate_key(&app.registry, &caller, id).await?;
-    let found = &rotated.value;
-    let body = Customer::new(&found.customer, found.last_used_at).with_key(found.key.as_ref());
+    let body = CustomerWithKey::new(&rotated.value);
     Ok(settled::with(&rotated.settled, axum::Json(body)))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use keyward_contract::CustomerId;
 
-use super::wire::Customer;
+use super::wire::CustomerWithKey;
 use crate::App;
 use crate::operations::end_customers;
 use crate::operations::identify::PortalCaller;
@@ -15,12 +15,19 @@ use crate::surfaces::problem::Problem;
 ///
 /// # Errors
 /// When it isn't there.
+#[utoipa::path(
+    get,
+    path = "/customers/{customerId}",
+    operation_id = "getCustomer",
+    tag = "customers",
+    params(("customerId" = String, Path, format = "customer-id", description = "The end customer's id.", example = "clx8f2k9h0001qr5tgvwxyz12")),
+    responses((status = 200, description = "The end customer.", body = CustomerWithKey)),
+)]
 pub async fn show(
     State(app): State<App>,
     caller: PortalCaller,
     Id(id): Id<CustomerId>,
 ) -> Result<Response, Problem> {
     let found = end_customers::find(&app.registry, &caller, id).await?;
-    let body = Customer::new(&found.customer, found.last_used_at).with_key(found.key.as_ref());
-    Ok(axum::Json(body).into_response())
+    Ok(axum::Json(CustomerWithKey::new(&found)).into_response())
 }

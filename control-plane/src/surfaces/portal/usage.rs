@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use keyward_contract::{CustomerId, Limits, UnixMillis};
-use serde_json::{Value, json};
+use keyward_contract::{CustomerId, Environment, Limits, UnixMillis};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::operations::end_customers::{self, Quota};
@@ -12,53 +13,138 @@ use crate::store::usage::{BucketSeen, UsageCounts};
 use crate::surfaces::params::Id;
 use crate::surfaces::problem::Problem;
 
+/// What an end customer used.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "object": "customer_usage", "customerId": "clx8f2k9h0001qr5tgvwxyz12", "environment": "production",
+    "rateLimit": {"ratePerSecond": 100, "limit": 200, "remaining": 197, "reset": 1_768_819_200},
+    "usage": {
+        "currentDay": {"period": "2026-01-19", "accepted": 3, "limited": 0, "refused": 0},
+        "currentMonth": {"period": "2026-01", "accepted": 3, "limited": 0, "refused": 0},
+        "currentYear": {"period": "2026", "accepted": 3, "limited": 0, "refused": 0},
+    },
+    "quota": {"limit": 10_000_000, "used": 3, "remaining": 9_999_997, "resetsAt": "2027-01-01T00:00:00.000Z"},
+    "lastRequestAt": "2026-01-19T10:30:00.000Z",
+}))]
+pub struct CustomerUsage {
+    /// Always `customer_usage`.
+    #[schema(pattern = "^customer_usage$", example = "customer_usage")]
+    object: &'static str,
+    /// Whose.
+    #[schema(value_type = String, pattern = "^c[0-9a-z]{24}$")]
+    customer_id: CustomerId,
+    /// Where.
+    #[schema(value_type = String, pattern = "^(test|production)$")]
+    environment: Environment,
+    rate_limit: RateLimit,
+    usage: UsagePeriods,
+    /// The account's yearly quota; null in the test environment.
+    #[schema(required = true)]
+    quota: Option<QuotaShown>,
+    /// When a gateway last counted a call.
+    #[schema(format = DateTime, required = true)]
+    last_request_at: Option<String>,
+}
+
+/// How fast the end customer's key may call, and what it has left now.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimit {
+    rate_per_second: u32,
+    /// Calls at once.
+    limit: u32,
+    remaining: u64,
+    /// When all of them are there again, in seconds since 1970.
+    reset: i64,
+}
+
+/// What was used in this day, month and year (UTC).
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UsagePeriods {
+    current_day: PeriodUsage,
+    current_month: PeriodUsage,
+    current_year: PeriodUsage,
+}
+
+/// What was used in a period.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PeriodUsage {
+    /// A day, a month or a year.
+    #[schema(pattern = r"^\d{4}(-\d\d){0,2}$", example = "2026-01")]
+    period: String,
+    accepted: u64,
+    limited: u64,
+    refused: u64,
+}
+
+/// A yearly quota.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaShown {
+    limit: u64,
+    used: u64,
+    remaining: u64,
+    #[schema(format = DateTime)]
+    resets_at: String,
+}
+
 /// Shows what an end customer used.
 ///
 /// # Errors
 /// When it isn't there.
+#[utoipa::path(
+    get,
+    path = "/customers/{customerId}/usage",
+    operation_id = "getCustomerUsage",
+    tag = "customers",
+    params(("customerId" = String, Path, format = "customer-id", description = "The end customer's id.", example = "clx8f2k9h0001qr5tgvwxyz12")),
+    responses((status = 200, description = "What it used.", body = CustomerUsage)),
+)]
 pub async fn usage(
     State(app): State<App>,
     caller: PortalCaller,
     Id(id): Id<CustomerId>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<CustomerUsage>, Problem> {
     let used = end_customers::used(&app.registry, &caller, id).await?;
     let limits = used.customer.limits.unwrap_or(caller.account.limits);
     let day = used.now.date();
-    Ok(Json(json!({
-        "object": "customer_usage",
-        "customerId": used.customer.id,
-        "environment": used.customer.environment,
-        "rateLimit": rate_limit(limits, used.usage.bucket, used.now),
-        "usage": {
-            "currentDay": counts(day.to_string(), used.usage.day),
-            "currentMonth": counts(format!("{:04}-{:02}", day.year(), day.month()), used.usage.month),
-            "currentYear": counts(format!("{:04}", day.year()), used.usage.year),
+    Ok(Json(CustomerUsage {
+        object: "customer_usage",
+        customer_id: used.customer.id,
+        environment: used.customer.environment,
+        rate_limit: rate_limit(limits, used.usage.bucket, used.now),
+        usage: UsagePeriods {
+            current_day: counts(day.to_string(), used.usage.day),
+            current_month: counts(format!("{:04}-{:02}", day.year(), day.month()), used.usage.month),
+            current_year: counts(format!("{:04}", day.year()), used.usage.year),
         },
-        "quota": used.quota.map(quota),
-        "lastRequestAt": used.usage.last_request_at.map(UnixMillis::to_rfc3339_millis),
-    })))
+        quota: used.quota.map(quota),
+        last_request_at: used.usage.last_request_at.map(UnixMillis::to_rfc3339_millis),
+    }))
 }
 
-fn counts(period: String, counts: UsageCounts) -> Value {
-    json!({
-        "period": period,
-        "accepted": counts.accepted,
-        "limited": counts.limited,
-        "refused": counts.refused,
-    })
+fn counts(period: String, counts: UsageCounts) -> PeriodUsage {
+    PeriodUsage {
+        period,
+        accepted: counts.accepted,
+        limited: counts.limited,
+        refused: counts.refused,
+    }
 }
 
-fn quota(quota: Quota) -> Value {
-    json!({
-        "limit": quota.limit,
-        "used": quota.used,
-        "remaining": quota.limit.saturating_sub(quota.used),
-        "resetsAt": quota.period.end.to_rfc3339_millis(),
-    })
+fn quota(quota: Quota) -> QuotaShown {
+    QuotaShown {
+        limit: quota.limit,
+        used: quota.used,
+        remaining: quota.limit.saturating_sub(quota.used),
+        resets_at: quota.period.end.to_rfc3339_millis(),
+    }
 }
 
 /// The bucket as it must stand now if nothing was taken since a gateway saw it; full when none ever did.
-fn rate_limit(limits: Limits, seen: Option<BucketSeen>, now: UnixMillis) -> Value {
+fn rate_limit(limits: Limits, seen: Option<BucketSeen>, now: UnixMillis) -> RateLimit {
     let capacity = u64::from(limits.burst) * 1_000;
     let level = seen.map_or(capacity, |seen| {
         // A token a second is a thousandth of one a millisecond.
@@ -70,12 +156,12 @@ fn rate_limit(limits: Limits, seen: Option<BucketSeen>, now: UnixMillis) -> Valu
     let full_at_ms = now
         .0
         .saturating_add(i64::try_from(full_in_ms).unwrap_or(i64::MAX));
-    json!({
-        "ratePerSecond": limits.rate,
-        "limit": limits.burst,
-        "remaining": level / 1_000,
-        "reset": full_at_ms.saturating_add(999).div_euclid(1_000),
-    })
+    RateLimit {
+        rate_per_second: limits.rate,
+        limit: limits.burst,
+        remaining: level / 1_000,
+        reset: full_at_ms.saturating_add(999).div_euclid(1_000),
+    }
 }
 
 #[cfg(test)]
@@ -93,10 +179,7 @@ mod tests {
             at: UnixMillis(at),
         });
         let shown = rate_limit(limits, seen, UnixMillis(10_000));
-        assert_eq!(
-            (shown["remaining"].as_u64(), shown["reset"].as_i64()),
-            (Some(remaining), Some(reset))
-        );
+        assert_eq!((shown.remaining, shown.reset), (remaining, reset));
     }
 
     #[test]

@@ -14,6 +14,16 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When the caller lacks a claim, or no such key is in its sight.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/psp/product-manager/customer-user-api-keys/{apiKeyId}",
+    operation_id = "deleteKey",
+    tag = "keys",
+    params(("apiKeyId" = i64, Path, minimum = 1, description = "The key's id.", example = 1)),
+    responses(
+        (status = 204, description = "Gone; a repeat is 404."),
+    ),
+)]
 pub async fn delete(
     State(app): State<App>,
     Sees(viewer): Sees,

@@ -3,9 +3,25 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::surfaces::problem::Problem;
+
+/// What every refusal looks like.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Error<'a> {
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
+    status_code: u16,
+    /// What people read; it names the field where one is wrong.
+    message: Cow<'static, str>,
+    /// The status in words.
+    error: &'static str,
+    /// The id of the call, as in `X-Request-Id`.
+    request_id: &'a str,
+}
 
 /// The body of the answer.
 #[must_use]
@@ -16,11 +32,10 @@ pub fn body(problem: &Problem, request_id: &str) -> String {
         Problem::Unavailable => "PSP Product Manager Api is unavailable.".into(),
         other => other.message(),
     };
-    json!({
-        "statusCode": status.as_u16(),
-        "message": message,
-        "error": StatusCode::canonical_reason(&status).unwrap_or("Error"),
-        "requestId": request_id,
+    crate::surfaces::problem::written(&Error {
+        status_code: status.as_u16(),
+        message,
+        error: StatusCode::canonical_reason(&status).unwrap_or("Error"),
+        request_id,
     })
-    .to_string()
 }

@@ -21,6 +21,7 @@ fn endpoints() -> Vec<(&'static str, String, Role)> {
         ("DELETE", customer.clone(), Operator),
         ("POST", format!("{customer}/api-keys"), Operator),
         ("GET", format!("{customer}/api-keys"), Viewer),
+        ("PATCH", format!("{customer}/api-keys/{ID}"), Operator),
         ("DELETE", format!("{customer}/api-keys/{ID}"), Operator),
         ("POST", format!("{customer}/api-keys/{ID}/rotate"), Operator),
         (
@@ -36,8 +37,26 @@ fn endpoints() -> Vec<(&'static str, String, Role)> {
         ("DELETE", format!("{customer}/users/{ID}"), Operator),
         ("GET", format!("/admin/usage/{ID}"), Viewer),
         ("GET", "/admin/tiers".into(), Viewer),
+        ("POST", "/admin/leaks".into(), Operator),
         ("GET", "/admin/gateways".into(), Viewer),
         ("GET", "/admin/audit".into(), Viewer),
+        ("GET", "/admin/audit/export".into(), Viewer),
+        ("GET", "/admin/audit/verify".into(), Viewer),
+        ("GET", "/admin/webhooks".into(), Viewer),
+        ("POST", "/admin/webhooks".into(), Operator),
+        ("GET", format!("/admin/webhooks/{ID}"), Viewer),
+        ("PUT", format!("/admin/webhooks/{ID}"), Operator),
+        ("PATCH", format!("/admin/webhooks/{ID}"), Operator),
+        ("DELETE", format!("/admin/webhooks/{ID}"), Operator),
+        ("POST", format!("/admin/webhooks/{ID}/rotate-secret"), Operator),
+        ("POST", format!("/admin/webhooks/{ID}/test"), Operator),
+        ("GET", format!("/admin/webhooks/{ID}/deliveries"), Viewer),
+        ("GET", format!("/admin/webhooks/{ID}/deliveries/{ID}"), Viewer),
+        (
+            "POST",
+            format!("/admin/webhooks/{ID}/deliveries/{ID}/replay"),
+            Operator,
+        ),
         ("GET", "/admin/admin-keys".into(), Owner),
         ("POST", "/admin/admin-keys".into(), Owner),
         ("DELETE", format!("/admin/admin-keys/{ID}"), Owner),
@@ -134,10 +153,7 @@ async fn errors_have_the_surfaces_own_form() {
         .send()
         .await
         .expect_error(404, "not_found");
-    for later in [
-        "/admin/webhooks".to_owned(),
-        format!("/admin/customers/{ID}/users"),
-    ] {
+    for later in [format!("/admin/customers/{ID}/users")] {
         plane
             .admin("GET", later)
             .send()
@@ -168,4 +184,30 @@ async fn errors_have_the_surfaces_own_form() {
         .send()
         .await
         .expect_error(413, "payload_too_large");
+}
+
+#[tokio::test]
+async fn a_refusal_under_an_idempotency_key_has_the_form_of_the_admin_api() {
+    let plane = Plane::start().await;
+    for repeat in [false, true] {
+        let call = plane.admin("POST", "/admin/customers");
+        let call = call.header("idempotency-key", "once").json(&json!({}));
+        let answer = call.send().await;
+        assert_eq!(answer.header("idempotent-replayed").is_some(), repeat);
+        let answer = answer.expect(400);
+        assert_eq!(answer.json()["error"], "invalid_request", "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn without_gateways_a_change_is_complete_at_none() {
+    let plane = Plane::start().await;
+    let body = json!({"company_name": "Acme", "contact_email": "it@example.com", "tier": "growth"});
+    let made = plane
+        .admin("POST", "/admin/customers")
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(made.header("keyward-propagation"), Some("complete; gateways=0"));
 }

@@ -2,20 +2,36 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::wire;
+use super::{AdminKeyShown, wire};
 use crate::App;
 use crate::operations::admin_keys;
 use crate::surfaces::problem::Problem;
+
+/// Every admin key.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AdminKeyList {
+    admin_keys: Vec<AdminKeyShown>,
+}
 
 /// Lists every admin key, revoked ones included, newest first.
 ///
 /// # Errors
 /// When the store is away.
-pub async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    get,
+    path = "/admin/admin-keys",
+    operation_id = "listAdminKeys",
+    tag = "operators",
+    responses(
+        (status = 200, description = "Every admin key, newest first.", body = AdminKeyList),
+    ),
+)]
+pub async fn list(State(app): State<App>) -> Result<Json<AdminKeyList>, Problem> {
     let keys = admin_keys::list(&app.registry).await?;
-    Ok(Json(
-        json!({"admin_keys": keys.iter().map(wire).collect::<Vec<_>>()}),
-    ))
+    Ok(Json(AdminKeyList {
+        admin_keys: keys.iter().map(wire).collect(),
+    }))
 }

@@ -4,6 +4,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use keyward_contract::{AccountId, AccountStatus, AddressList, Environment, UserId};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::domain::moment;
@@ -20,7 +22,80 @@ use crate::surfaces::params::Id;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
-const MAX_KEY_NAME: usize = 100;
+/// The longest name of a key, in characters.
+pub(super) const MAX_KEY_NAME: usize = 100;
+
+/// A key to be made: the account's, or one of its users'.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+pub enum KeyWanted {
+    /// The account's.
+    Account(AccountKeyWanted),
+    /// A user's.
+    User(UserKeyWanted),
+}
+
+/// A key of the account's. Everything may be left out, the body too.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({
+    "name": "ci", "environment": "production", "expires_at": "2099-12-31", "allowed_ips": ["203.0.113.0/24"],
+}))]
+pub struct AccountKeyWanted {
+    /// Nobody.
+    #[schema(value_type = Option<String>, format = "never")]
+    pub user_id: Option<()>,
+    /// What it is called.
+    #[schema(format = "name-100")]
+    pub name: Option<String>,
+    /// `production` when left out.
+    #[schema(format = "environment", nullable = false)]
+    pub environment: Option<String>,
+    /// From when on it is dead: a date or date-time in the future.
+    #[schema(format = "future")]
+    pub expires_at: Option<String>,
+    /// The addresses and CIDR blocks from which it may be used; null: from all.
+    #[schema(format = "address", min_items = 1, max_items = 100)]
+    pub allowed_ips: Option<Vec<String>>,
+}
+
+/// A key of a user's, as if the user had made it on surface 4.
+#[derive(Debug, ToSchema)]
+pub struct UserKeyWanted {
+    /// The user.
+    #[schema(format = "uuid")]
+    pub user_id: String,
+    /// What it is called.
+    #[schema(format = "name-50")]
+    pub name: String,
+    /// `production` when left out.
+    #[schema(format = "environment", nullable = false)]
+    pub environment: Option<String>,
+    /// From when on it is dead: a date or date-time in the future; after the usual lifetime when left out.
+    #[schema(format = "future")]
+    pub expires_at: Option<String>,
+    /// The addresses and CIDR blocks from which it may be used; null: from all.
+    #[schema(format = "address", min_items = 1, max_items = 100)]
+    pub allowed_ips: Option<Vec<String>>,
+}
+
+/// A new key, in clear this once.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "api_key_id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7f", "customer_id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e",
+    "name": "ci", "environment": "production", "status": "active", "mask": "pk_live_4f…2C3",
+    "allowed_ips": null, "created_at": "2026-01-19T10:30:00Z", "expires_at": null, "revoked_at": null,
+    "last_used_at": null, "api_key": "pk_live_4fQ7xT2mK9sL0bVn3RzY8wJcH5dEuGp6A1B2C3",
+}))]
+pub struct KeyMade<'a> {
+    #[serde(flatten)]
+    key: wire::Key,
+    /// Whose it is, when it is a user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = "uuid", required = false)]
+    user_id: Option<UserId>,
+    #[schema(pattern = "^pk_(live|test)_[0-9A-Za-z]{38}$")]
+    api_key: &'a str,
+}
 
 /// Makes an account key, which is shown in this answer and never again. With `user_id` it is a key of that user, as
 /// if the user had made it on surface 4.
@@ -28,6 +103,18 @@ const MAX_KEY_NAME: usize = 100;
 /// # Errors
 /// When the account or the user isn't there, the account isn't active or has as many keys of users as it may, or a
 /// field breaks a rule.
+#[utoipa::path(
+    post,
+    path = "/admin/customers/{customer_id}/api-keys",
+    operation_id = "createKey",
+    tag = "keys",
+    params(("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e")),
+    request_body = Option<KeyWanted>,
+    responses(
+        (status = 201, description = "Made. Save the key: it is not shown again.", body = KeyMade),
+        (status = 409, description = "The account isn't active, or has as many keys of users as it may."),
+    ),
+)]
 pub async fn create(
     State(app): State<App>,
     caller: AdminCaller,
@@ -40,10 +127,11 @@ pub async fn create(
     }
     let made = account_keys::create(&app.registry, &caller.actor, id, wanted).await?;
     let (key, plain) = &made.value;
-    let mut body = wire::key(key, AccountStatus::Active, None, key.created_at);
-    if let Some(body) = body.as_object_mut() {
-        body.insert("api_key".into(), plain.expose().into());
-    }
+    let body = KeyMade {
+        key: wire::key(key, AccountStatus::Active, None, key.created_at),
+        user_id: None,
+        api_key: plain.expose(),
+    };
     Ok(settled::with(
         &made.settled,
         (StatusCode::CREATED, axum::Json(body)),
@@ -59,11 +147,11 @@ async fn create_for(
     let user = wanted.user;
     let made = user_keys::create_for(&app.registry, &caller.actor, account, wanted).await?;
     let key = &made.value.key;
-    let mut body = wire::key(key, AccountStatus::Active, None, key.created_at);
-    if let Some(body) = body.as_object_mut() {
-        body.insert("user_id".into(), user.to_string().into());
-        body.insert("api_key".into(), made.value.plain.expose().into());
-    }
+    let body = KeyMade {
+        key: wire::key(key, AccountStatus::Active, None, key.created_at),
+        user_id: Some(user),
+        api_key: made.value.plain.expose(),
+    };
     Ok(settled::with(
         &made.settled,
         (StatusCode::CREATED, axum::Json(body)),

@@ -5,7 +5,8 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyward_contract::{AccountId, UnixMillis};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::domain::account::{Account, status_from_str};
@@ -16,11 +17,51 @@ use crate::surfaces::admin::wire::{self, KeyIdShown};
 use crate::surfaces::params::Params;
 use crate::surfaces::problem::Problem;
 
+/// A page of accounts.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CustomerPage {
+    customers: Vec<wire::Customer>,
+    /// What `cursor` must be for the next page; null on the last one.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+/// Which accounts are wanted.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Only those on this tier.
+    #[param(format = "tier", example = "growth")]
+    pub tier: Option<String>,
+    /// Only those with this status.
+    #[param(format = "account-status", example = "active")]
+    pub status: Option<String>,
+    /// Only those whose name or e-mail has this in it, without regard to case.
+    #[param(format = "search", example = "acme")]
+    pub query: Option<String>,
+    /// The most that are shown.
+    #[param(minimum = 1, maximum = 1_000, default = 100, example = 100)]
+    pub limit: Option<i64>,
+    /// The `next_cursor` of the page before.
+    #[param(format = "cursor")]
+    pub cursor: Option<String>,
+}
+
 /// Lists accounts, newest first.
 ///
 /// # Errors
 /// When a filter, the limit or the cursor is none.
-pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    get,
+    path = "/admin/customers",
+    operation_id = "listCustomers",
+    tag = "customers",
+    params(ListParams),
+    responses(
+        (status = 200, description = "A page, newest first.", body = CustomerPage),
+    ),
+)]
+pub async fn list(State(app): State<App>, params: Params) -> Result<Json<CustomerPage>, Problem> {
     let limit = params.whole_number("limit", 1..=1_000)?.unwrap_or(100);
     let status = params.text("status")?;
     if let Some(status) = status {
@@ -44,11 +85,14 @@ pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Value>,
         found.pop();
     }
     let next_cursor = found.last().filter(|_| more).map(|last| cursor(&last.account));
-    let customers: Vec<_> = found
+    let customers = found
         .iter()
         .map(|found| wire::customer(found, KeyIdShown::Masked))
         .collect();
-    Ok(Json(json!({"customers": customers, "next_cursor": next_cursor})))
+    Ok(Json(CustomerPage {
+        customers,
+        next_cursor,
+    }))
 }
 
 fn cursor(last: &Account) -> String {

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use keyward_contract::AccountId;
+use utoipa::ToSchema;
 
 use super::UserBody;
 use crate::App;
@@ -18,10 +19,46 @@ use crate::surfaces::params::Id;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
+/// A user to be made.
+#[derive(Debug, ToSchema)]
+#[schema(as = NewUser, example = json!({
+    "name": "Ada Lovelace", "email": "ada@acme.example", "claims": ["Issuer_Admin"],
+    "permissions": ["company.keys:list", "company.keys:write"],
+}))]
+pub struct UserWanted {
+    /// What it is called.
+    #[schema(format = "name-200")]
+    pub name: String,
+    /// Where it is reached.
+    #[schema(format = "e-mail")]
+    pub email: String,
+    /// Who its tokens say it is; made up when left out.
+    #[schema(format = "uuid")]
+    pub sub: Option<String>,
+    /// What it may do on surface 4.
+    #[schema(format = "claim", max_items = 50)]
+    pub claims: Option<Vec<String>>,
+    /// What it may do on surface 3, when its token doesn't say.
+    #[schema(format = "permission")]
+    pub permissions: Option<Vec<String>>,
+}
+
 /// Makes a user of an account.
 ///
 /// # Errors
 /// When the account isn't there or is cancelled, a field is missing or breaks a rule, or the `sub` is taken.
+#[utoipa::path(
+    post,
+    path = "/admin/customers/{customer_id}/users",
+    operation_id = "createUser",
+    tag = "users",
+    params(("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e")),
+    request_body = UserWanted,
+    responses(
+        (status = 201, description = "Made.", body = UserBody),
+        (status = 409, description = "The `sub` is taken, or the account is cancelled."),
+    ),
+)]
 pub async fn create(
     State(app): State<App>,
     caller: AdminCaller,

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyward_contract::{AccountId, UnixMillis, UserId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::UserBody;
 use crate::App;
@@ -16,16 +17,43 @@ use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
 
 /// A page of users.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UserList {
     users: Vec<UserBody>,
+    /// What `cursor` must be for the next page; null on the last one.
+    #[schema(required = true)]
     next_cursor: Option<String>,
+}
+
+/// Which users are wanted.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// The most that are shown.
+    #[param(minimum = 1, maximum = 1_000, default = 100, example = 100)]
+    pub limit: Option<i64>,
+    /// The `next_cursor` of the page before.
+    #[param(format = "cursor")]
+    pub cursor: Option<String>,
 }
 
 /// Lists the users of an account, newest first.
 ///
 /// # Errors
 /// When the account isn't there, or the limit or the cursor is none.
+#[utoipa::path(
+    get,
+    path = "/admin/customers/{customer_id}/users",
+    operation_id = "listUsers",
+    tag = "users",
+    params(
+        ("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e"),
+        ListParams,
+    ),
+    responses(
+        (status = 200, description = "A page, newest first.", body = UserList),
+    ),
+)]
 pub async fn list(
     State(app): State<App>,
     Id(account): Id<AccountId>,

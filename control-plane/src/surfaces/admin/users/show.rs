@@ -14,6 +14,19 @@ use crate::surfaces::problem::Problem;
 ///
 /// # Errors
 /// When it isn't there.
+#[utoipa::path(
+    get,
+    path = "/admin/customers/{customer_id}/users/{user_id}",
+    operation_id = "getUser",
+    tag = "users",
+    params(
+        ("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e"),
+        ("user_id" = String, Path, format = "uuid", description = "The user's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d84"),
+    ),
+    responses(
+        (status = 200, description = "The user.", body = UserBody),
+    ),
+)]
 pub async fn show(
     State(app): State<App>,
     Ids(account, id): Ids<AccountId, UserId>,

@@ -1,0 +1,44 @@
+//! Which thresholds of their quota accounts have crossed: each is noted once for a contract year.
+
+use keyward_contract::{AccountId, QuotaPeriod, UnixMillis};
+use sqlx::{Any, AnyPool, Transaction};
+
+use super::Result;
+
+/// The thresholds, in per cent, that were noted for an account's period.
+///
+/// # Errors
+/// When the database fails.
+pub async fn noted(pool: &AnyPool, account: AccountId, period: QuotaPeriod) -> Result<Vec<i64>> {
+    let rows: Vec<(i64,)> =
+        sqlx::query_as("SELECT threshold FROM quota_crossings WHERE account_id = $1 AND period_start = $2")
+            .bind(account.to_string())
+            .bind(period.start.0)
+            .fetch_all(pool)
+            .await?;
+    Ok(rows.into_iter().map(|(threshold,)| threshold).collect())
+}
+
+/// Notes a threshold; `false` when it was noted before, by whomever.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note(
+    tx: &mut Transaction<'static, Any>,
+    account: AccountId,
+    period: QuotaPeriod,
+    threshold: i64,
+    now: UnixMillis,
+) -> Result<bool> {
+    let noted = sqlx::query(
+        "INSERT INTO quota_crossings (account_id, period_start, threshold, at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (account_id, period_start, threshold) DO NOTHING",
+    )
+    .bind(account.to_string())
+    .bind(period.start.0)
+    .bind(threshold)
+    .bind(now.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(noted.rows_affected() == 1)
+}

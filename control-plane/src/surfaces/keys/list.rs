@@ -1,0 +1,98 @@
+//! `GET /keys`
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use keyward_contract::KeyId;
+
+use super::permission::Lister;
+use super::wire::{Key, Page, Status};
+use crate::App;
+use crate::domain::refusal::InvalidField;
+use crate::operations::company_keys::{self, From, Neighbour, Wanted};
+use crate::surfaces::params::Params;
+use crate::surfaces::problem::Problem;
+
+/// Which keys are wanted: with cursors or with an offset, not both.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub struct ListParams {
+    /// Only those with this status; `active` when left out.
+    #[param(format = "switch", default = "active", example = "active")]
+    pub status: Option<String>,
+    /// The most that are shown.
+    #[param(minimum = 1, maximum = 100, default = 25, example = 25)]
+    pub limit: Option<i64>,
+    /// A key's id: the page begins after it, with older ones.
+    #[param(format = "uuid")]
+    pub starting_after: Option<String>,
+    /// A key's id: the page ends before it, with newer ones. It wins over `startingAfter`.
+    #[param(format = "uuid")]
+    pub ending_before: Option<String>,
+    /// How many of the newest are left out.
+    #[param(minimum = 0, example = 0)]
+    pub offset: Option<i64>,
+}
+
+/// Lists the account keys of the caller's environment, newest first.
+///
+/// # Errors
+/// When a parameter is out of range, a cursor is unknown, or a cursor and an offset are sent together.
+#[utoipa::path(
+    get,
+    path = "/keys",
+    operation_id = "listKeys",
+    tag = "keys",
+    params(ListParams),
+    responses(
+        (status = 200, description = "A page, newest first.", body = Page),
+    ),
+)]
+pub async fn list(State(app): State<App>, lister: Lister, params: Params) -> Result<Response, Problem> {
+    let status = match params.text("status")? {
+        Some(typed) => Status::parse("status", typed)?,
+        None => Status::Active,
+    };
+    let wanted = Wanted {
+        standing: status.into(),
+        limit: params.whole_number("limit", 1..=100)?.unwrap_or(25),
+        from: from(&params)?,
+    };
+    let listed = company_keys::list(&app.registry, lister.caller(), wanted).await?;
+    let filters = format!("/keys?status={}&limit={}", status.as_str(), wanted.limit);
+    let url = |neighbour: Neighbour, cursor: &str| match neighbour {
+        Neighbour::Key(id) => format!("{filters}&{cursor}={id}"),
+        Neighbour::Offset(0) => filters.clone(),
+        Neighbour::Offset(offset) => format!("{filters}&offset={offset}"),
+    };
+    let data: Vec<_> = listed.keys.iter().map(Key::new).collect();
+    let page = Page {
+        status: 200,
+        total: listed.total,
+        count: data.len(),
+        next_url: listed.older.map(|older| url(older, "startingAfter")),
+        previous_url: listed.newer.map(|newer| url(newer, "endingBefore")),
+        data,
+    };
+    Ok(Json(page).into_response())
+}
+
+fn from(params: &Params) -> Result<From, InvalidField> {
+    let offset = params.whole_number("offset", 0..=i64::MAX)?;
+    let (after, before) = (cursor(params, "startingAfter")?, cursor(params, "endingBefore")?);
+    match (offset, after, before) {
+        (Some(offset), None, None) => Ok(From::Offset(offset)),
+        (Some(_), _, _) => Err(InvalidField::new("offset", "can't be sent with a cursor")),
+        (None, after, before) => Ok(From::Cursors { after, before }),
+    }
+}
+
+fn cursor(params: &Params, name: &'static str) -> Result<Option<KeyId>, InvalidField> {
+    let Some(typed) = params.text(name)? else {
+        return Ok(None);
+    };
+    let id = typed
+        .parse()
+        .map_err(|_| InvalidField::new(name, "is no key id"))?;
+    Ok(Some(id))
+}
