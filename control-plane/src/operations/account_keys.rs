@@ -15,6 +15,7 @@ use crate::domain::account::Account;
 use crate::domain::key::{ApiKey, Draft, Made, Origin, state_as_str};
 use crate::domain::refusal::{Conflict, InvalidField, Missing};
 use crate::domain::text::Name;
+use crate::domain::user_key::MAX_USER_KEY_NAME;
 use crate::store::{accounts, customers, keys, usage};
 
 /// What an operator says of a new key.
@@ -278,6 +279,24 @@ pub async fn update(
     Ok(Changed { value, settled })
 }
 
+/// Surface 4 promises its readers that each of its keys has a name of this length and an end.
+fn check_user_key(edit: &Edit) -> std::result::Result<(), InvalidField> {
+    if edit.expires_at == Some(None) {
+        return Err(InvalidField::new(
+            "expires_at",
+            "can't be cleared for a user's key",
+        ));
+    }
+    match &edit.name {
+        Some(None) => Err(InvalidField::new("name", "can't be cleared for a user's key")),
+        Some(Some(name)) if name.as_str().chars().count() > MAX_USER_KEY_NAME => Err(InvalidField::new(
+            "name",
+            format!("must have at most {MAX_USER_KEY_NAME} characters for a user's key"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn edited(key: &ApiKey, edit: Edit, now: UnixMillis) -> Result<ApiKey> {
     if matches!(key.state, KeyState::Revoked | KeyState::Deleted) {
         return Err(Conflict::KeyRevoked.into());
@@ -289,6 +308,9 @@ fn edited(key: &ApiKey, edit: Edit, now: UnixMillis) -> Result<ApiKey> {
     ];
     if let (Some(_), Some((field, _))) = (key.customer, of_customer.iter().find(|(_, given)| *given)) {
         return Err(InvalidField::new(*field, "can't be set for the key of an end customer").into());
+    }
+    if key.origin == Origin::UserKeys {
+        check_user_key(&edit)?;
     }
     let mut edited = key.clone();
     if let Some(standing) = edit.standing {
