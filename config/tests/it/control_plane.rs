@@ -268,6 +268,105 @@ fn rules_are_checked() {
     }
 }
 
+const OIDC: &str = "[auth.oidc]\nissuer = \"https://login.example.com/\"\naudience = \"keyward\"\n";
+
+#[test]
+fn another_issuer_is_taken_as_it_is_written() {
+    let auth = parse_control_plane("", &[]).unwrap().auth;
+    assert_eq!((auth.issuer, auth.oidc), (None, None));
+    assert_eq!(auth.token_lifetime, Duration::from_secs(3_600));
+    assert_eq!(auth.signing_key_lifetime, Duration::from_secs(30 * 86_400));
+    let text = format!("[auth]\nissuer = \"https://keys.example.com/\"\n{OIDC}");
+    let auth = parse_control_plane(&text, &[]).unwrap().auth;
+    assert_eq!(auth.issuer.as_deref(), Some("https://keys.example.com"));
+    let oidc = auth.oidc.unwrap();
+    // The slash is part of its name.
+    assert_eq!(oidc.issuer, "https://login.example.com/");
+    assert_eq!(
+        (oidc.audience.as_str(), oidc.claims.as_str()),
+        ("keyward", "cognito:groups")
+    );
+    assert_eq!(
+        (oidc.leeway, oidc.jwks_refresh),
+        (Duration::from_secs(30), Duration::from_secs(3_600))
+    );
+    let loopback =
+        "[auth.oidc]\nissuer = \"http://127.0.0.1:4444/realm\"\naudience = \"a\"\nclaims = \"groups\"";
+    let oidc = parse_control_plane(loopback, &[]).unwrap().auth.oidc.unwrap();
+    assert_eq!(
+        (oidc.issuer.as_str(), oidc.claims.as_str()),
+        ("http://127.0.0.1:4444/realm", "groups")
+    );
+}
+
+#[test]
+fn a_wrong_issuer_is_refused() {
+    for (settings, expected) in [
+        (
+            "[auth]\nissuer = \"https://a/b\"",
+            "2: auth.issuer: \"https://a/b\" is no address of a host; write where this API is reached, such as \"https://keys.example.com\"",
+        ),
+        (
+            "[auth]\nissuer = \"keys.example.com\"",
+            "2: auth.issuer: \"keys.example.com\" is no address of a host; write where this API is reached, such as \"https://keys.example.com\"",
+        ),
+        (
+            "[auth]\ntoken_lifetime = \"2h\"",
+            "2: auth.token_lifetime: 2h is too much; write at most 1h",
+        ),
+        (
+            "[auth]\ntoken_lifetime = \"1s\"",
+            "2: auth.token_lifetime: 1s is too little; write at least 1m",
+        ),
+        (
+            "[auth]\nsigning_key_lifetime = \"1h\"",
+            "2: auth.signing_key_lifetime: 1h is too little; write at least 1d",
+        ),
+        (
+            "[auth]\nsecret = \"x\"",
+            "2: auth.secret: is no known key; in auth there can be issuer, token_lifetime, signing_key_lifetime, oidc",
+        ),
+        (
+            "[auth.oidc]\nissuer = \"https://a\"",
+            "1: auth.oidc.audience: is missing; write what its tokens name in aud: without it every token that it gives anybody would be taken",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"",
+            "1: auth.oidc.issuer: is missing; write the issuer's address, such as \"https://login.example.com\"",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"\nissuer = \"http://login.example.com\"",
+            "3: auth.oidc.issuer: \"http://login.example.com\" is not encrypted: whoever sits between could put in keys of their own; write https://, or an address of this machine",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"\nissuer = \"https://a?b\"",
+            "3: auth.oidc.issuer: \"https://a?b\" is no issuer; write its address as it stands in its tokens, such as \"https://login.example.com\"",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"\nissuer = \"login\"",
+            "3: auth.oidc.issuer: \"login\" is no issuer; write its address as it stands in its tokens, such as \"https://login.example.com\"",
+        ),
+        (
+            "[auth.oidc]\naudience = \"\"\nissuer = \"https://a\"",
+            "2: auth.oidc.audience: \"\" can't be shown as a name; write 1 to 128 characters without spaces at the ends",
+        ),
+        (
+            "[auth]\nissuer = \"https://a\"\n[auth.oidc]\naudience = \"a\"\nissuer = \"https://a/\"",
+            "5: auth.oidc.issuer: is auth.issuer, this control plane itself; its tokens are taken anyway",
+        ),
+    ] {
+        refused(settings, expected);
+    }
+    refused(
+        &format!("{OIDC}leeway = \"10m\""),
+        "4: auth.oidc.leeway: 10m is too much; write at most 5m",
+    );
+    refused(
+        &format!("{OIDC}jwks_refresh = \"1s\""),
+        "4: auth.oidc.jwks_refresh: 1s is too little; write at least 1m",
+    );
+}
+
 #[test]
 fn the_rest_is_checked_too() {
     for (settings, expected) in [
@@ -298,10 +397,6 @@ fn the_rest_is_checked_too() {
         (
             "[limiter]\nredis = \"redis://a\"",
             "2: limiter.redis: is not supported by this version yet; remove it",
-        ),
-        (
-            "[auth.oidc]\nissuer = \"https://a\"",
-            "1: auth.oidc: is not supported by this version yet; remove it",
         ),
         (
             "[listen]\ntls = {}",

@@ -12,6 +12,7 @@ mod audit;
 mod customers;
 mod environments;
 mod gateways;
+mod leaks;
 mod tiers;
 mod usage;
 pub(crate) mod users;

@@ -155,7 +155,9 @@ async fn of_user(
     oidc: &Oidc,
     call: &Call,
 ) -> Result<std::result::Result<CompanyCaller, Refused>> {
-    let Ok(sub) = Uuid::try_parse(claims.subject()) else {
+    // Only the hyphenated form, as everywhere.
+    let sub = Some(claims.subject()).filter(|sub| sub.len() == 36);
+    let Some(sub) = sub.and_then(|sub| Uuid::try_parse(sub).ok()) else {
         return Ok(Err(Refused::NoUser));
     };
     let pool = registry.store.readers();
