@@ -204,7 +204,11 @@ async fn the_examples_of_requests_are_taken() {
     let own = plane.call("POST", "/api/v1/psp/product-manager/customer-user-api-keys");
     let own = own.key(of_user).json(&json!({"name": "own"})).send().await;
     let own = json!(own.expect(201).json()["id"].to_string());
+    let webhook = plane.admin("POST", "/admin/webhooks");
+    let webhook = webhook.json(&json!({"url": "https://hooks.example.com/"})).send().await;
+    let webhook = webhook.expect(201).json();
     let ids = [
+        ("{webhook_id}", &webhook["webhook_id"]),
         ("{user_id}", &user["user_id"]),
         ("{keyId}", &key["api_key_id"]),
         ("{apiKeyId}", &own),
