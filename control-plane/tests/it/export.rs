@@ -44,7 +44,7 @@ async fn filled(plane: &Plane) -> (Company, Vec<String>, Vec<String>) {
         .key(&company.live)
         .send()
         .await
-        .expect(200);
+        .expect(204);
     let account = format!("/admin/customers/{}", company.id);
     let notes = json!({"metadata": {"crm": "7,\n\"8\""}, "contract_start": "2026-01-01", "contract_end": "2099-12-31"});
     plane.admin("PUT", &account).json(&notes).send().await.expect(200);

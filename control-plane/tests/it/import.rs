@@ -257,6 +257,7 @@ async fn a_bad_line_is_left_out_alone_and_told_by_its_field() {
         line
     };
     let second = key(KeyKind::Customer, Environment::Production);
+    let third = key(KeyKind::Account, Environment::Production);
     let bad = [
         (json!({"ref": "x"}), "kind"),
         (json!({"kind": "nonsense"}), "kind"),
@@ -326,7 +327,7 @@ async fn a_bad_line_is_left_out_alone_and_told_by_its_field() {
             "allowed_ips",
         ),
         (
-            api_key(json!({"key": account_key.expose(), "api_version": "1999-01-01"})),
+            api_key(json!({"key": third.expose(), "api_version": "1999-01-01"})),
             "api_version",
         ),
         (

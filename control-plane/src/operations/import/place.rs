@@ -2,12 +2,13 @@
 //! it. Every check of a line comes before its first write.
 
 use keyward_contract::{
-    AccountId, AddressList, CustomerId, Environment, KeyId, KeyKind, KeyState, Record, UnixMillis, UserId,
+    AccountId, CustomerId, Environment, EnvironmentId, KeyDigest, KeyKind, KeyState, Record, UnixMillis,
+    UserId,
 };
 use uuid::Uuid;
 
 use super::item::{Item, KeySecret, NewAccount, NewApiKey, NewEndCustomer, NewUser};
-use super::seen::{Place, Seen};
+use super::seen::{Owner, Place, Seen};
 use super::{Result, Status};
 use crate::domain::account::{Account, EnvironmentSettings, Environments, check_contract};
 use crate::domain::customer::{EndCustomer, SANDBOX_ID, SANDBOX_NAME};
@@ -146,7 +147,7 @@ impl Desk<'_> {
     async fn environment(
         &mut self,
         field: &'static str,
-        (id, user_key_limit): (Option<keyward_contract::EnvironmentId>, Option<u32>),
+        (id, user_key_limit): (Option<EnvironmentId>, Option<u32>),
     ) -> Result<EnvironmentSettings> {
         let fresh = EnvironmentSettings::random()?;
         if let Some(id) = id
@@ -327,7 +328,7 @@ impl Desk<'_> {
                 self.records.push(Record::Key(key.record(limits)));
             }
             Writes::Imagined => {
-                self.seen.digests.insert(digest, id.clone());
+                self.seen.digests.insert(digest, (owner, id.clone()));
                 self.seen.key_ids.insert(id.clone());
                 self.seen
                     .keyed
@@ -338,16 +339,15 @@ impl Desk<'_> {
         Ok((Status::Created, Some(id)))
     }
 
-    async fn digest_is_there(
-        &mut self,
-        digest: keyward_contract::KeyDigest,
-        owner: (AccountId, Option<CustomerId>),
-    ) -> Result<Option<String>> {
-        if let Some(id) = self.seen.digests.get(&digest) {
-            return Ok(Some(id.clone()));
-        }
-        match keys::load_by_digest(self.tx, digest).await? {
-            Some(key) if (key.account, key.customer) == owner => Ok(Some(key.id.to_string())),
+    async fn digest_is_there(&mut self, digest: KeyDigest, owner: Owner) -> Result<Option<String>> {
+        let there = match self.seen.digests.get(&digest) {
+            Some(there) => Some(there.clone()),
+            None => keys::load_by_digest(self.tx, digest)
+                .await?
+                .map(|key| ((key.account, key.customer), key.id.to_string())),
+        };
+        match there {
+            Some((there, id)) if there == owner => Ok(Some(id)),
             Some(_) => Err(InvalidField::new("key", "belongs to somebody else here already").into()),
             None => Ok(None),
         }
@@ -388,19 +388,14 @@ impl Desk<'_> {
         Ok(())
     }
 
-    fn made_key(
-        &self,
-        wanted: &NewApiKey,
-        digest: keyward_contract::KeyDigest,
-        (account, customer): (AccountId, Option<CustomerId>),
-    ) -> Result<ApiKey> {
+    fn made_key(&self, wanted: &NewApiKey, digest: KeyDigest, (account, customer): Owner) -> Result<ApiKey> {
         let created_at = wanted.common.created_at.unwrap_or(self.now);
         let dead_since = |at: Option<UnixMillis>, states: &[KeyState]| {
             states.contains(&wanted.state).then(|| at.unwrap_or(self.now))
         };
         let version = wanted.api_version.as_deref();
         Ok(ApiKey {
-            id: wanted.id.unwrap_or_else(KeyId::new),
+            id: wanted.id.unwrap_or_default(),
             number: 0,
             account,
             environment: wanted.environment,
@@ -416,7 +411,7 @@ impl Desk<'_> {
             sealed: None,
             state: wanted.state,
             expires_at: wanted.expires_at,
-            allowed_ips: wanted.allowed_ips.as_ref().map(AddressList::clone),
+            allowed_ips: wanted.allowed_ips.clone(),
             api_version: ApiVersionPin {
                 version: version
                     .unwrap_or_else(|| self.registry.newest_api_version())

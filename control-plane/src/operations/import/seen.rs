@@ -2,13 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use keyward_contract::{AccountId, Environment, KeyDigest};
+use keyward_contract::{AccountId, CustomerId, Environment, KeyDigest};
 use uuid::Uuid;
 
 use crate::store::imports::{Reference, Remains};
 
 /// An environment of an account.
 pub(super) type Place = (AccountId, Environment);
+
+/// Whose a key is: an account's, or that of its end customer.
+pub(super) type Owner = (AccountId, Option<CustomerId>);
 
 /// What would be there. Empty in a real run, where the database has it.
 #[derive(Debug, Default)]
@@ -19,7 +22,7 @@ pub struct Seen {
     pub(super) subs: HashSet<Uuid>,
     pub(super) end_customers: HashMap<(Place, String), Remains>,
     pub(super) names: HashSet<(Place, String)>,
-    pub(super) digests: HashMap<KeyDigest, String>,
+    pub(super) digests: HashMap<KeyDigest, (Owner, String)>,
     pub(super) key_ids: HashSet<String>,
     /// End customers with a living key.
     pub(super) keyed: HashSet<(Place, String)>,

@@ -69,7 +69,75 @@ async fn a_reported_key_is_quarantined_in_one_change_and_the_answer_is_what_scan
     insta::assert_json_snapshot!(answer.json(), {
         "[].token_hash" => "[hash]", "[].api_key_id" => insta::dynamic_redaction(id),
         "[].customer_id" => insta::dynamic_redaction(id), "[].mask" => insta::dynamic_redaction(mask),
-    }, @"");
+    }, @r#"
+    [
+      {
+        "token_hash": "[hash]",
+        "token_type": "keyward_api_key",
+        "label": "true_positive",
+        "action": "quarantined",
+        "reason": null,
+        "kind": "account",
+        "api_key_id": "[id]",
+        "customer_id": "[id]",
+        "environment": "production",
+        "mask": "pk_live_…",
+        "status": "disabled"
+      },
+      {
+        "token_hash": "[hash]",
+        "token_type": "keyward_customer_key",
+        "label": "true_positive",
+        "action": "quarantined",
+        "reason": null,
+        "kind": "customer",
+        "api_key_id": "[id]",
+        "customer_id": "[id]",
+        "environment": "production",
+        "mask": "ck_live_…",
+        "status": "disabled"
+      },
+      {
+        "token_hash": "[hash]",
+        "token_type": "keyward_api_key",
+        "label": "true_positive",
+        "action": "quarantined",
+        "reason": null,
+        "kind": "account",
+        "api_key_id": "[id]",
+        "customer_id": "[id]",
+        "environment": "production",
+        "mask": "pk_live_…",
+        "status": "disabled"
+      },
+      {
+        "token_hash": "[hash]",
+        "token_type": "keyward_api_key",
+        "label": "false_positive",
+        "action": "none",
+        "reason": null,
+        "kind": null,
+        "api_key_id": "null",
+        "customer_id": "null",
+        "environment": null,
+        "mask": "null",
+        "status": null
+      },
+      {
+        "token_hash": "[hash]",
+        "token_type": "t",
+        "label": "false_positive",
+        "action": "none",
+        "reason": null,
+        "kind": null,
+        "api_key_id": "null",
+        "customer_id": "null",
+        "environment": null,
+        "mask": "null",
+        "status": null
+      }
+    ]
+    "#);
     let hashes: Vec<_> = answer
         .json()
         .as_array()
