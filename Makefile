@@ -30,6 +30,9 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 	else \
 		.ci/step "tests" $(CARGO) test --workspace --locked --tests; \
 	fi
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		.ci/step "tests on PostgreSQL" $(CARGO) test -p keyward-control-plane --locked --test it-postgres; \
+	fi
 	@.ci/step "examples in the documentation" $(CARGO) test --workspace --locked --doc
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		.ci/step "licences, bans, sources" $(CARGO) deny --offline check licenses bans sources; \

@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::leaf::url::Password;
+
 /// A checked control-plane configuration.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneConfig {
     /// `listen`: where it answers.
     pub listen: ControlPlaneListen,
-    /// `database.url`: `sqlite://PATH`.
+    /// `database.url`: `sqlite://PATH` or `postgres://USER@HOST/DATABASE`, never with a password in it.
     pub database_url: String,
+    /// PostgreSQL's password, when it was given or a file was named that holds it.
+    pub database_password: Option<DatabasePassword>,
     /// `secrets`: each file is made, mode 0600, on the first start when it is absent.
     pub secrets: SecretFiles,
     /// `propagation.wait`: how long a change waits for the gateways' acknowledgements.
@@ -23,6 +27,15 @@ pub struct ControlPlaneConfig {
     pub documentation_url: String,
     /// The built-in catalogue with `tiers` laid over it.
     pub tiers: Vec<Tier>,
+}
+
+/// Where PostgreSQL's password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabasePassword {
+    /// In the address, which came from the environment.
+    Given(Password),
+    /// `database.password_file`: in this file, alone on its line.
+    File(PathBuf),
 }
 
 /// `listen`.

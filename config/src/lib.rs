@@ -24,7 +24,10 @@ mod surroundings;
 mod typed;
 mod wording;
 
-pub use control_plane::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles, Tier};
+pub use control_plane::{
+    ControlPlaneConfig, ControlPlaneListen, DatabasePassword, ManagementLimits, Password, Rules, SecretFiles,
+    Tier,
+};
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
     AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,

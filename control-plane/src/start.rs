@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use keyward_config::ControlPlaneConfig;
+use keyward_config::{ControlPlaneConfig, DatabasePassword};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::domain::tier::Catalogue;
@@ -47,7 +48,7 @@ impl ControlPlane {
     /// When the store, a secret or an address can't be had.
     pub async fn start(config: ControlPlaneConfig) -> anyhow::Result<RunningControlPlane> {
         let (registry, secrets) = Self::open(&config).await?;
-        idempotency::forget_unfinished(&registry.store).await?;
+        idempotency::forget_abandoned(&registry.store, registry.gateways.control_plane()).await?;
         let published = catalogue::publish(&registry).await?;
         if published > 0 {
             tracing::info!(accounts = published, "the changed catalogue was put in force");
@@ -95,16 +96,17 @@ impl ControlPlane {
     /// # Errors
     /// When the store or a secret can't be had.
     pub async fn open(config: &ControlPlaneConfig) -> anyhow::Result<(Registry, Secrets)> {
-        let store = Store::open(&config.database_url)
+        let store = Store::open(&database_url(config)?)
             .await
             .with_context(|| format!("database.url: {} can't be opened", shown(&config.database_url)))?;
         let secrets = secrets::open(&config.secrets, &store).await?;
+        let gateways = Gateways::over(&store, config.propagation_wait);
         let registry = Registry {
             store,
             master_key: secrets.master_key.clone(),
             digest_key: secrets.digest_key.clone(),
             catalogue: Catalogue::new(config.tiers.clone()),
-            gateways: Gateways::new(config.propagation_wait),
+            gateways,
             clock: Clock::system(),
             rules: config.rules.clone(),
         };
@@ -150,6 +152,25 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{key}: {address} can't be listened on"))
+}
+
+/// The address of the database with its password in it: never to be shown.
+fn database_url(config: &ControlPlaneConfig) -> anyhow::Result<Zeroizing<String>> {
+    let mut url = Zeroizing::new(config.database_url.clone());
+    let password = match &config.database_password {
+        None => return Ok(url),
+        Some(DatabasePassword::Given(password)) => Zeroizing::new(password.expose().to_owned()),
+        Some(DatabasePassword::File(file)) => secrets::password(file)
+            .with_context(|| format!("database.password_file: {} can't be read", file.display()))?,
+    };
+    let separator = if url.contains('?') { '&' } else { '?' };
+    url.push(separator);
+    url.push_str("password=");
+    for byte in password.bytes() {
+        // Every byte, so that none needs to be known as special.
+        url.push_str(&format!("%{byte:02X}"));
+    }
+    Ok(url)
 }
 
 /// An address of a database without the password in it.

@@ -8,13 +8,14 @@
 //! an advisory lock that all control planes share. So operations may read, decide and write without meeting another
 //! change half-way, and revisions follow the commits. Reads have a pool of their own and never wait for a writer.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgDatabaseError;
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPoolOptions};
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
 
 pub mod accounts;
@@ -22,6 +23,7 @@ pub mod admin_keys;
 pub mod audit;
 pub mod changes;
 pub mod customers;
+pub mod gateways;
 pub mod idempotency;
 pub mod keys;
 pub mod records;
@@ -100,6 +102,18 @@ impl StoreError {
         Self(sqlx::Error::Decode(reason.into()))
     }
 
+    /// A call whose claim another control plane has taken over must not act.
+    pub(crate) fn overtaken() -> Self {
+        Self(sqlx::Error::Io(std::io::Error::other(
+            "this control plane was taken for dead, and the call may have been made by another",
+        )))
+    }
+
+    /// The database took longer than was left.
+    pub(crate) fn too_slow() -> Self {
+        Self(sqlx::Error::PoolTimedOut)
+    }
+
     /// Whether the database is away (unreachable, locked, full, read-only) rather than at odds with us: worth
     /// trying again later.
     #[must_use]
@@ -152,7 +166,20 @@ fn postgres_is_away(code: &str) -> bool {
 pub struct Store {
     readers: AnyPool,
     writer: AnyPool,
+    /// For what control planes tell each other: never waits behind calls.
+    coordination: Option<AnyPool>,
+    listening: Option<Listening>,
     engine: Engine,
+}
+
+/// How to connect once more, to listen. Can't be printed: it may know a password.
+#[derive(Clone)]
+struct Listening(PgConnectOptions);
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// What every connection is told first.
@@ -171,6 +198,14 @@ const POSTGRES_SETTINGS: &[&str] = &[
     "SET idle_in_transaction_session_timeout = '15s'",
     "SET synchronous_commit = on",
 ];
+/// What control planes tell each other is told in time or not at all.
+const COORDINATION_SETTINGS: &[&str] = &[
+    "SET application_name = 'keyward coordination'",
+    "SET lock_timeout = '1s'",
+    "SET statement_timeout = '2s'",
+    "SET idle_in_transaction_session_timeout = '5s'",
+    "SET synchronous_commit = on",
+];
 
 impl Store {
     /// Opens a database, makes it when it is an absent SQLite file, and brings its schema up to date.
@@ -185,33 +220,29 @@ impl Store {
             Engine::Postgres => (POSTGRES_SETTINGS, &POSTGRES_MIGRATIONS, 8),
         };
         let options = options(engine, url)?;
-        let pool = |connections| {
-            AnyPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(Duration::from_secs(5))
-                // A server may have closed a connection; a file doesn't, and the question costs as much as a read.
-                .test_before_acquire(engine == Engine::Postgres)
-                .after_connect(move |connection, _| {
-                    Box::pin(async move {
-                        for statement in settings {
-                            sqlx::query(*statement).execute(&mut *connection).await?;
-                        }
-                        Ok(())
-                    })
-                })
-        };
         migrate(engine, &options, migrations).await?;
-        let writer = pool(writers).connect_with(options.clone()).await?;
+        let writer = pool(engine, writers, settings)
+            .connect_with(options.clone())
+            .await?;
         sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('feed_epoch', $1) ON CONFLICT (name) DO NOTHING",
         )
         .bind(uuid::Uuid::now_v7().to_string())
         .execute(&writer)
         .await?;
-        let readers = pool(8).connect_with(options).await?;
+        let readers = pool(engine, 8, settings).connect_with(options.clone()).await?;
+        let (coordination, listening) = match engine {
+            Engine::Sqlite => (None, None),
+            Engine::Postgres => (
+                Some(pool(engine, 2, COORDINATION_SETTINGS).connect_lazy_with(options)),
+                Some(Listening(PgConnectOptions::from_str(url)?)),
+            ),
+        };
         Ok(Self {
             readers,
             writer,
+            coordination,
+            listening,
             engine,
         })
     }
@@ -248,6 +279,39 @@ impl Store {
         }
     }
 
+    /// The connections for what control planes tell each other.
+    fn coordination(&self) -> Result<&AnyPool> {
+        self.coordination.as_ref().ok_or_else(|| {
+            let none = "control planes that tell each other something share a PostgreSQL";
+            StoreError(sqlx::Error::Configuration(none.into()))
+        })
+    }
+
+    /// Begins a transaction for what control planes tell each other.
+    async fn begin_coordinating(&self) -> Result<Tx> {
+        Ok(self.coordination()?.begin().await?)
+    }
+
+    /// A connection that hears what is told on these channels; `None` on SQLite, where nobody else could tell anything.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn listen(&self, channels: &[&str]) -> Result<Option<PgListener>> {
+        let Some(Listening(options)) = &self.listening else {
+            return Ok(None);
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options.clone().application_name("keyward listening"))
+            .await?;
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen_all(channels.iter().copied()).await?;
+        Ok(Some(listener))
+    }
+
     /// Begins a transaction that sees one state of the database throughout, for snapshots.
     ///
     /// # Errors
@@ -266,6 +330,23 @@ impl Store {
             }
         })
     }
+}
+
+/// A pool whose connections are told these settings first.
+fn pool(engine: Engine, connections: u32, settings: &'static [&'static str]) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        // A server may have closed a connection; a file doesn't, and the question costs as much as a read.
+        .test_before_acquire(engine == Engine::Postgres)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                for statement in settings {
+                    sqlx::query(*statement).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        })
 }
 
 /// Brings the schema up to date, one program after the other. It may take longer than any call: on a connection of its

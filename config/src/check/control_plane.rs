@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use keyward_contract::Limits;
 
 use crate::check;
-use crate::control_plane::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles};
+use crate::control_plane::{
+    ControlPlaneConfig, ControlPlaneListen, DatabasePassword, ManagementLimits, Rules, SecretFiles,
+};
 use crate::leaf::unit::Time;
 use crate::report::Report;
 use crate::typed;
@@ -23,13 +25,15 @@ pub(crate) fn control_plane(
         typed.propagation.wait,
         Time::ms(0)..=Time::seconds(60),
     );
+    let (database_url, database_password) = database(typed.database, report);
     ControlPlaneConfig {
         listen: ControlPlaneListen {
             api: typed.listen.api.0,
             sync: typed.listen.sync.0,
             admin: typed.listen.admin.0,
         },
-        database_url: typed.database.url.0,
+        database_url,
+        database_password,
         secrets: secrets(typed.secrets, report),
         propagation_wait: typed.propagation.wait.0,
         rules: rules(&typed.rules, report),
@@ -37,6 +41,34 @@ pub(crate) fn control_plane(
         documentation_url: typed.errors.documentation_url.0,
         tiers: check::tiers::catalogue(&typed.tiers, report),
     }
+}
+
+fn database(
+    typed: typed::control_plane::Database,
+    report: &mut Report<'_>,
+) -> (String, Option<DatabasePassword>) {
+    const URL: &str = "database.url";
+    const FILE: &str = "database.password_file";
+    let is_postgres = typed.url.is_postgres();
+    if typed.url.password.is_some() && !report.is_from_a_variable(URL) {
+        let message = "has a password in it, and no secret stands in a configuration file; write it into a file of its \
+                       own that database.password_file names, or give the whole address as KEYWARD__DATABASE__URL";
+        report.wrong(URL, message);
+    }
+    let password = match (typed.url.password, typed.password_file) {
+        (Some(_), Some(_)) => {
+            report.wrong(FILE, "is a second password: database.url has one; remove either");
+            None
+        }
+        (Some(given), None) => Some(DatabasePassword::Given(given)),
+        (None, Some(_)) if !is_postgres => {
+            report.wrong(FILE, "is for PostgreSQL, and database.url is a file; remove it");
+            None
+        }
+        (None, Some(file)) => Some(DatabasePassword::File(file.0)),
+        (None, None) => None,
+    };
+    (typed.url.address, password)
 }
 
 fn secrets(typed: typed::control_plane::Secrets, report: &mut Report<'_>) -> SecretFiles {

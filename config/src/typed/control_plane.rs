@@ -66,14 +66,17 @@ impl Default for Listen {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Database {
-    /// `sqlite://PATH`; the file is made when it is absent.
+    /// `sqlite://PATH`, a file that is made when it is absent, or `postgres://USER@HOST/DATABASE`.
     pub(crate) url: DatabaseUrl,
+    /// The file with PostgreSQL's password, which never stands in a configuration.
+    pub(crate) password_file: Option<FilePath>,
 }
 
 impl Default for Database {
     fn default() -> Self {
         Self {
-            url: DatabaseUrl("sqlite://keyward-data/control-plane.db".to_owned()),
+            url: DatabaseUrl::plain("sqlite://keyward-data/control-plane.db"),
+            password_file: None,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyward_config::DatabasePassword;
+
 use crate::parse_control_plane;
 
 #[track_caller]
@@ -133,25 +135,95 @@ fn a_wrong_tier_is_refused() {
 
 #[test]
 fn a_database_that_would_not_keep_is_refused() {
-    let known = "write a database such as \"sqlite://keyward-data/control-plane.db\"";
+    let known = "write a database such as \"sqlite://keyward-data/control-plane.db\" or \
+                 \"postgres://keyward@db.example/keyward\"";
+    let example = "write one such as \"postgres://keyward@db.example/keyward\"";
     for (url, expected) in [
-        (
-            "postgres://user:secret@db/x",
-            "PostgreSQL is not supported by this version yet; remove it, or write \"sqlite://PATH\""
-                .to_owned(),
-        ),
         (
             "sqlite://:memory:",
             "would forget every key when it stops; write \"sqlite://PATH\"".to_owned(),
         ),
         ("sqlite://", format!("is no database that is known; {known}")),
         ("keyward.db", format!("is no database that is known; {known}")),
+        ("mysql://db/x", format!("is no database that is known; {known}")),
+        ("postgres://user@db", format!("names no database; {example}")),
+        ("postgres://user@db/", format!("names no database; {example}")),
+        ("postgres://user@db/a/b", format!("names no database; {example}")),
+        ("postgres://user:pass/word@db/a", format!("names no database; {example}")),
+        (
+            "postgres://user@db/a?sslmod=require",
+            "has a parameter that is not known; known are host, hostaddr, port, dbname, user, application_name, \
+             options, sslmode, sslrootcert, sslcert, sslkey"
+                .to_owned(),
+        ),
     ] {
         refused(
             &format!("[database]\nurl = \"{url}\""),
             &format!("2: database.url: {expected}"),
         );
     }
+}
+
+#[test]
+fn postgresql_is_taken_by_address() {
+    for url in [
+        "postgres://keyward@db.example/keyward",
+        "postgresql://keyward@[::1]:5433/keyward?sslmode=verify-full",
+        "postgres:///keyward?host=/var/run/postgresql&user=keyward",
+    ] {
+        let config = parse_control_plane(&format!("[database]\nurl = \"{url}\""), &[]).unwrap();
+        assert_eq!(
+            (config.database_url.as_str(), config.database_password),
+            (url, None)
+        );
+    }
+}
+
+#[test]
+fn a_database_password_never_stands_in_a_file() {
+    let in_a_file = "2: database.url: has a password in it, and no secret stands in a configuration file; write it into \
+                     a file of its own that database.password_file names, or give the whole address as \
+                     KEYWARD__DATABASE__URL";
+    refused("[database]\nurl = \"postgres://user:secret@db/x\"", in_a_file);
+    refused(
+        "[database]\nurl = \"postgres://db/x?password=secret\"",
+        "2: database.url: has its password at the end; it belongs into database.password_file",
+    );
+    // Whatever else is wrong with the address, it isn't shown.
+    for url in [
+        "postgres://user:secret@db",
+        "postgres://u:secret@db/x?a=secret",
+        "secret://u:secret@db/x",
+    ] {
+        let message = parse_control_plane(&format!("[database]\nurl = \"{url}\""), &[]).unwrap_err();
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn a_database_password_comes_from_a_file_or_the_environment() {
+    let text = "[database]\nurl = \"postgres://user@db/x\"\npassword_file = \"p\"";
+    let config = parse_control_plane(text, &[]).unwrap();
+    assert_eq!(config.database_password, Some(DatabasePassword::File("p".into())));
+
+    let variable = ("KEYWARD__DATABASE__URL", "postgres://user:s%40cre%74@db/x");
+    let config = parse_control_plane("", &[variable]).unwrap();
+    assert_eq!(config.database_url, "postgres://user@db/x");
+    assert!(!format!("{config:?}").contains("s@cret"));
+    let Some(DatabasePassword::Given(password)) = config.database_password else {
+        panic!("no password");
+    };
+    assert_eq!(password.expose(), "s@cret");
+
+    let message = parse_control_plane("[database]\npassword_file = \"p\"", &[variable]).unwrap_err();
+    assert_eq!(
+        message,
+        "control-plane.toml:2: database.password_file: is a second password: database.url has one; remove either"
+    );
+    refused(
+        "[database]\npassword_file = \"p\"",
+        "2: database.password_file: is for PostgreSQL, and database.url is a file; remove it",
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ use keyward_control_plane::{ControlPlane, RunningControlPlane};
 use keyward_harness::postgres::{database_name, shared_database};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{AnyPool, AssertSqlSafe};
 use tempfile::TempDir;
 
 /// What a control plane keeps everything in. Each of the two test programs has its own.
@@ -56,6 +57,47 @@ fn template() -> &'static str {
         opened.join().unwrap().unwrap();
         name
     })
+}
+
+/// Makes such a statement on a table fail, for rows of which `when` holds, until [`mend_writes`] with the same name.
+pub(crate) async fn break_writes(
+    database: &AnyPool,
+    name: &str,
+    (verb, table): (&str, &str),
+    when: Option<&str>,
+) {
+    let when = when.map_or(String::new(), |when| format!("WHEN ({when})"));
+    let statements = match crate::DATABASE {
+        Database::Sqlite => vec![format!(
+            "CREATE TRIGGER {name} BEFORE {verb} ON {table} {when} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )],
+        Database::Postgres => vec![
+            "CREATE OR REPLACE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql \
+             AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$"
+                .to_owned(),
+            format!(
+                "CREATE TRIGGER {name} BEFORE {verb} ON {table} FOR EACH ROW {when} EXECUTE FUNCTION broken()"
+            ),
+        ],
+    };
+    for statement in statements {
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(database)
+            .await
+            .unwrap();
+    }
+}
+
+/// Undoes [`break_writes`].
+pub(crate) async fn mend_writes(database: &AnyPool, name: &str, table: &str) {
+    let statement = match crate::DATABASE {
+        Database::Sqlite => format!("DROP TRIGGER {name}"),
+        Database::Postgres => format!("DROP TRIGGER {name} ON {table}"),
+    };
+    sqlx::query(AssertSqlSafe(statement))
+        .execute(database)
+        .await
+        .unwrap();
 }
 
 /// A running control plane with an owner's key.
@@ -342,6 +384,7 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             admin: any,
         },
         database_url: database_url(folder),
+        database_password: None,
         secrets: SecretFiles {
             master_key: path("master.key"),
             digest_key: path("digest.key"),

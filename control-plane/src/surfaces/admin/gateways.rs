@@ -16,6 +16,7 @@ pub async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
     let revision = changes::head(&app.registry.store)
         .await
         .map_err(crate::operations::Error::from)?;
+    app.registry.gateways.look().await;
     let gateways: Vec<_> = app
         .registry
         .gateways
