@@ -1,8 +1,8 @@
 //! Accounts and their environments.
 //!
 //! A page of the list is one statement, whatever its depth: every filter that may stand alone has an index in the
-//! list's order. Searching for a text has none, since it matches anywhere: it walks the list until the page is
-//! full, and so to its end when hardly anything matches.
+//! list's order. Searching for a text walks the list, in its index alone, until the page is full, and so to its
+//! end when hardly anything matches: that grows with the number of accounts.
 
 use keyward_contract::{AccountId, Contract, EnvironmentId, KeyDigest, Limits, UnixMillis};
 use sqlx::any::AnyRow;
@@ -134,8 +134,9 @@ pub async fn list(
             ", (SELECT k.id FROM api_keys k WHERE k.account_id = a.id AND k.environment = 'production' ",
             "AND k.customer_id IS NULL AND k.user_id IS NULL AND k.state = 'active' ",
             "AND (k.expires_at IS NULL OR k.expires_at > $7) ORDER BY k.created_at, k.number LIMIT 1) AS key_id ",
-            "FROM (SELECT * FROM accounts WHERE {tier} AND {status} AND {search} ",
-            "AND (created_at, id) < ($4, $5) ORDER BY created_at DESC, id DESC LIMIT $6) a",
+            "FROM (SELECT id AS listed FROM accounts WHERE {tier} AND {status} AND {search} ",
+            "AND (created_at, id) < ($4, $5) ORDER BY created_at DESC, id DESC LIMIT $6) l ",
+            "JOIN accounts a ON a.id = l.listed",
             environments_of_account!(),
             "ORDER BY a.created_at DESC, a.id DESC"
         ),
