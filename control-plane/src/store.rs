@@ -398,12 +398,14 @@ mod tests {
     #[test]
     fn a_server_that_is_away_is_told_from_one_that_is_at_odds_with_us() {
         for away in [
-            "57P01", "57P02", "57P03", "57014", "08006", "53300", "53100", "40001", "40P01", "55P03", "25006", "28P01",
-            "3D000",
+            "57P01", "57P02", "57P03", "57014", "08006", "53300", "53100", "40001", "40P01", "55P03",
+            "25006", "28P01", "3D000",
         ] {
             assert!(postgres_is_away(away), "{away}");
         }
-        for at_odds in ["23505", "23503", "42P01", "42703", "22021", "25P02", "P0001", "0A000"] {
+        for at_odds in [
+            "23505", "23503", "42P01", "42703", "22021", "25P02", "P0001", "0A000",
+        ] {
             assert!(!postgres_is_away(at_odds), "{at_odds}");
         }
     }
