@@ -67,14 +67,18 @@ pub async fn serve(
         .context("the change log")?;
     gateways.begin_sharing().await.context("other control planes")?;
     let sharing = tokio::spawn(gateways.clone().keep_sharing(shutdown.clone()));
-    let listening = listen::listen(
-        store.clone(),
-        Arc::clone(&feed),
-        gateways.clone(),
+    let ears = listen::Listener {
+        feed: Arc::clone(&feed),
+        gateways: gateways.clone(),
+        book: Arc::clone(&book),
+    };
+    let listening = tokio::spawn(ears.listen(store.clone(), shutdown.clone()));
+    let (intake, merging) = intake::start(
+        &store,
+        Arc::clone(&book),
+        gateways.control_plane(),
         shutdown.clone(),
     );
-    let listening = tokio::spawn(listening);
-    let (intake, merging) = intake::start(&store, Arc::clone(&book), shutdown.clone());
     let following = tokio::spawn(Arc::clone(&feed).follow_log(shutdown.clone()));
 
     let sharer = gateways.clone();

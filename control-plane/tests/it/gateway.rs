@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use keyward_contract::AccountId;
 use keyward_contract::feed::sync_client::SyncClient;
 use keyward_contract::feed::{
-    Acknowledge, Change, ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, Hello, PROTOCOL, Record,
-    control_frame::Frame, gateway_frame as up,
+    self, Acknowledge, Change, ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, Hello, PROTOCOL,
+    QuotaUsage, Record, UsageCounter, UsageReport, control_frame::Frame, gateway_frame as up,
 };
 use keyward_control_plane::store::records;
 use parking_lot::Mutex;
@@ -33,6 +34,7 @@ struct Seen {
     changes: Mutex<Vec<(Change, Instant)>>,
     is_mute: AtomicBool,
     echo: Mutex<u64>,
+    quotas: Mutex<Vec<QuotaUsage>>,
 }
 
 /// How a gateway of this name presents itself: as its start `boot_epoch`, with an empty disk.
@@ -142,6 +144,36 @@ impl Gateway {
         *self.seen.echo.lock()
     }
 
+    /// Reports accepted production calls of this hour.
+    pub(crate) async fn report(&self, account: AccountId, accepted: u64) {
+        let counter = UsageCounter {
+            account_id: account.as_uuid().as_bytes().to_vec(),
+            environment: feed::Environment::Production.into(),
+            route: "/".into(),
+            hour: i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 3600)
+                .unwrap(),
+            accepted,
+            ..UsageCounter::default()
+        };
+        let report = UsageReport {
+            sequence: 1,
+            counters: vec![counter],
+        };
+        let frame = Some(up::Frame::Usage(report));
+        self.up.send(GatewayFrame { frame }).await.unwrap();
+    }
+
+    /// What it was last told that others spent of an account's quota.
+    pub(crate) fn spent_elsewhere(&self, account: AccountId) -> Option<u64> {
+        let quotas = self.seen.quotas.lock();
+        let of_account = |usage: &&QuotaUsage| usage.account_id == account.as_uuid().as_bytes();
+        quotas
+            .iter()
+            .rev()
+            .find(of_account)
+            .map(|usage| usage.used_elsewhere)
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.following.is_finished()
     }
@@ -180,6 +212,10 @@ async fn follow(
             }
             Some(Frame::Heartbeat(heartbeat)) => {
                 *seen.echo.lock() = heartbeat.echo_ms;
+                continue;
+            }
+            Some(Frame::QuotaUsage(usage)) => {
+                seen.quotas.lock().push(usage);
                 continue;
             }
             _ => continue,

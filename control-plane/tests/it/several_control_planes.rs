@@ -256,6 +256,23 @@ async fn a_heartbeat_is_echoed_once_other_control_planes_know_of_it() {
 }
 
 #[tokio::test]
+async fn each_gateway_is_told_what_is_spent_at_other_control_planes() {
+    let (a, b) = two().await;
+    let company = a.company("Acme").await;
+    let account = company.id.parse().unwrap();
+    let at_a = Gateway::join(&a, hello("edge-a", 1)).await.unwrap();
+    let at_b = Gateway::join(&b, hello("edge-b", 1)).await.unwrap();
+    for (mine, others) in [(5, 7), (11, 13)] {
+        at_a.report(account, mine).await;
+        at_b.report(account, others).await;
+        a.eventually(async || at_a.spent_elsewhere(account) == Some(others))
+            .await;
+        b.eventually(async || at_b.spent_elsewhere(account) == Some(mine))
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_on_another_control_plane_gets_the_first_answer() {
     let (a, b) = two().await;
     let company = a.company("Acme").await;
