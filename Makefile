@@ -14,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format unit doc loadtest bench peers control-plane-bench tools
+.PHONY: help test contracts lint format unit doc loadtest bench peers control-plane-bench tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,10 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 		.ci/step "tests" $(CARGO) test --workspace --locked --tests; \
 	fi
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		.ci/step "tests on PostgreSQL" $(CARGO) test -p keyward-control-plane --locked --test it-postgres; \
+		.ci/step "tests on PostgreSQL" $(CARGO) test --workspace --locked --test it-postgres; \
 	fi
+	@.ci/schemathesis
+	@.ci/step "contracts of the four surfaces" target/debug/contracts
 	@.ci/step "examples in the documentation" $(CARGO) test --workspace --locked --doc
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		.ci/step "licences, bans, sources" $(CARGO) deny --offline check licenses bans sources; \
@@ -40,6 +42,11 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 		echo "cargo-deny is not installed: licences were checked by a test, advisories were not."; \
 	fi
 	@.ci/step --summary
+
+contracts: tools ## schemathesis alone against the four surfaces; ARGS="--seed 7 --examples 50 --only keys"
+	@.ci/schemathesis
+	$(CARGO) build --workspace --all-targets --locked
+	target/debug/contracts $(ARGS)
 
 lint: tools ## format and lints alone
 	$(CARGO) fmt --all --check

@@ -4,6 +4,8 @@ KEYWARD_OWN_KEYS: ids of the credentials that the run calls with; nothing may en
 KEYWARD_USER: the id of a user, for keys that must belong to one.
 """
 
+import base64
+import datetime
 import ipaddress
 import os
 import re
@@ -14,12 +16,12 @@ from hypothesis import strategies as st
 
 OWN = set(os.environ.get("KEYWARD_OWN_KEYS", "").split())
 USER = os.environ.get("KEYWARD_USER", "")
+# Calls that were led away from one of them, to what isn't there.
+SPARED = set()
 ENDING = {"PUT", "PATCH", "DELETE", "POST"}
 
 
 def cursor(at, key):
-    import base64
-
     return base64.urlsafe_b64encode(f"{at}.{key}".encode()).rstrip(b"=").decode()
 
 
@@ -37,10 +39,18 @@ networks = st.one_of(
 )
 schemathesis.openapi.format("cidr", networks)
 schemathesis.openapi.format("cursor", st.builds(cursor, st.integers(0, 10**13), st.uuids()))
+# Messages are really sent: to this machine, or to names that lead nowhere.
+schemathesis.openapi.format(
+    "webhook-url",
+    st.one_of(
+        st.integers(0, 255).map(lambda last: f"http://127.0.0.{last}:9/"),
+        st.from_regex(r"\A[a-z][a-z0-9]{0,20}\Z").map(lambda name: f"https://{name}.example/hooks?x=1"),
+    ),
+)
 schemathesis.openapi.format(
     "future",
     st.one_of(
-        st.dates(min_value=__import__("datetime").date(2040, 1, 1)).map(str),
+        st.dates(min_value=datetime.date(2040, 1, 1)).map(str),
         st.integers(2040, 9998).map(lambda year: f"{year}-06-30T12:00:00Z"),
     ),
 )
@@ -67,6 +77,7 @@ def before_call(context, case, kwargs):
     for name, value in (case.path_parameters or {}).items():
         if str(value) in OWN and case.method.upper() in ENDING:
             case.path_parameters[name] = str(uuid.uuid4())
+            SPARED.add(case.id)
 
 
 # Rules between fields, or with what is stored, that JSON Schema has no words for. Each is a documented 400.
@@ -77,7 +88,7 @@ BEYOND_SCHEMAS = [
     "startingAfter`",
     "endingBefore`",
     "gives more than",
-    "`from` must be before",
+    "`to` must be after from",
 ]
 
 
@@ -86,6 +97,8 @@ def filter_failure(context, failure, case, response):
     kind = type(failure).__name__
     if kind == "RejectedPositiveData" and response.status_code == 400:
         return not any(rule in response.text for rule in BEYOND_SCHEMAS)
+    if kind == "EnsureResourceAvailability":
+        return case.id not in SPARED
     if kind == "UseAfterFree":
         # A deleted account and a revoked key stay to be looked at: `cancelled`, `revoked`, `inactive`.
         return not re.search(r'"status":"(cancelled|revoked|inactive)"', response.text)

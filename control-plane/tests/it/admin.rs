@@ -12,9 +12,11 @@ mod audit;
 mod customers;
 mod environments;
 mod gateways;
+mod leaks;
 mod tiers;
 mod usage;
 pub(crate) mod users;
+mod webhooks;
 
 /// What is nobody's and nothing's.
 pub(crate) const NOBODY: &str = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e";

@@ -7,12 +7,17 @@
 )]
 
 mod admin;
+mod expiry;
+mod export;
+mod import;
 mod keys;
 mod oauth;
 mod openapi;
 mod plane;
 mod portal;
 mod promises;
+mod quota;
+mod receiver;
 mod tokens;
 mod user_keys;
 

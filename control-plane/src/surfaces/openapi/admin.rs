@@ -7,7 +7,7 @@ use super::complete::Face;
 use super::links::source;
 use crate::surfaces::Surface;
 use crate::surfaces::admin::{
-    admin_keys, api_keys, audit, customers, environments, error, gateways, tiers, usage, users,
+    admin_keys, api_keys, audit, customers, environments, error, gateways, tiers, usage, users, webhooks,
 };
 
 /// The endpoints.
@@ -25,6 +25,7 @@ use crate::surfaces::admin::{
         (name = "users", description = "Persons of an account, as surfaces 3 and 4 know them."),
         (name = "usage", description = "What accounts used."),
         (name = "catalogue", description = "Tiers."),
+        (name = "webhooks", description = "Who is told of what, and what came of telling."),
         (name = "operators", description = "Admin keys; for owners alone."),
         (name = "operations", description = "Gateways and the audit trail."),
     ),
@@ -33,6 +34,10 @@ use crate::surfaces::admin::{
         customers::delete::delete, environments::update, api_keys::list::list, api_keys::create::create,
         api_keys::revoke::revoke, api_keys::rotate::rotate, usage::show, tiers::list, gateways::list, audit::list,
         users::list::list, users::create::create, users::show::show, users::update::update, users::delete::delete,
+        webhooks::list::list, webhooks::create::create, webhooks::show::show, webhooks::update::update,
+        webhooks::delete::delete, webhooks::rotate_secret::rotate_secret, webhooks::test::test,
+        webhooks::deliveries::list, webhooks::delivery::show, webhooks::replay::replay, audit::export::export,
+        audit::verify::verify,
         admin_keys::list::list, admin_keys::create::create, admin_keys::revoke::revoke,
     ),
     components(schemas(error::Error)),
@@ -71,6 +76,8 @@ pub fn face() -> Face {
             source("createKey", "201", key, "/api_key_id"),
             source("rotateKey", "200", key, "/api_key_id"),
             source("createUser", "201", user, "/user_id"),
+            source("createWebhook", "201", "webhook_id", "/webhook_id"),
+            source("testWebhook", "202", "delivery_id", "/delivery_id"),
             source("createAdminKey", "201", admin_key, "/admin_key_id"),
         ],
     }

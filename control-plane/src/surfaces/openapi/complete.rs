@@ -132,6 +132,7 @@ fn describe(operation: &mut Operation<'_>) {
     let other = match operation.said.get("operationId").and_then(Value::as_str) {
         Some("updateCustomer") if operation.path.starts_with("/admin") => "patchCustomer",
         Some("updateUser") => "patchUser",
+        Some("updateWebhook") => "patchWebhook",
         _ => return,
     };
     if operation.method == "patch" {

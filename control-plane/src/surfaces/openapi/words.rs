@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::webhook::EventKind;
+
 /// Unicode white space, which is trimmed, as a class of a regular expression.
 const SPACE: &str = r"\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
 /// Control characters.
@@ -58,6 +60,10 @@ fn replace(object: &mut Map<String, Value>, known: &Known) {
         "settable-status" => json!({"enum": ["active", "suspended"]}),
         "switch" => json!({"enum": ["active", "inactive"]}),
         "never" => json!({"type": "null"}),
+        "export-format" => json!({"enum": ["jsonl", "csv"]}),
+        "delivery-state" => json!({"enum": ["pending", "delivered", "failed"]}),
+        "webhook-status" => json!({"enum": ["active", "disabled"]}),
+        "event" => json!({"example": "key.revoked"}),
         "granularity" => json!({"enum": ["hour", "day", "month"]}),
         "address" => json!({
             "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"format": "cidr"}],
@@ -91,9 +97,19 @@ fn collect(object: &mut Map<String, Value>) {
         let format = object.get(of).and_then(|inner| inner.get("format"));
         format.is_some_and(|format| format == word)
     };
-    let (claims, notes) = (holds("items", "claim"), holds("additionalProperties", "note"));
+    let (claims, events) = (holds("items", "claim"), holds("items", "event"));
+    let notes = holds("additionalProperties", "note");
     if claims {
         object.insert("uniqueItems".into(), true.into());
+    }
+    if events {
+        let kinds: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let either = json!([
+            {"items": {"enum": ["*"]}, "maxItems": 1},
+            {"items": {"enum": kinds}},
+        ]);
+        object.insert("minItems".into(), 1.into());
+        object.insert("anyOf".into(), either);
     }
     if notes {
         object.insert("maxProperties".into(), 50.into());

@@ -65,12 +65,41 @@ const COLUMNS: [&str; 16] = [
     "hash",
 ];
 
+/// What is wanted of the trail.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ExportParams {
+    /// One JSON object a line, or CSV with a line of names.
+    #[param(format = "export-format", default = "jsonl", example = "csv")]
+    pub format: Option<String>,
+    /// Only what was changed from this instant on.
+    #[param(format = "instant", example = "2026-01-19")]
+    pub from: Option<String>,
+    /// Only what was changed before this instant.
+    #[param(format = "instant", example = "2026-01-20T10:30:00Z")]
+    pub to: Option<String>,
+}
+
 /// Hands out the trail, oldest first, with what a third party needs to verify it: how the hash is made, `store::audit`
 /// says. Streamed: however long it is, a thousand rows are held at once. An error after the first of them breaks the
 /// answer off, so that nobody takes a part for the whole.
 ///
 /// # Errors
 /// When the span or the format is none, or the store is away.
+#[utoipa::path(
+    get,
+    path = "/admin/audit/export",
+    operation_id = "exportAuditTrail",
+    tag = "operations",
+    params(ExportParams),
+    responses(
+        (
+            status = 200,
+            description = "The trail, oldest first.",
+            content((String = "application/x-ndjson"), (String = "text/csv")),
+        ),
+    ),
+)]
 pub async fn export(State(app): State<App>, params: Params) -> Result<Response, Problem> {
     let instant = |name| -> Result<_, InvalidField> {
         params

@@ -2,20 +2,36 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::wire;
+use super::{WebhookShown, wire};
 use crate::App;
 use crate::operations::webhooks;
 use crate::surfaces::problem::Problem;
+
+/// Every webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WebhookList {
+    webhooks: Vec<WebhookShown>,
+}
 
 /// Lists every webhook, newest first. There are never many.
 ///
 /// # Errors
 /// When the store is away.
-pub async fn list(State(app): State<App>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    get,
+    path = "/admin/webhooks",
+    operation_id = "listWebhooks",
+    tag = "webhooks",
+    responses(
+        (status = 200, description = "Every webhook, newest first.", body = WebhookList),
+    ),
+)]
+pub async fn list(State(app): State<App>) -> Result<Json<WebhookList>, Problem> {
     let now = app.registry.clock.now();
     let webhooks = webhooks::list(&app.registry).await?;
-    let webhooks: Vec<_> = webhooks.iter().map(|webhook| wire(webhook, now)).collect();
-    Ok(Json(json!({"webhooks": webhooks})))
+    let webhooks = webhooks.iter().map(|webhook| wire(webhook, now)).collect();
+    Ok(Json(WebhookList { webhooks }))
 }

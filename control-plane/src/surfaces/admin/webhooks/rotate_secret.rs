@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use utoipa::ToSchema;
 
-use super::wire_with_secret;
+use super::{WebhookWithSecret, wire_with_secret};
 use crate::App;
 use crate::domain::refusal::InvalidField;
 use crate::domain::webhook::WebhookId;
@@ -19,11 +20,31 @@ use crate::surfaces::settled;
 const LONGEST_GRACE: u64 = 7 * 86_400;
 const USUAL_GRACE: u64 = 86_400;
 
+/// How a secret is to be replaced. The body may be left out.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"grace_seconds": 3_600}))]
+pub struct SecretRotation {
+    /// How long the old secret signs beside the new one; a day when left out.
+    #[schema(minimum = 0, maximum = 604_800)]
+    pub grace_seconds: Option<u64>,
+}
+
 /// Gives a webhook a new secret, which is shown in this answer and never again. The old one signs as well for
 /// `grace_seconds`, a day when nothing is said.
 ///
 /// # Errors
 /// When it isn't there or the grace is out of range.
+#[utoipa::path(
+    post,
+    path = "/admin/webhooks/{webhook_id}/rotate-secret",
+    operation_id = "rotateWebhookSecret",
+    tag = "webhooks",
+    params(("webhook_id" = String, Path, format = "uuid", description = "The webhook's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d85")),
+    request_body = Option<SecretRotation>,
+    responses(
+        (status = 200, description = "With its new secret. Save it: it is not shown again.", body = WebhookWithSecret),
+    ),
+)]
 pub async fn rotate_secret(
     State(app): State<App>,
     caller: AdminCaller,

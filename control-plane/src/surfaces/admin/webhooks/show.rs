@@ -2,9 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
 
-use super::wire;
+use super::{WebhookShown, wire};
 use crate::App;
 use crate::domain::webhook::WebhookId;
 use crate::operations::webhooks;
@@ -15,7 +14,17 @@ use crate::surfaces::problem::Problem;
 ///
 /// # Errors
 /// When it isn't there.
-pub async fn show(State(app): State<App>, Id(id): Id<WebhookId>) -> Result<Json<Value>, Problem> {
+#[utoipa::path(
+    get,
+    path = "/admin/webhooks/{webhook_id}",
+    operation_id = "getWebhook",
+    tag = "webhooks",
+    params(("webhook_id" = String, Path, format = "uuid", description = "The webhook's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d85")),
+    responses(
+        (status = 200, description = "The webhook.", body = WebhookShown),
+    ),
+)]
+pub async fn show(State(app): State<App>, Id(id): Id<WebhookId>) -> Result<Json<WebhookShown>, Problem> {
     let webhook = webhooks::find(&app.registry, id).await?;
     Ok(Json(wire(&webhook, app.registry.clock.now())))
 }
