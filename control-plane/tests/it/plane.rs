@@ -20,7 +20,6 @@ use tempfile::TempDir;
 
 /// What a control plane keeps everything in. Each of the two test programs has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "each program is one of the two")]
 pub(crate) enum Database {
     /// A file in the test's folder.
     Sqlite,
@@ -304,7 +303,7 @@ impl Plane {
     pub(crate) async fn execute(&self, sql: &str, texts: &[&str]) {
         let store = &self.running.registry().store;
         let mut tx = store.begin(Purpose::Other).await.unwrap();
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+        let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
         for text in texts {
             query = query.bind((*text).to_owned());
         }
