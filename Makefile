@@ -26,12 +26,10 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 	@RUSTDOCFLAGS="-D warnings" .ci/step "documentation" $(CARGO) doc --workspace --no-deps --locked
 	@.ci/step "build" $(CARGO) build --workspace --all-targets --locked
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		.ci/step "tests" $(CARGO) nextest run --workspace --locked; \
+		.ci/step "tests" $(CARGO) nextest run --workspace --locked && \
+		.ci/step "tests on PostgreSQL" $(CARGO) test --workspace --locked --test it-postgres; \
 	else \
 		.ci/step "tests" $(CARGO) test --workspace --locked --tests; \
-	fi
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		.ci/step "tests on PostgreSQL" $(CARGO) test --workspace --locked --test it-postgres; \
 	fi
 	@.ci/schemathesis
 	@.ci/step "contracts of the four surfaces" target/debug/contracts
@@ -81,10 +79,12 @@ control-plane-bench: tools ## the control plane on SQLite and PostgreSQL; ARGS="
 	target/release/control-plane-bench $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
-# and curl runs the lines that `keyward standalone` prints.
+# curl runs the lines that `keyward standalone` prints, and PostgreSQL is started by the tests in folders of their own:
+# the server that Debian starts with the package is not used.
 tools:
 	@.ci/install cc:gcc /usr/include/stdlib.h:libc6-dev setpriv:util-linux taskset:util-linux \
-		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl
+		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl \
+		/usr/lib/postgresql:postgresql psql:postgresql-client
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }

@@ -6,7 +6,10 @@
 //!
 //! Changes happen one after the other on both: SQLite has one writer anyway, and on PostgreSQL a change first takes
 //! an advisory lock that all control planes share. So operations may read, decide and write without meeting another
-//! change half-way, and revisions follow the commits. Reads have a pool of their own and never wait for a writer.
+//! change half-way, and revisions follow the commits. Reads have a pool of their own and never wait for a writer; what
+//! control planes tell each other (`gateways`) has one too, and waits for nobody.
+//!
+//! On PostgreSQL a control plane has at most 19 connections: 8 to read, 8 to write, 2 to say that it lives, 1 to listen.
 
 use std::fmt;
 use std::str::FromStr;
@@ -161,13 +164,13 @@ fn sqlite_is_away(error: &dyn DatabaseError) -> bool {
 }
 
 /// PostgreSQL's classes of errors: connection, resources, operator's intervention (shutdown, cancelled by a time
-/// limit), system, a transaction that was rolled back for another's sake, a lock that took too long, a read-only
-/// server (a failed-over one).
+/// limit), system, a transaction that was rolled back for another's sake, who may connect and whereto, broken files;
+/// and a lock that took too long, a read-only server (a failed-over one), a transaction that idled too long.
 fn postgres_is_away(code: &str) -> bool {
-    ["08", "53", "57", "58", "40"]
+    ["08", "53", "57", "58", "40", "28", "3D"]
         .iter()
         .any(|class| code.starts_with(class))
-        || matches!(code, "55P03" | "25006" | "25P03")
+        || matches!(code, "55P03" | "25006" | "25P03" | "XX001" | "XX002")
 }
 
 /// The open database. Cloning shares its pools.
@@ -412,6 +415,27 @@ fn make_private(path: &std::path::Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_told_from_one_that_is_at_odds_with_us() {
+        for away in [
+            "57P01", "57P02", "57P03", "57014", "08006", "53300", "53100", "40001", "40P01", "55P03",
+            "25006", "28P01", "3D000",
+        ] {
+            assert!(postgres_is_away(away), "{away}");
+        }
+        for at_odds in [
+            "23505", "23503", "42P01", "42703", "22021", "25P02", "P0001", "0A000",
+        ] {
+            assert!(!postgres_is_away(at_odds), "{at_odds}");
+        }
+    }
+
+    #[test]
+    fn a_store_never_shows_the_address_that_it_would_listen_at() {
+        let options = PgConnectOptions::from_str("postgres://u:secret@db.example/x").unwrap();
+        assert_eq!(format!("{:?}", Listening(options)), "…");
+    }
 
     #[tokio::test]
     async fn a_fresh_database_is_made_with_its_folder_and_schema() {

@@ -1,5 +1,5 @@
-//! The control plane from outside: real listeners, a real SQLite file, one test file per endpoint. The same suite runs
-//! on PostgreSQL as `postgres.rs`, whose list of modules is this one.
+//! The control plane from outside: real listeners, a real SQLite file, one test file per endpoint. All of it runs
+//! on PostgreSQL too: whatever is added here is added to `postgres.rs`.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,6 +11,7 @@ mod expiry;
 mod export;
 mod import;
 mod keys;
+mod migrations;
 mod oauth;
 mod openapi;
 mod plane;

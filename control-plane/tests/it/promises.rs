@@ -226,9 +226,7 @@ async fn a_changed_catalogue_is_published_in_one_revision_at_the_start() {
         plane.company(name).await;
     }
     let head = async |running: &keyward_control_plane::RunningControlPlane| {
-        changes::head(&running.registry().store)
-            .await
-            .unwrap()
+        changes::head(&running.registry().store).await.unwrap()
     };
     let before = head(&plane.running).await;
     let Plane { running, folder, .. } = plane;
