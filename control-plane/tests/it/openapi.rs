@@ -205,7 +205,10 @@ async fn the_examples_of_requests_are_taken() {
     let own = own.key(of_user).json(&json!({"name": "own"})).send().await;
     let own = json!(own.expect(201).json()["id"].to_string());
     let webhook = plane.admin("POST", "/admin/webhooks");
-    let webhook = webhook.json(&json!({"url": "https://hooks.example.com/"})).send().await;
+    let webhook = webhook
+        .json(&json!({"url": "https://hooks.example.com/"}))
+        .send()
+        .await;
     let webhook = webhook.expect(201).json();
     let ids = [
         ("{webhook_id}", &webhook["webhook_id"]),
