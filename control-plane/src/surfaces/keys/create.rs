@@ -19,11 +19,7 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When there is no such user, or a field breaks a rule.
-pub async fn create(
-    State(app): State<App>,
-    writer: Writer,
-    Json(fields): Json,
-) -> Result<Response, Problem> {
+pub async fn create(State(app): State<App>, writer: Writer, Json(fields): Json) -> Result<Response, Problem> {
     let made = company_keys::create(&app.registry, writer.caller(), wanted(&fields)?).await?;
     let location = format!("/keys/{}", made.value.key.id);
     let answer = (

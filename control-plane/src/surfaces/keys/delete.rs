@@ -16,11 +16,7 @@ use crate::surfaces::settled;
 ///
 /// # Errors
 /// When it isn't there any more.
-pub async fn delete(
-    State(app): State<App>,
-    writer: Writer,
-    Id(id): Id<KeyId>,
-) -> Result<Response, Problem> {
+pub async fn delete(State(app): State<App>, writer: Writer, Id(id): Id<KeyId>) -> Result<Response, Problem> {
     let deleted = company_keys::delete(&app.registry, writer.caller(), id).await?;
     Ok(settled::with(&deleted.settled, StatusCode::NO_CONTENT))
 }

@@ -60,6 +60,8 @@ fn cursor(params: &Params, name: &'static str) -> Result<Option<KeyId>, InvalidF
     let Some(typed) = params.text(name)? else {
         return Ok(None);
     };
-    let id = typed.parse().map_err(|_| InvalidField::new(name, "is no key id"))?;
+    let id = typed
+        .parse()
+        .map_err(|_| InvalidField::new(name, "is no key id"))?;
     Ok(Some(id))
 }

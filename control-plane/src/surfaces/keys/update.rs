@@ -26,7 +26,10 @@ pub async fn update(
     Json(fields): Json,
 ) -> Result<Response, Problem> {
     let edited = company_keys::update(&app.registry, writer.caller(), id, edit(&fields)?).await?;
-    Ok(settled::with(&edited.settled, axum::Json(Key::new(&edited.value))))
+    Ok(settled::with(
+        &edited.settled,
+        axum::Json(Key::new(&edited.value)),
+    ))
 }
 
 fn edit(fields: &Fields) -> Result<Edit, InvalidField> {

@@ -54,7 +54,13 @@ async fn a_key_is_made_for_a_user_and_shown_again() {
     assert_eq!(answer.header("location").unwrap(), path(&made));
     assert_eq!(get(&plane, &company.live, path(&made)).await, made);
     // Keys that are made here may make keys, from where they may be used.
-    let here = make(&plane, &company.live, &ada, json!({"whitelistedIPs": ["127.0.0.1"]})).await;
+    let here = make(
+        &plane,
+        &company.live,
+        &ada,
+        json!({"whitelistedIPs": ["127.0.0.1"]}),
+    )
+    .await;
     make(&plane, here["key"].as_str().unwrap(), &ada, json!({})).await;
     let elsewhere = plane.call("POST", "/keys").key(plain).json(&body);
     elsewhere.send().await.expect_message(403, "address");
@@ -96,7 +102,12 @@ async fn a_user_who_is_unknown_gone_or_of_another_account_is_not_found() {
     let plane = plane().await;
     let (acme, other) = (plane.company("Acme").await, plane.company("Other").await);
     let (gone, foreign) = (person(&plane, &acme).await, person(&plane, &other).await);
-    run(&plane, "UPDATE users SET deleted_at = 1 WHERE id = $1", &[&gone.id]).await;
+    run(
+        &plane,
+        "UPDATE users SET deleted_at = 1 WHERE id = $1",
+        &[&gone.id],
+    )
+    .await;
     let never = uuid::Uuid::now_v7().to_string();
     for user in [
         &gone.id,
@@ -228,4 +239,24 @@ async fn a_key_is_kept_sealed_for_the_one_it_was_made_for() {
     .await;
     assert_eq!(get(&plane, &company.live, path(&first)).await["key"], json!(null));
     assert_eq!(get(&plane, &company.live, path(&second)).await, second);
+}
+
+#[tokio::test]
+async fn no_key_made_here_lies_in_clear_beside_the_database() {
+    let plane = plane().await;
+    let company = plane.company("Acme").await;
+    let ada = person(&plane, &company).await;
+    let call = plane.call("POST", "/keys").key(&company.live);
+    // Its answer is kept for repeats too.
+    let call = call
+        .header("idempotency-key", "k")
+        .json(&json!({"userId": ada.id}));
+    let made = call.send().await.expect(201).json();
+    let plain = made["key"].as_str().unwrap().as_bytes();
+    for entry in std::fs::read_dir(plane.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let is_there = bytes.windows(plain.len()).any(|window| window == plain);
+        assert!(!is_there, "it is in {}", path.display());
+    }
 }
