@@ -240,3 +240,23 @@ async fn a_key_is_kept_sealed_for_the_one_it_was_made_for() {
     assert_eq!(get(&plane, &company.live, path(&first)).await["key"], json!(null));
     assert_eq!(get(&plane, &company.live, path(&second)).await, second);
 }
+
+#[tokio::test]
+async fn no_key_made_here_lies_in_clear_beside_the_database() {
+    let plane = plane().await;
+    let company = plane.company("Acme").await;
+    let ada = person(&plane, &company).await;
+    let call = plane.call("POST", "/keys").key(&company.live);
+    // Its answer is kept for repeats too.
+    let call = call
+        .header("idempotency-key", "k")
+        .json(&json!({"userId": ada.id}));
+    let made = call.send().await.expect(201).json();
+    let plain = made["key"].as_str().unwrap().as_bytes();
+    for entry in std::fs::read_dir(plane.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let is_there = bytes.windows(plain.len()).any(|window| window == plain);
+        assert!(!is_there, "it is in {}", path.display());
+    }
+}

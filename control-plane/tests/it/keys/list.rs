@@ -343,6 +343,7 @@ impl Walk<'_> {
                 keys.reverse();
             }
             met.extend(keys);
+            assert!(met.len() < 100, "this walk has no end");
             for write in meanwhile.next().into_iter().flatten() {
                 self.write(*write).await;
             }
