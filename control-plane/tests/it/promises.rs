@@ -70,7 +70,7 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
         rotated["apiKey"].as_str().unwrap(),
     ];
     let mut places = vec![plane.folder.path().to_owned()];
-    if crate::DATABASE == Database::Postgres {
+    if matches!(crate::DATABASE, Database::Postgres) {
         sqlx::query("CHECKPOINT")
             .execute(&beside(&plane).await)
             .await
@@ -226,9 +226,7 @@ async fn a_changed_catalogue_is_published_in_one_revision_at_the_start() {
         plane.company(name).await;
     }
     let head = async |running: &keyward_control_plane::RunningControlPlane| {
-        keyward_control_plane::store::changes::head(&running.registry().store)
-            .await
-            .unwrap()
+        changes::head(&running.registry().store).await.unwrap()
     };
     let before = head(&plane.running).await;
     let Plane { running, folder, .. } = plane;
