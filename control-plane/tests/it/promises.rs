@@ -70,7 +70,7 @@ async fn no_key_is_in_clear_anywhere_on_disk() {
         rotated["apiKey"].as_str().unwrap(),
     ];
     let mut places = vec![plane.folder.path().to_owned()];
-    if crate::DATABASE == Database::Postgres {
+    if matches!(crate::DATABASE, Database::Postgres) {
         sqlx::query("CHECKPOINT")
             .execute(&beside(&plane).await)
             .await
