@@ -281,7 +281,8 @@ pub async fn elsewhere(store: &Store, control_plane: &str) -> Result<Vec<Elsewhe
     rows.iter().map(row).collect()
 }
 
-/// Says that this control plane ends: its gateways are on their own.
+/// Says that this control plane ends: its gateways are on their own. Calls that it still answers stay its own for as long
+/// as its last sign of life holds.
 ///
 /// # Errors
 /// When the database fails.
@@ -293,10 +294,6 @@ pub async fn resign(store: &Store, control_plane: &str) -> Result<()> {
     .bind(control_plane)
     .execute(&mut *tx)
     .await?;
-    sqlx::query("DELETE FROM control_planes WHERE id = $1")
-        .bind(control_plane)
-        .execute(&mut *tx)
-        .await?;
     tell(&mut tx, MOVED, control_plane).await?;
     tx.commit().await?;
     Ok(())

@@ -25,6 +25,7 @@ mod shared;
 mod tests;
 
 use crate::store::Store;
+use elsewhere::Others;
 pub(super) use gateway::Ends;
 use gateway::{Gateway, Link};
 use shared::Shared;
@@ -167,9 +168,13 @@ impl Gateways {
         let began = Instant::now();
         let deadline = began + self.0.wait;
         let mut moved = self.0.moved.subscribe();
+        let mut others = Others::Unsure(None);
         loop {
             moved.borrow_and_update();
-            let others = self.others_now(deadline).await;
+            // The first look is after the commit; what it saw holds until others tell something else.
+            if !others.still_holds(self.others_told(), Instant::now()) {
+                others = self.others_now(deadline).await;
+            }
             let now = Instant::now();
             let mut standing = self.0.state.lock().standing(revision, now);
             others.join(&mut standing, revision, now);

@@ -119,7 +119,7 @@ impl Echo {
     /// What was heard up to here is written down; whether that is news for the gateway.
     fn recorded(&mut self, until: Instant) -> bool {
         let known = self.waiting.partition_point(|(heard, _)| *heard <= until);
-        let newest = self.waiting.drain(..known).last();
+        let newest = self.waiting.drain(..known).next_back();
         if let Some((_, steady_ms)) = newest {
             self.told = steady_ms;
         }

@@ -181,7 +181,7 @@ impl Gateway {
     /// How its stream ended.
     pub(crate) async fn end(self) -> Status {
         let ended = tokio::time::timeout(Duration::from_secs(20), self.following).await;
-        ended.expect("the stream never ended").unwrap()
+        ended.unwrap().unwrap()
     }
 }
 

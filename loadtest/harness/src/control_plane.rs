@@ -14,12 +14,14 @@ use crate::{READY_WITHIN, free_address};
 /// How to start a control plane, and where: its ports are chosen when this is made.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneSetup {
-    /// Where its database, its secrets, its configuration and its logs lie.
+    /// Where its secrets, its configuration, its logs and, unless it has another, its database lie.
     pub folder: PathBuf,
     /// More of the configuration, as TOML tables.
     pub configuration: String,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// The address of its database; by default a file in `folder`.
+    database: String,
     api: SocketAddr,
     sync: SocketAddr,
     admin: SocketAddr,
@@ -31,8 +33,10 @@ impl ControlPlaneSetup {
     /// # Errors
     /// When no port is free.
     pub fn new(folder: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let folder = folder.into();
         Ok(Self {
-            folder: folder.into(),
+            database: format!("sqlite://{}", folder.join("control-plane.db").display()),
+            folder,
             configuration: String::new(),
             environment: Vec::new(),
             api: free_address()?,
@@ -46,6 +50,13 @@ impl ControlPlaneSetup {
     pub fn configured(mut self, tables: &str) -> Self {
         self.configuration.push_str(tables);
         self.configuration.push('\n');
+        self
+    }
+
+    /// The same on the database at this address, such as [`crate::postgres::shared_database`] makes.
+    #[must_use]
+    pub fn on_database(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.database);
         self
     }
 
@@ -87,13 +98,13 @@ impl ControlPlaneSetup {
         let at = |file: &str| crate::gateway::quoted(&self.folder.join(file));
         let text = format!(
             "[listen]\napi = \"{api}\"\nsync = \"{sync}\"\nadmin = \"{admin}\"\n\
-             [database]\nurl = \"sqlite://{database}\"\n\
+             [database]\nurl = \"{database}\"\n\
              [secrets]\nmaster_key_file = {master}\ndigest_key_file = {digest}\ngateway_token_file = {token}\n\
              {configuration}",
             api = self.api,
             sync = self.sync,
             admin = self.admin,
-            database = self.folder.join("control-plane.db").display(),
+            database = self.database,
             master = at("master.key"),
             digest = at("digest.key"),
             token = at("gateway.token"),

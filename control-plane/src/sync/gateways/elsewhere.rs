@@ -20,6 +20,8 @@ const UNKNOWN: &str = "?";
 /// One look.
 #[derive(Debug)]
 pub(super) struct Look {
+    /// How often others had told something when it began.
+    pub(super) told: u64,
     /// When it began.
     pub(super) began: Instant,
     /// When it was over.
@@ -54,6 +56,15 @@ impl Others {
                 false => Reached::Awaited,
             };
             standings.add(&standing.id, reached, Some(end));
+        }
+    }
+
+    /// Whether a look now could see nothing that this one didn't, by what others told.
+    pub(super) fn still_holds(&self, told: u64, now: Instant) -> bool {
+        match self {
+            Self::None => true,
+            Self::Seen(look) => look.told == told && now < look.ended + LOOK_AGAIN,
+            Self::Unsure(_) => false,
         }
     }
 

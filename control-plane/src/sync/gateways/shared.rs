@@ -61,6 +61,8 @@ pub(super) struct Shared {
     /// One look at a time: who waits for it is mostly answered by it.
     looking: tokio::sync::Mutex<()>,
     seen: RwLock<Option<Arc<Look>>>,
+    /// How often others told that they wrote.
+    told: AtomicU64,
     /// Whose standing others should hear of at once.
     changed: Mutex<BTreeSet<String>>,
     wake: Notify,
@@ -84,6 +86,7 @@ impl Shared {
             asked: AtomicU64::new(0),
             looking: tokio::sync::Mutex::default(),
             seen: RwLock::default(),
+            told: AtomicU64::new(0),
             changed: Mutex::default(),
             wake: Notify::new(),
             write_all: AtomicBool::new(false),
@@ -151,9 +154,14 @@ impl Shared {
         if let Some(seen) = seen.filter(|seen| seen.answers >= ticket) {
             return Ok(seen);
         }
-        let (answers, began) = (self.asked.load(Ordering::SeqCst), Instant::now());
+        let (answers, told) = (
+            self.asked.load(Ordering::SeqCst),
+            self.told.load(Ordering::SeqCst),
+        );
+        let began = Instant::now();
         let gateways = gateways::elsewhere(&self.store, control_plane).await?;
         let look = Arc::new(Look {
+            told,
             began,
             ended: Instant::now(),
             answers,
@@ -198,6 +206,12 @@ impl Gateways {
         }
     }
 
+    /// How often others told that they wrote.
+    pub(super) fn others_told(&self) -> u64 {
+        let shared = self.0.shared.as_ref();
+        shared.map_or(0, |shared| shared.told.load(Ordering::SeqCst))
+    }
+
     /// What others wrote when it was last read.
     pub(super) fn others_before(&self) -> Others {
         let shared = self.0.shared.as_ref();
@@ -224,6 +238,9 @@ impl Gateways {
 
     /// Another control plane wrote: changes that wait look again.
     pub(in crate::sync) fn others_wrote(&self) {
+        if let Some(shared) = &self.0.shared {
+            shared.told.fetch_add(1, Ordering::SeqCst);
+        }
         self.0.moved.send_modify(|moved| *moved = moved.wrapping_add(1));
     }
 
