@@ -27,6 +27,7 @@ async fn another(plane: &Plane) -> Plane {
         running: ControlPlane::start(config(&plane.folder)).await.unwrap(),
         folder: Arc::clone(&plane.folder),
         owner: plane.owner.clone(),
+        config: plane.config.clone(),
         client: plane.client.clone(),
     }
 }
