@@ -14,10 +14,10 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test contracts lint format unit doc loadtest bench peers tools
+.PHONY: help test contracts lint format unit doc loadtest bench peers control-plane-bench tools
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: tools ## everything that must hold: format, lints, documentation, all tests, licences
 	@.ci/step --reset
@@ -26,7 +26,8 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 	@RUSTDOCFLAGS="-D warnings" .ci/step "documentation" $(CARGO) doc --workspace --no-deps --locked
 	@.ci/step "build" $(CARGO) build --workspace --all-targets --locked
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		.ci/step "tests" $(CARGO) nextest run --workspace --locked; \
+		.ci/step "tests" $(CARGO) nextest run --workspace --locked && \
+		.ci/step "tests on PostgreSQL" $(CARGO) test --workspace --locked --test it-postgres; \
 	else \
 		.ci/step "tests" $(CARGO) test --workspace --locked --tests; \
 	fi
@@ -67,14 +68,23 @@ bench: tools ## criterion benchmarks of the hot functions
 
 peers: tools ## the gateway against nginx on the same work: processor time per request
 	@.ci/install nginx:nginx-light
-	$(CARGO) build --release --locked -p keyward-gateway -p keyward-benches
+	$(CARGO) build --release --locked -p keyward-gateway
+	$(CARGO) build --release --locked -p keyward-benches --no-default-features --bin peers
 	target/release/peers $(ARGS)
 
+control-plane-bench: tools ## the control plane on SQLite and PostgreSQL; ARGS="--customers 1000000" for long lists
+	@.ci/install pg_createcluster:postgresql
+	$(CARGO) build --release --locked -p keyward-control-plane
+	$(CARGO) build --release --locked -p keyward-benches --bin control-plane-bench
+	target/release/control-plane-bench $(ARGS)
+
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
-# and curl runs the lines that `keyward standalone` prints.
+# curl runs the lines that `keyward standalone` prints, and PostgreSQL is started by the tests in folders of their own:
+# the server that Debian starts with the package is not used.
 tools:
 	@.ci/install cc:gcc /usr/include/stdlib.h:libc6-dev setpriv:util-linux taskset:util-linux \
-		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl
+		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl \
+		/usr/lib/postgresql:postgresql psql:postgresql-client
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }

@@ -43,6 +43,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "KIND", value_parser = kind)]
         kind: Option<Kind>,
     },
+    /// Find keys in files, folders and diffs; touches no database and no network
+    ///
+    /// Says where each is and its mask, never the key. Ends with 0 when there is none, 1 when there is one, 2 when
+    /// something could not be read. As a hook before each commit: git diff --cached | keyward scan -
+    Scan(ScanOptions),
     /// Make or look at the text of keys; touches no database
     #[command(subcommand)]
     Key(KeyCommand),
@@ -84,6 +89,23 @@ pub(crate) struct StandaloneOptions {
     /// Print one JSON line on standard output once everything is ready
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `keyward scan`.
+#[derive(Args, Debug)]
+pub(crate) struct ScanOptions {
+    /// Files and folders; - is standard input, where of a diff only the added lines are looked at
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// One JSON line for each key
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Leave out what .gitignore and .ignore leave out. Left-out files hold keys too, so the default is to look
+    #[arg(long)]
+    pub(crate) gitignore: bool,
+    /// A file of masks, one a line, that are known and not to be reported; # begins a comment
+    #[arg(long, value_name = "FILE")]
+    pub(crate) allow: Option<PathBuf>,
 }
 
 /// A kind of key, as its prefix.
@@ -173,6 +195,7 @@ mod tests {
             "keyward --listen-offset 70000",
             "keyward check",
             "keyward check a.toml --kind proxy",
+            "keyward scan",
             "keyward key mint",
             "keyward key mint --kind pk",
             "keyward key mint --kind xk --environment test",

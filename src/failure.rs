@@ -12,13 +12,15 @@ pub(crate) enum Failure {
     Configuration(String),
     /// Something failed at run time: exit code 1.
     Runtime(anyhow::Error),
+    /// `keyward scan` found keys: exit code 1.
+    Found(String),
 }
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Configuration(_) => ExitCode::from(2),
-            Self::Runtime(_) => ExitCode::from(1),
+            Self::Runtime(_) | Self::Found(_) => ExitCode::from(1),
         }
     }
 }
@@ -38,7 +40,7 @@ impl From<anyhow::Error> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Configuration(message) => f.write_str(message),
+            Self::Configuration(message) | Self::Found(message) => f.write_str(message),
             // With what led to it, in one line.
             Self::Runtime(error) => write!(f, "{error:#}"),
         }

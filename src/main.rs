@@ -11,6 +11,7 @@ mod gateway;
 mod key;
 mod logging;
 mod output;
+mod scan;
 mod standalone;
 mod stop;
 
@@ -41,6 +42,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Gateway { config }) => gateway::run(&config),
         Some(Command::ControlPlane { config }) => control_plane::run(&config),
         Some(Command::Check { file, kind }) => check::run(&file, kind),
+        Some(Command::Scan(options)) => scan::run(&options),
         Some(Command::Key(KeyCommand::Mint { kind, environment })) => key::mint(kind, environment),
         Some(Command::Key(KeyCommand::Inspect { key })) => key::inspect(key),
     }

@@ -1,5 +1,8 @@
-//! Comparisons of the gateway with its peers on the same work, and what the benchmarks of hot functions share.
+//! Comparisons of the gateway with its peers on the same work, of the control plane on its databases, and what the
+//! benchmarks of hot functions share.
 
+#[cfg(feature = "control-plane")]
+pub mod management;
 pub mod measure;
 pub mod nginx;
 pub mod peer;

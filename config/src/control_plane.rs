@@ -4,25 +4,42 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::leaf::url::Password;
+
 /// A checked control-plane configuration.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneConfig {
     /// `listen`: where it answers.
     pub listen: ControlPlaneListen,
-    /// `database.url`: `sqlite://PATH`.
+    /// `database.url`: `sqlite://PATH` or `postgres://USER@HOST/DATABASE`, never with a password in it.
     pub database_url: String,
+    /// PostgreSQL's password, when it was given or a file was named that holds it.
+    pub database_password: Option<DatabasePassword>,
     /// `secrets`: each file is made, mode 0600, on the first start when it is absent.
     pub secrets: SecretFiles,
     /// `propagation.wait`: how long a change waits for the gateways' acknowledgements.
     pub propagation_wait: Duration,
+    /// `auth`: whose tokens are taken.
+    pub auth: Auth,
     /// `rules`.
     pub rules: Rules,
+    /// `leaks.policy`.
+    pub leaks: LeakPolicy,
     /// `management_limits`: how fast each credential may call the REST surfaces.
     pub management_limits: ManagementLimits,
     /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
     pub documentation_url: String,
     /// The built-in catalogue with `tiers` laid over it.
     pub tiers: Vec<Tier>,
+}
+
+/// Where PostgreSQL's password is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabasePassword {
+    /// In the address, which came from the environment.
+    Given(Password),
+    /// `database.password_file`: in this file, alone on its line.
+    File(PathBuf),
 }
 
 /// `listen`.
@@ -47,6 +64,34 @@ pub struct SecretFiles {
     pub gateway_token: PathBuf,
 }
 
+/// `auth`: whose tokens are taken on surfaces 3 and 4.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// `issuer`: where this API is reached, without a final slash; absent: this machine, on the port of `listen.api`.
+    pub issuer: Option<String>,
+    /// `token_lifetime`: how long a token of our own lives, at most an hour.
+    pub token_lifetime: Duration,
+    /// `signing_key_lifetime`: how long one key signs them.
+    pub signing_key_lifetime: Duration,
+    /// `oidc`: another issuer, when there is one.
+    pub oidc: Option<OidcConfig>,
+}
+
+/// `auth.oidc`: an OpenID Connect issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OidcConfig {
+    /// `issuer`: as it stands in its tokens; https, or on this machine.
+    pub issuer: String,
+    /// `audience`: what its tokens must name.
+    pub audience: String,
+    /// `claims`: the claim that says what surface 4 lets a user do.
+    pub claims: String,
+    /// `leeway`: how far its clock may be from ours.
+    pub leeway: Duration,
+    /// `jwks_refresh`: after what time its keys are fetched again at the latest.
+    pub jwks_refresh: Duration,
+}
+
 /// `rules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -56,6 +101,17 @@ pub struct Rules {
     pub api_version_downgrade_window: Duration,
     /// `user_key_lifetime`.
     pub user_key_lifetime: Duration,
+}
+
+/// `leaks.policy`: what is done to a living key that was found where it must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeakPolicy {
+    /// It is disabled, until an operator looks at it.
+    Quarantine,
+    /// It is revoked for good.
+    Revoke,
+    /// Nothing; it is written down.
+    Report,
 }
 
 /// `management_limits`.

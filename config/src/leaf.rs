@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::de::{Deserializer, Error, Visitor};
 
 pub(crate) mod host;
+pub(crate) mod issuer;
 pub(crate) mod later;
 pub(crate) mod name;
 pub(crate) mod network;

@@ -71,6 +71,11 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Whether the setting at this path was given by the environment.
+    pub(crate) fn is_from_a_variable(&self, path: &str) -> bool {
+        matches!(self.document.place_of(path), Place::Variable(_))
+    }
+
     /// Whether the setting at this path, its table or something below it has already been found wrong.
     pub(crate) fn was_cut(&self, path: &str) -> bool {
         let table = path.rsplit_once('.').map_or("", |(table, _)| table);

@@ -13,6 +13,7 @@ pub mod seal;
 pub mod series;
 pub mod text;
 pub mod tier;
+pub mod token;
 pub mod user;
 pub mod user_key;
 pub mod webhook;

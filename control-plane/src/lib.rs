@@ -10,6 +10,8 @@ pub mod clock;
 pub mod domain;
 pub mod health;
 pub mod jobs;
+pub mod moving;
+pub mod oidc;
 pub mod operations;
 pub mod router;
 pub mod secrets;
@@ -41,6 +43,8 @@ pub struct Shared {
     pub admin_limits: CallLimits,
     /// How fast each credential may call surfaces 3 and 4.
     pub company_limits: CallLimits,
+    /// How fast each client may fetch tokens from one address.
+    pub token_limits: CallLimits,
     /// The start of every error's `documentationUrl`, without a final slash.
     pub documentation_url: String,
     /// What is counted.

@@ -6,11 +6,12 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use keyward_config::ControlPlaneConfig;
 use keyward_control_plane::ControlPlane;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
+use keyward_control_plane::moving::{self, Export, Format, Import, Mode, MovingError};
 use keyward_control_plane::operations::{Actor, admin_keys, audit_trail};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -34,9 +35,66 @@ enum Command {
     /// Operators' keys.
     #[command(subcommand)]
     AdminKey(AdminKeyCommand),
+    /// Reads accounts, users, end customers and keys from a file; docs/importing.md says how they are written.
+    Import(ImportArguments),
+    /// Writes everything but secrets to a file, which `import` reads.
+    Export(ExportArguments),
     /// The audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+}
+
+#[derive(Args, Debug)]
+struct ImportArguments {
+    /// The file; - is standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The configuration, such as config/control-plane.toml.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// How its lines are written. By default what its name says, and else jsonl.
+    #[arg(long, value_enum)]
+    format: Option<FormatArgument>,
+    /// Change nothing: only tell what would become of each line.
+    #[arg(long)]
+    dry_run: bool,
+    /// Where to tell what became of each line, as JSON lines. Standard output by default.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Go on where the last run of this file was stopped.
+    #[arg(long, conflicts_with = "dry_run")]
+    resume: bool,
+}
+
+#[derive(Args, Debug)]
+struct ExportArguments {
+    /// The configuration, such as config/control-plane.toml.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// How lines are written. By default what the file's name says, and else jsonl.
+    #[arg(long, value_enum)]
+    format: Option<FormatArgument>,
+    /// The file, made for its owner alone. Standard output by default.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Add the keys' digests, by which an installation with the same digest key takes the keys themselves over.
+    #[arg(long)]
+    with_digests: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArgument {
+    Jsonl,
+    Csv,
+}
+
+impl From<FormatArgument> for Format {
+    fn from(format: FormatArgument) -> Self {
+        match format {
+            FormatArgument::Jsonl => Self::Jsonl,
+            FormatArgument::Csv => Self::Csv,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +161,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             ..
         } => runtime.block_on(create_admin_key(&config, &name, role)),
         Arguments {
+            command: Some(Command::Import(arguments)),
+            ..
+        } => runtime.block_on(import(arguments)),
+        Arguments {
+            command: Some(Command::Export(arguments)),
+            ..
+        } => runtime.block_on(export(arguments)),
+        Arguments {
             command: Some(Command::Audit(AuditCommand::Verify { config })),
             ..
         } => runtime.block_on(verify_audit(&config)),
@@ -136,6 +202,57 @@ async fn create_admin_key(config: &Path, name: &str, role: RoleArgument) -> Resu
     let (_, plain) = &made.value;
     writeln!(std::io::stdout(), "{}", plain.expose())?;
     Ok(())
+}
+
+async fn import(arguments: ImportArguments) -> Result<(), Failure> {
+    let (registry, _) = ControlPlane::open(&load(&arguments.config)?).await?;
+    let wanted = Import {
+        file: arguments.file,
+        format: arguments.format.map(Format::from),
+        mode: match (arguments.dry_run, arguments.resume) {
+            (true, _) => Mode::Rehearsed,
+            (false, true) => Mode::Resumed,
+            (false, false) => Mode::Whole,
+        },
+        report: arguments.report,
+    };
+    let tally = moving::import(&registry, &wanted).await.map_err(moving_failed)?;
+    let told = format!(
+        "{} created, {} there already, {} wrong, {} taken before{}",
+        tally.created,
+        tally.existing,
+        tally.failed,
+        tally.skipped,
+        if arguments.dry_run {
+            " (dry run: nothing was changed)"
+        } else {
+            ""
+        },
+    );
+    if tally.failed > 0 {
+        return Err(Failure::Running(anyhow::anyhow!(told)));
+    }
+    writeln!(std::io::stderr(), "keyward-control-plane: {told}")?;
+    Ok(())
+}
+
+async fn export(arguments: ExportArguments) -> Result<(), Failure> {
+    let (registry, _) = ControlPlane::open(&load(&arguments.config)?).await?;
+    let wanted = Export {
+        out: arguments.out,
+        format: arguments.format.map(Format::from),
+        with_digests: arguments.with_digests,
+    };
+    let lines = moving::export(&registry, &wanted).await.map_err(moving_failed)?;
+    writeln!(std::io::stderr(), "keyward-control-plane: {lines} lines written")?;
+    Ok(())
+}
+
+fn moving_failed(error: MovingError) -> Failure {
+    match error {
+        MovingError::Arguments(text) => Failure::Arguments(text),
+        error => Failure::Running(error.into()),
+    }
 }
 
 async fn verify_audit(config: &Path) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use crate::domain::admin::Role;
 use crate::surfaces::call::{answer, require_account_key, require_company, require_role};
 use crate::surfaces::once::once;
 use crate::surfaces::problem::Problem;
-use crate::surfaces::{admin, keys, openapi, portal, user_keys};
+use crate::surfaces::{admin, keys, oauth, openapi, portal, user_keys};
 
 /// The API listener's routes.
 pub fn api(app: &App) -> Router {
@@ -22,6 +22,7 @@ pub fn api(app: &App) -> Router {
         .merge(keys(app))
         .merge(user_keys(app))
         .merge(openapi::routes(app))
+        .merge(oauth())
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), answer))
@@ -54,7 +55,7 @@ fn portal(app: &App) -> Router<App> {
 
 /// Surface 2. Who may: operators, by role.
 fn admin(app: &App) -> Router<App> {
-    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, tiers, usage, users};
+    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, leaks, tiers, usage, users};
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
@@ -78,6 +79,7 @@ fn admin(app: &App) -> Router<App> {
         .route(customer, operator(delete(customers::delete::delete)))
         .route(keys, viewer(get(api_keys::list::list)))
         .route(keys, operator(post(api_keys::create::create).route_layer(once())))
+        .route(key, operator(patch(api_keys::update::update)))
         .route(key, operator(delete(api_keys::revoke::revoke)))
         .route(
             rotate,
@@ -95,6 +97,7 @@ fn admin(app: &App) -> Router<App> {
         .route(user, operator(delete(users::delete::delete)))
         .route("/usage/{customer_id}", viewer(get(usage::show)))
         .route("/tiers", viewer(get(tiers::list)))
+        .route("/leaks", operator(post(leaks::report).route_layer(once())))
         .route("/gateways", viewer(get(gateways::list)))
         .route("/audit", viewer(get(audit::list)))
         .route("/audit/export", viewer(get(audit::export::export)))
@@ -177,6 +180,15 @@ fn webhooks(app: &App) -> Router<App> {
             viewer(get(delivery::show)),
         )
         .route(replays, operator(post(replay::replay).route_layer(once())))
+}
+
+/// Tokens for surfaces 3 and 4. Who may: everybody; `/oauth/token` asks for the secret itself.
+fn oauth() -> Router<App> {
+    use oauth::{jwks, metadata, token};
+    Router::new()
+        .route("/oauth/token", post(token::token))
+        .route("/.well-known/oauth-authorization-server", get(metadata::metadata))
+        .route("/.well-known/jwks.json", get(jwks::jwks))
 }
 
 type Methods = MethodRouter<App>;

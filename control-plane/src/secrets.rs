@@ -100,10 +100,22 @@ fn secret(key: &str, path: &Path, absent: Absent) -> anyhow::Result<Zeroizing<[u
     }
 }
 
-fn read(key: &str, path: &Path, text: &str) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+/// A password that stands alone on the first line of a file.
+pub(crate) fn password(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let text = Zeroizing::new(fs::read_to_string(path)?);
+    warn_if_readable(path)?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn warn_if_readable(path: &Path) -> std::io::Result<()> {
     if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
         tracing::warn!(file = %path.display(), "others may read this secret file: chmod 600 it");
     }
+    Ok(())
+}
+
+fn read(key: &str, path: &Path, text: &str) -> anyhow::Result<Zeroizing<[u8; 32]>> {
+    warn_if_readable(path)?;
     let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new).ok();
     let secret = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
     match secret {

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use keyward_config::ControlPlaneConfig;
+use keyward_config::{ControlPlaneConfig, DatabasePassword};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::domain::tier::Catalogue;
+use crate::oidc::Oidc;
+use crate::operations::tokens::{self, Tokens, rotation};
 use crate::operations::{Registry, bootstrap, catalogue};
 use crate::secrets::{self, Secrets};
 use crate::store::{Store, idempotency};
@@ -46,21 +49,27 @@ impl ControlPlane {
     /// # Errors
     /// When the store, a secret or an address can't be had.
     pub async fn start(config: ControlPlaneConfig) -> anyhow::Result<RunningControlPlane> {
-        let (registry, secrets) = Self::open(&config).await?;
-        idempotency::forget_unfinished(&registry.store).await?;
+        let (mut registry, secrets) = Self::open(&config).await?;
+        idempotency::forget_abandoned(&registry.store, registry.gateways.control_plane()).await?;
         let published = catalogue::publish(&registry).await?;
         if published > 0 {
             tracing::info!(accounts = published, "the changed catalogue was put in force");
         }
+        let api = bind("listen.api", config.listen.api).await?;
+        if config.auth.issuer.is_none() {
+            // With port 0 it is known only now.
+            registry.tokens.issuer = tokens::reached_at(api.local_addr()?);
+        }
+        rotation::rotate(&registry).await?;
         let app = App::new(Shared {
             registry: Arc::new(registry),
             portal_limits: CallLimits::new(config.management_limits.portal),
             admin_limits: CallLimits::new(config.management_limits.others),
             company_limits: CallLimits::new(config.management_limits.others),
+            token_limits: CallLimits::new(config.management_limits.others),
             documentation_url: config.documentation_url,
             telemetry: Telemetry::new()?,
         });
-        let api = bind("listen.api", config.listen.api).await?;
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let secrets = SyncSecrets {
@@ -85,6 +94,8 @@ impl ControlPlane {
         });
         tasks.spawn(tidy(app.clone(), stop.clone()));
         jobs::start(&app, &tasks, &stop);
+        tasks.spawn(rotation::run(Arc::clone(&app.registry), stop.clone()));
+        tasks.spawn(refresh_issuer(app.clone(), stop.clone()));
         // Health goes last: it says that the others drain.
         tasks.spawn(server::serve(admin, health::routes(app, stop.clone()), stop));
         tasks.close();
@@ -96,18 +107,29 @@ impl ControlPlane {
     /// # Errors
     /// When the store or a secret can't be had.
     pub async fn open(config: &ControlPlaneConfig) -> anyhow::Result<(Registry, Secrets)> {
-        let store = Store::open(&config.database_url)
+        let store = Store::open(&database_url(config)?)
             .await
             .with_context(|| format!("database.url: {} can't be opened", shown(&config.database_url)))?;
         let secrets = secrets::open(&config.secrets, &store).await?;
+        let clock = Clock::system();
+        let oidc = match config.auth.oidc.clone() {
+            Some(oidc) => {
+                let master_key = secrets.master_key.clone();
+                Some(Oidc::open(oidc, store.clone(), master_key, clock.clone()).await?)
+            }
+            None => None,
+        };
+        let gateways = Gateways::over(&store, config.propagation_wait);
         let registry = Registry {
             store,
             master_key: secrets.master_key.clone(),
             digest_key: secrets.digest_key.clone(),
             catalogue: Catalogue::new(config.tiers.clone()),
-            gateways: Gateways::new(config.propagation_wait),
-            clock: Clock::system(),
+            gateways,
+            clock,
             rules: config.rules.clone(),
+            leaks: config.leaks,
+            tokens: Tokens::new(&config.auth, config.listen.api, oidc),
         };
         Ok((registry, secrets))
     }
@@ -141,6 +163,12 @@ impl RunningControlPlane {
     }
 }
 
+async fn refresh_issuer(app: App, stop: CancellationToken) {
+    if let Some(oidc) = &app.registry.tokens.oidc {
+        oidc.run(stop).await;
+    }
+}
+
 async fn tidy(app: App, stop: CancellationToken) {
     while tokio::time::timeout(TIDY_EVERY, stop.cancelled()).await.is_err() {
         app.telemetry.tidy();
@@ -151,6 +179,25 @@ async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{key}: {address} can't be listened on"))
+}
+
+/// The address of the database with its password in it: never to be shown.
+fn database_url(config: &ControlPlaneConfig) -> anyhow::Result<Zeroizing<String>> {
+    let mut url = Zeroizing::new(config.database_url.clone());
+    let password = match &config.database_password {
+        None => return Ok(url),
+        Some(DatabasePassword::Given(password)) => Zeroizing::new(password.expose().to_owned()),
+        Some(DatabasePassword::File(file)) => secrets::password(file)
+            .with_context(|| format!("database.password_file: {} can't be read", file.display()))?,
+    };
+    let separator = if url.contains('?') { '&' } else { '?' };
+    url.push(separator);
+    url.push_str("password=");
+    for byte in password.bytes() {
+        // Every byte, so that none needs to be known as special.
+        url.push_str(&format!("%{byte:02X}"));
+    }
+    Ok(url)
 }
 
 /// An address of a database without the password in it.

@@ -6,16 +6,20 @@
 //!
 //! Changes happen one after the other on both: SQLite has one writer anyway, and on PostgreSQL a change first takes
 //! an advisory lock that all control planes share. So operations may read, decide and write without meeting another
-//! change half-way, and revisions follow the commits. Reads have a pool of their own and never wait for a writer.
+//! change half-way, and revisions follow the commits. Reads have a pool of their own and never wait for a writer; what
+//! control planes tell each other (`gateways`) has one too, and waits for nobody.
+//!
+//! On PostgreSQL a control plane has at most 19 connections: 8 to read, 8 to write, 2 to say that it lives, 1 to listen.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgDatabaseError;
-use sqlx::{Any, AnyPool, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
 
 pub mod accounts;
 pub mod admin_keys;
@@ -24,12 +28,16 @@ pub mod changes;
 pub mod crossings;
 pub mod customers;
 pub mod expiring;
+pub mod exports;
+pub mod gateways;
 pub mod idempotency;
+pub mod imports;
 pub mod jobs;
 pub mod keys;
 pub mod records;
 pub mod settings;
 pub mod signals;
+pub mod signing_keys;
 pub mod usage;
 pub mod user_keys;
 pub mod users;
@@ -106,6 +114,18 @@ impl StoreError {
         Self(sqlx::Error::Decode(reason.into()))
     }
 
+    /// A call whose claim another control plane has taken over must not act.
+    pub(crate) fn overtaken() -> Self {
+        Self(sqlx::Error::Io(std::io::Error::other(
+            "this control plane was taken for dead, and the call may have been made by another",
+        )))
+    }
+
+    /// The database took longer than was left.
+    pub(crate) fn too_slow() -> Self {
+        Self(sqlx::Error::PoolTimedOut)
+    }
+
     /// Whether the database is away (unreachable, locked, full, read-only) rather than at odds with us: worth
     /// trying again later.
     #[must_use]
@@ -144,13 +164,13 @@ fn sqlite_is_away(error: &dyn DatabaseError) -> bool {
 }
 
 /// PostgreSQL's classes of errors: connection, resources, operator's intervention (shutdown, cancelled by a time
-/// limit), system, a transaction that was rolled back for another's sake, a lock that took too long, a read-only
-/// server (a failed-over one).
+/// limit), system, a transaction that was rolled back for another's sake, who may connect and whereto, broken files;
+/// and a lock that took too long, a read-only server (a failed-over one), a transaction that idled too long.
 fn postgres_is_away(code: &str) -> bool {
-    ["08", "53", "57", "58", "40"]
+    ["08", "53", "57", "58", "40", "28", "3D"]
         .iter()
         .any(|class| code.starts_with(class))
-        || matches!(code, "55P03" | "25006" | "25P03")
+        || matches!(code, "55P03" | "25006" | "25P03" | "XX001" | "XX002")
 }
 
 /// The open database. Cloning shares its pools.
@@ -158,8 +178,21 @@ fn postgres_is_away(code: &str) -> bool {
 pub struct Store {
     readers: AnyPool,
     writer: AnyPool,
+    /// For what control planes tell each other: never waits behind calls.
+    coordination: Option<AnyPool>,
+    listening: Option<Listening>,
     engine: Engine,
     signals: signals::Signals,
+}
+
+/// How to connect once more, to listen. Can't be printed: it may know a password.
+#[derive(Clone)]
+struct Listening(PgConnectOptions);
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// What every connection is told first.
@@ -178,6 +211,14 @@ const POSTGRES_SETTINGS: &[&str] = &[
     "SET idle_in_transaction_session_timeout = '15s'",
     "SET synchronous_commit = on",
 ];
+/// What control planes tell each other is told in time or not at all.
+const COORDINATION_SETTINGS: &[&str] = &[
+    "SET application_name = 'keyward coordination'",
+    "SET lock_timeout = '1s'",
+    "SET statement_timeout = '2s'",
+    "SET idle_in_transaction_session_timeout = '5s'",
+    "SET synchronous_commit = on",
+];
 
 impl Store {
     /// Opens a database, makes it when it is an absent SQLite file, and brings its schema up to date.
@@ -192,31 +233,29 @@ impl Store {
             Engine::Postgres => (POSTGRES_SETTINGS, &POSTGRES_MIGRATIONS, 8),
         };
         let options = options(engine, url)?;
-        let pool = |connections| {
-            AnyPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(Duration::from_secs(5))
-                .after_connect(move |connection, _| {
-                    Box::pin(async move {
-                        for statement in settings {
-                            sqlx::query(*statement).execute(&mut *connection).await?;
-                        }
-                        Ok(())
-                    })
-                })
-        };
-        let writer = pool(writers).connect_with(options.clone()).await?;
-        migrations.run(&writer).await?;
+        migrate(engine, &options, migrations).await?;
+        let writer = pool(engine, writers, settings)
+            .connect_with(options.clone())
+            .await?;
         sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('feed_epoch', $1) ON CONFLICT (name) DO NOTHING",
         )
         .bind(uuid::Uuid::now_v7().to_string())
         .execute(&writer)
         .await?;
-        let readers = pool(8).connect_with(options).await?;
+        let readers = pool(engine, 8, settings).connect_with(options.clone()).await?;
+        let (coordination, listening) = match engine {
+            Engine::Sqlite => (None, None),
+            Engine::Postgres => (
+                Some(pool(engine, 2, COORDINATION_SETTINGS).connect_lazy_with(options)),
+                Some(Listening(PgConnectOptions::from_str(url)?)),
+            ),
+        };
         Ok(Self {
             readers,
             writer,
+            coordination,
+            listening,
             engine,
             signals: signals::Signals::default(),
         })
@@ -260,6 +299,39 @@ impl Store {
         }
     }
 
+    /// The connections for what control planes tell each other.
+    fn coordination(&self) -> Result<&AnyPool> {
+        self.coordination.as_ref().ok_or_else(|| {
+            let none = "control planes that tell each other something share a PostgreSQL";
+            StoreError(sqlx::Error::Configuration(none.into()))
+        })
+    }
+
+    /// Begins a transaction for what control planes tell each other.
+    async fn begin_coordinating(&self) -> Result<Tx> {
+        Ok(self.coordination()?.begin().await?)
+    }
+
+    /// A connection that hears what is told on these channels; `None` on SQLite, where nobody else could tell anything.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn listen(&self, channels: &[&str]) -> Result<Option<PgListener>> {
+        let Some(Listening(options)) = &self.listening else {
+            return Ok(None);
+        };
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options.clone().application_name("keyward listening"))
+            .await?;
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.listen_all(channels.iter().copied()).await?;
+        Ok(Some(listener))
+    }
+
     /// Begins a transaction that sees one state of the database throughout, for snapshots.
     ///
     /// # Errors
@@ -268,12 +340,47 @@ impl Store {
         Ok(match self.engine {
             Engine::Sqlite => self.readers.begin().await?,
             Engine::Postgres => {
-                self.readers
-                    .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                    .await?
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                let mut tx = self.readers.begin_with(begin).await?;
+                // Nobody waits for it, and a snapshot goes as fast as its gateway takes it.
+                sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '330s'")
+                    .execute(&mut *tx)
+                    .await?;
+                tx
             }
         })
     }
+}
+
+/// A pool whose connections are told these settings first.
+fn pool(engine: Engine, connections: u32, settings: &'static [&'static str]) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        // A server may have closed a connection; a file doesn't, and the question costs as much as a read.
+        .test_before_acquire(engine == Engine::Postgres)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                for statement in settings {
+                    sqlx::query(*statement).execute(&mut *connection).await?;
+                }
+                Ok(())
+            })
+        })
+}
+
+/// Brings the schema up to date, one program after the other. It may take longer than any call: on a connection of its
+/// own, without the bounds that calls have.
+async fn migrate(engine: Engine, options: &AnyConnectOptions, migrations: &Migrator) -> anyhow::Result<()> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    if engine == Engine::Sqlite {
+        for statement in SQLITE_SETTINGS {
+            sqlx::query(*statement).execute(&mut connection).await?;
+        }
+    }
+    migrations.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
 }
 
 fn options(engine: Engine, url: &str) -> anyhow::Result<AnyConnectOptions> {
@@ -308,6 +415,27 @@ fn make_private(path: &std::path::Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_told_from_one_that_is_at_odds_with_us() {
+        for away in [
+            "57P01", "57P02", "57P03", "57014", "08006", "53300", "53100", "40001", "40P01", "55P03",
+            "25006", "28P01", "3D000",
+        ] {
+            assert!(postgres_is_away(away), "{away}");
+        }
+        for at_odds in [
+            "23505", "23503", "42P01", "42703", "22021", "25P02", "P0001", "0A000",
+        ] {
+            assert!(!postgres_is_away(at_odds), "{at_odds}");
+        }
+    }
+
+    #[test]
+    fn a_store_never_shows_the_address_that_it_would_listen_at() {
+        let options = PgConnectOptions::from_str("postgres://u:secret@db.example/x").unwrap();
+        assert_eq!(format!("{:?}", Listening(options)), "…");
+    }
 
     #[tokio::test]
     async fn a_fresh_database_is_made_with_its_folder_and_schema() {

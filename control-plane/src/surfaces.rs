@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod fields;
 pub mod keys;
 pub mod limits;
+pub mod oauth;
 pub mod once;
 pub mod openapi;
 pub mod params;
@@ -28,6 +29,8 @@ pub enum Surface {
     Keys,
     /// Surface 4: users' own keys.
     UserKeys,
+    /// Tokens for surfaces 3 and 4. Nobody is identified before the endpoint.
+    OAuth,
     /// No surface: nobody is identified there, and errors take the portal's form.
     Elsewhere,
 }
@@ -48,6 +51,8 @@ impl Surface {
             Self::Keys
         } else if below(user_keys::PATH) || below("/environments") {
             Self::UserKeys
+        } else if below("/oauth") || below("/.well-known") {
+            Self::OAuth
         } else {
             Self::Elsewhere
         }
@@ -61,6 +66,7 @@ impl Surface {
             Self::Admin => "admin",
             Self::Keys => "keys",
             Self::UserKeys => "user_keys",
+            Self::OAuth => "oauth",
             Self::Elsewhere => "none",
         }
     }

@@ -1,7 +1,7 @@
 //! The sync service: how key changes reach gateways, and their usage comes back.
 //!
 //! Each gateway holds one stream. `feed` reads the change log once for all of them, `session` is one stream,
-//! `gateways` knows who has acknowledged what, `intake` merges usage, `quota` tells what accounts have spent.
+//! `gateways` knows who has acknowledged what, `listen` hears other control planes, `intake` merges usage, `quota` tells what accounts have spent.
 //! A gateway that is slow, broken or hostile costs its own stream and nobody else's.
 
 use std::net::SocketAddr;
@@ -23,6 +23,7 @@ mod feed;
 mod follow;
 mod gateways;
 mod intake;
+mod listen;
 mod quota;
 mod session;
 mod snapshot;
@@ -64,9 +65,23 @@ pub async fn serve(
     let feed = feed::Feed::start(&store, &gateways, Arc::clone(&book))
         .await
         .context("the change log")?;
-    let (intake, merging) = intake::start(&store, Arc::clone(&book), shutdown.clone());
+    gateways.begin_sharing().await.context("other control planes")?;
+    let sharing = tokio::spawn(gateways.clone().keep_sharing(shutdown.clone()));
+    let ears = listen::Listener {
+        feed: Arc::clone(&feed),
+        gateways: gateways.clone(),
+        book: Arc::clone(&book),
+    };
+    let listening = tokio::spawn(ears.listen(store.clone(), shutdown.clone()));
+    let (intake, merging) = intake::start(
+        &store,
+        Arc::clone(&book),
+        gateways.control_plane(),
+        shutdown.clone(),
+    );
     let following = tokio::spawn(Arc::clone(&feed).follow_log(shutdown.clone()));
 
+    let sharer = gateways.clone();
     let service = follow::Follow::new(follow::Service {
         snapshots: snapshot::Snapshots::new(store.clone()),
         gateways,
@@ -92,7 +107,8 @@ pub async fn serve(
         }
         // Without its listener the service is over, whoever asked for that.
         shutdown.cancel();
-        let _ = tokio::join!(merging, following);
+        let _ = tokio::join!(merging, following, sharing, listening);
+        sharer.stop_sharing().await;
     });
     Ok((address, handle))
 }

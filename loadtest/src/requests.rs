@@ -72,6 +72,22 @@ impl Requests {
         }
     }
 
+    /// Whole requests, as they are to be sent.
+    pub fn of(requests: impl IntoIterator<Item = impl AsRef<str>>, order: Order) -> Self {
+        let mut text = Vec::new();
+        let mut ends = Vec::new();
+        for request in requests {
+            text.extend_from_slice(request.as_ref().as_bytes());
+            ends.push(text.len());
+        }
+        Self {
+            text,
+            ends,
+            order,
+            sent: AtomicUsize::new(0),
+        }
+    }
+
     /// How many different ones there are.
     #[must_use]
     pub fn len(&self) -> usize {

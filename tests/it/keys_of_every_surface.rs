@@ -14,8 +14,7 @@ use crate::wire::{Heard, Keys, Wire, call};
 
 /// Two versions, so that a key can go from one to the other; and a route that only production may use.
 const VERSIONS: &str = "[rules]\napi_versions = [\"2026-05-01\", \"2026-11-01\"]\n";
-const ROUTES: &str =
-    "[[routes]]\npath = \"/live\"\nupstream = \"api\"\nrequire = \"account\"\nenvironments = [\"production\"]\n\
+const ROUTES: &str = "[[routes]]\npath = \"/live\"\nupstream = \"api\"\nrequire = \"account\"\nenvironments = [\"production\"]\n\
      [[routes]]\npath = \"/any\"\nupstream = \"api\"\nrequire = \"account\"\n";
 
 /// Gateways read the calendar now and then, and the test's own reading is not theirs.
@@ -310,7 +309,10 @@ async fn both_keys_of_a_rotation_call_until_the_old_one_ends_by_itself() {
         assert!(heard.header("sunset").unwrap().ends_with(" GMT"));
         let heard = with(&mut wire, "/any", &new.key).await;
         let mut headers = accepted(&heard);
-        assert_eq!((heard.header("deprecation"), heard.header("sunset")), (None, None));
+        assert_eq!(
+            (heard.header("deprecation"), heard.header("sunset")),
+            (None, None)
+        );
         assert_eq!(headers["keyward-key-id"], json!([new.id]));
         for own in ["keyward-key-id", "x-request-id"] {
             headers[own] = before[own].clone();

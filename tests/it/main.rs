@@ -21,5 +21,7 @@ mod no_secret_leaves;
 mod portal;
 mod propagation_is_measured;
 mod revocation;
+mod scan;
 mod standalone;
+mod ten_thousand_keys;
 mod user_keys;

@@ -32,10 +32,14 @@ impl Person {
         let customer = stack.api.customer(&account.key, "Acme University").await;
         let of_account = format!("/admin/customers/{}", account.id);
         let ada = json!({"name": "Ada", "email": "ada@acme.example", "claims": ["Issuer_Dev"]});
-        let ada = stack.admin(Method::POST, &format!("{of_account}/users"), ada).await;
+        let ada = stack
+            .admin(Method::POST, &format!("{of_account}/users"), ada)
+            .await;
         let id = text(&ada.expect(201).json()["user_id"]);
         let first = json!({"name": "first", "user_id": id});
-        let first = stack.admin(Method::POST, &format!("{of_account}/api-keys"), first).await;
+        let first = stack
+            .admin(Method::POST, &format!("{of_account}/api-keys"), first)
+            .await;
         let key = text(&first.expect(201).in_force_at(1).json()["api_key"]);
         Self {
             stack,
@@ -74,14 +78,20 @@ impl Person {
 
     async fn accepted(&self, wire: &mut Wire, key: &str) {
         let gateway = self.stack.gateway();
-        for heard in [wire.call(self.keys(key)).await, call(gateway, self.keys(key)).await] {
+        for heard in [
+            wire.call(self.keys(key)).await,
+            call(gateway, self.keys(key)).await,
+        ] {
             assert_eq!(heard.status, 200, "{}", heard.body);
         }
     }
 
     async fn refused(&self, wire: &mut Wire, key: &str) {
         let gateway = self.stack.gateway();
-        for heard in [wire.call(self.keys(key)).await, call(gateway, self.keys(key)).await] {
+        for heard in [
+            wire.call(self.keys(key)).await,
+            call(gateway, self.keys(key)).await,
+        ] {
             assert_eq!((heard.status, heard.code().as_str()), (401, "EXPIRED_API_KEY"));
         }
     }

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use keyward_contract::Limits;
 
 use crate::check;
-use crate::control_plane::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles};
+use crate::control_plane::{
+    Auth, ControlPlaneConfig, ControlPlaneListen, DatabasePassword, LeakPolicy, ManagementLimits, OidcConfig,
+    Rules, SecretFiles,
+};
 use crate::leaf::unit::Time;
+use crate::leaf::word::Leak;
 use crate::report::Report;
 use crate::typed;
 
@@ -23,20 +27,56 @@ pub(crate) fn control_plane(
         typed.propagation.wait,
         Time::ms(0)..=Time::seconds(60),
     );
+    let (database_url, database_password) = database(typed.database, report);
     ControlPlaneConfig {
         listen: ControlPlaneListen {
             api: typed.listen.api.0,
             sync: typed.listen.sync.0,
             admin: typed.listen.admin.0,
         },
-        database_url: typed.database.url.0,
+        database_url,
+        database_password,
         secrets: secrets(typed.secrets, report),
         propagation_wait: typed.propagation.wait.0,
+        auth: auth(typed.auth, report),
         rules: rules(&typed.rules, report),
+        leaks: match typed.leaks.policy {
+            Leak::Quarantine => LeakPolicy::Quarantine,
+            Leak::Revoke => LeakPolicy::Revoke,
+            Leak::Report => LeakPolicy::Report,
+        },
         management_limits: management_limits(&typed.management_limits, report),
         documentation_url: typed.errors.documentation_url.0,
         tiers: check::tiers::catalogue(&typed.tiers, report),
     }
+}
+
+fn database(
+    typed: typed::control_plane::Database,
+    report: &mut Report<'_>,
+) -> (String, Option<DatabasePassword>) {
+    const URL: &str = "database.url";
+    const FILE: &str = "database.password_file";
+    let is_postgres = typed.url.is_postgres();
+    if typed.url.password.is_some() && !report.is_from_a_variable(URL) {
+        let message = "has a password in it, and no secret stands in a configuration file; write it into a file of its \
+                       own that database.password_file names, or give the whole address as KEYWARD__DATABASE__URL";
+        report.wrong(URL, message);
+    }
+    let password = match (typed.url.password, typed.password_file) {
+        (Some(_), Some(_)) => {
+            report.wrong(FILE, "is a second password: database.url has one; remove either");
+            None
+        }
+        (Some(given), None) => Some(DatabasePassword::Given(given)),
+        (None, Some(_)) if !is_postgres => {
+            report.wrong(FILE, "is for PostgreSQL, and database.url is a file; remove it");
+            None
+        }
+        (None, Some(file)) => Some(DatabasePassword::File(file.0)),
+        (None, None) => None,
+    };
+    (typed.url.address, password)
 }
 
 fn secrets(typed: typed::control_plane::Secrets, report: &mut Report<'_>) -> SecretFiles {
@@ -58,6 +98,63 @@ fn secrets(typed: typed::control_plane::Secrets, report: &mut Report<'_>) -> Sec
         master_key,
         digest_key,
         gateway_token,
+    }
+}
+
+fn auth(typed: typed::control_plane::Auth, report: &mut Report<'_>) -> Auth {
+    let (token, key) = (typed.token_lifetime, typed.signing_key_lifetime);
+    report.within(
+        "auth.token_lifetime",
+        token,
+        Time::seconds(60)..=Time::seconds(3_600),
+    );
+    report.within(
+        "auth.signing_key_lifetime",
+        key,
+        Time::seconds(86_400)..=Time::seconds(3_650 * 86_400),
+    );
+    let auth = Auth {
+        issuer: typed.issuer.map(|issuer| issuer.0),
+        token_lifetime: token.0,
+        signing_key_lifetime: key.0,
+        oidc: typed.oidc.map(|oidc| self::oidc(oidc, report)),
+    };
+    if let (Some(own), Some(oidc)) = (&auth.issuer, &auth.oidc)
+        && own.as_str() == oidc.issuer.trim_end_matches('/')
+    {
+        report.wrong(
+            "auth.oidc.issuer",
+            "is auth.issuer, this control plane itself; its tokens are taken anyway",
+        );
+    }
+    auth
+}
+
+fn oidc(typed: typed::control_plane::Oidc, report: &mut Report<'_>) -> OidcConfig {
+    if typed.issuer.is_none() {
+        report.missing(
+            "auth.oidc.issuer",
+            "is missing; write the issuer's address, such as \"https://login.example.com\"",
+        );
+    }
+    if typed.audience.is_none() {
+        report.missing(
+            "auth.oidc.audience",
+            "is missing; write what its tokens name in aud: without it every token that it gives anybody would be taken",
+        );
+    }
+    report.within("auth.oidc.leeway", typed.leeway, Time::ms(0)..=Time::seconds(300));
+    report.within(
+        "auth.oidc.jwks_refresh",
+        typed.jwks_refresh,
+        Time::seconds(60)..=Time::seconds(86_400),
+    );
+    OidcConfig {
+        issuer: typed.issuer.map(|issuer| issuer.0).unwrap_or_default(),
+        audience: typed.audience.map(|audience| audience.0).unwrap_or_default(),
+        claims: typed.claims.0,
+        leeway: typed.leeway.0,
+        jwks_refresh: typed.jwks_refresh.0,
     }
 }
 

@@ -177,10 +177,11 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
             tls: None,
         },
         database: control_plane::Database {
-            url: DatabaseUrl(format!(
+            url: DatabaseUrl::plain(format!(
                 "sqlite://{}",
                 data_dir.join("control-plane.db").display()
             )),
+            password_file: None,
         },
         secrets: control_plane::Secrets {
             master_key_file: file("secrets/master-key"),
@@ -191,6 +192,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         limiter: control_plane::Limiter::default(),
         auth: typed.auth,
         rules: typed.rules,
+        leaks: typed.leaks,
         management_limits: typed.management_limits,
         errors: typed.errors,
         tiers: typed.tiers,

@@ -151,41 +151,154 @@ text!(
     "https://example.com/docs"
 );
 
-/// `database.url`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DatabaseUrl(pub(crate) String);
+/// `database.url`. Its password, where it has one, is kept apart, so that the address can be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct DatabaseUrl {
+    /// The address without a password.
+    pub(crate) address: String,
+    /// What stood between `:` and `@`.
+    pub(crate) password: Option<Password>,
+}
+
+/// What a `postgres://` address may say after its `?`.
+const POSTGRES_PARAMETERS: [&str; 11] = [
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+    "options",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+];
+
+impl DatabaseUrl {
+    /// An address without a password.
+    pub(crate) fn plain(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            password: None,
+        }
+    }
+
+    /// Whether it is a server, which asks for a password.
+    pub(crate) fn is_postgres(&self) -> bool {
+        !self.address.starts_with("sqlite:")
+    }
+
+    fn sqlite(text: &str) -> Result<Self, String> {
+        if text.contains(":memory:") || text.contains("mode=memory") {
+            return Err("would forget every key when it stops; write \"sqlite://PATH\"".to_owned());
+        }
+        match text.strip_prefix("sqlite://") {
+            Some(path) if !path.is_empty() && !path.starts_with('?') => Ok(Self::plain(text)),
+            _ => Err(Self::unknown()),
+        }
+    }
+
+    // Nothing of what was written is quoted: it may be a password.
+    fn postgres(scheme: &str, rest: &str) -> Result<Self, String> {
+        const EXAMPLE: &str = "write one such as \"postgres://keyward@db.example/keyward\"";
+        let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let Some((authority, database)) = place.split_once('/').filter(|_| !rest.contains('#')) else {
+            return Err(format!("names no database; {EXAMPLE}"));
+        };
+        if database.is_empty() || database.contains(['/', '@']) {
+            return Err(format!("names no database; {EXAMPLE}"));
+        }
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            let name = parameter.split('=').next().unwrap_or_default();
+            if name == "password" {
+                return Err("has its password at the end; it belongs into database.password_file".to_owned());
+            }
+            if !POSTGRES_PARAMETERS.contains(&name) {
+                let known = POSTGRES_PARAMETERS.join(", ");
+                return Err(format!("has a parameter that is not known; known are {known}"));
+            }
+        }
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = match user.split_once(':') {
+            Some((user, password)) => (user, Some(Password::decoded(password)?)),
+            None => (user, None),
+        };
+        let at = if user.is_empty() { "" } else { "@" };
+        let question = if parameters.is_empty() { "" } else { "?" };
+        let address = format!("{scheme}://{user}{at}{host}/{database}{question}{parameters}");
+        Ok(Self { address, password })
+    }
+
+    fn unknown() -> String {
+        format!("is no database that is known; write {}", Self::EXPECTED)
+    }
+}
 
 impl Text for DatabaseUrl {
-    const EXPECTED: &'static str = "a database such as \"sqlite://keyward-data/control-plane.db\"";
+    const EXPECTED: &'static str = "a database such as \"sqlite://keyward-data/control-plane.db\" or \"postgres://keyward@db.example/keyward\"";
 }
 
 impl FromStr for DatabaseUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
-        if matches!(scheme, "postgres" | "postgresql") {
-            // The text itself may hold a password.
-            return Err(format!("PostgreSQL {NOT_YET}, or write \"sqlite://PATH\""));
-        }
-        if text.contains(":memory:") || text.contains("mode=memory") {
-            return Err("would forget every key when it stops; write \"sqlite://PATH\"".to_owned());
-        }
-        match text.strip_prefix("sqlite://") {
-            Some(path) if !path.is_empty() && !path.starts_with('?') => Ok(Self(text.to_owned())),
-            _ => Err(format!("is no database that is known; write {}", Self::EXPECTED)),
+        match text.split_once("://") {
+            Some((scheme @ ("postgres" | "postgresql"), rest)) => Self::postgres(scheme, rest),
+            _ => Self::sqlite(text),
         }
     }
 }
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.address)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.address, f)
     }
 }
 
 text!(
     DatabaseUrl,
-    "^sqlite://.+$",
-    "sqlite://keyward-data/control-plane.db"
+    "^(sqlite://.+|postgres(ql)?://[^/]*/.+)$",
+    "postgres://keyward@db.example/keyward"
 );
+
+/// A password, which is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// The password itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Undoes the percent-encoding that a password has in an address.
+    fn decoded(text: &str) -> Result<Self, String> {
+        let wrong = || "has a password that is not percent-encoded UTF-8".to_owned();
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.bytes();
+        while let Some(byte) = rest.next() {
+            if byte != b'%' {
+                bytes.push(byte);
+                continue;
+            }
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            let (high, low) = (digit().ok_or_else(wrong)?, digit().ok_or_else(wrong)?);
+            bytes.push(u8::try_from(high * 16 + low).map_err(|_| wrong())?);
+        }
+        String::from_utf8(bytes).map(Self).map_err(|_| wrong())
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}

@@ -105,6 +105,18 @@ words! {
 }
 
 words! {
+    /// `leaks.policy`.
+    Leak {
+        /// The key is disabled.
+        Quarantine = "quarantine",
+        /// The key is revoked.
+        Revoke = "revoke",
+        /// The key goes on.
+        Report = "report",
+    } later []
+}
+
+words! {
     /// `routes.require`.
     Credential {
         /// Account key and, in production, customer key.

@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::leaf::issuer::{ApiUrl, IssuerUrl};
 use crate::leaf::later::Later;
 use crate::leaf::name::{Availability, FilePath, Label, Name, Version};
 use crate::leaf::network::Address;
 use crate::leaf::unit::{Rate, Time};
 use crate::leaf::url::DatabaseUrl;
+use crate::leaf::word::Leak;
 use crate::typed::gateway::Errors;
 
 /// Configuration of `keyward-control-plane`.
@@ -25,10 +27,12 @@ pub(crate) struct ControlPlane {
     pub(crate) propagation: Propagation,
     /// Where live buckets are read.
     pub(crate) limiter: Limiter,
-    /// Who else may say who a user is.
+    /// Tokens: our own, and those of another issuer.
     pub(crate) auth: Auth,
     /// Rules for keys.
     pub(crate) rules: Rules,
+    /// What happens to a key that was found where it must not be.
+    pub(crate) leaks: Leaks,
     /// How fast each credential may call the REST surfaces.
     pub(crate) management_limits: ManagementLimits,
     /// What errors say.
@@ -66,14 +70,17 @@ impl Default for Listen {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Database {
-    /// `sqlite://PATH`; the file is made when it is absent.
+    /// `sqlite://PATH`, a file that is made when it is absent, or `postgres://USER@HOST/DATABASE`.
     pub(crate) url: DatabaseUrl,
+    /// The file with PostgreSQL's password, which never stands in a configuration.
+    pub(crate) password_file: Option<FilePath>,
 }
 
 impl Default for Database {
     fn default() -> Self {
         Self {
-            url: DatabaseUrl("sqlite://keyward-data/control-plane.db".to_owned()),
+            url: DatabaseUrl::plain("sqlite://keyward-data/control-plane.db"),
+            password_file: None,
         }
     }
 }
@@ -125,12 +132,58 @@ pub(crate) struct Limiter {
     pub(crate) redis: Option<Later>,
 }
 
-/// Who else may say who a user is.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+/// Tokens for the surfaces of companies and users.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
-    /// An OpenID Connect issuer.
-    pub(crate) oidc: Option<Later>,
+    /// Where this API is reached: who our own tokens say they are from. By default this machine, on the port of
+    /// `listen.api`.
+    pub(crate) issuer: Option<ApiUrl>,
+    /// How long a token of our own lives. At most an hour.
+    pub(crate) token_lifetime: Time,
+    /// How long one key signs them.
+    pub(crate) signing_key_lifetime: Time,
+    /// An OpenID Connect issuer whose tokens are taken too.
+    pub(crate) oidc: Option<Oidc>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            token_lifetime: Time::seconds(3_600),
+            signing_key_lifetime: Time::seconds(30 * 86_400),
+            oidc: None,
+        }
+    }
+}
+
+/// An OpenID Connect issuer.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Oidc {
+    /// Its address as it stands in its tokens; https, or on this machine.
+    pub(crate) issuer: Option<IssuerUrl>,
+    /// What its tokens must name in `aud`.
+    pub(crate) audience: Option<Label>,
+    /// The claim that says what surface 4 lets a user do.
+    pub(crate) claims: Label,
+    /// How far its clock may be from ours.
+    pub(crate) leeway: Time,
+    /// After what time its keys are fetched again at the latest.
+    pub(crate) jwks_refresh: Time,
+}
+
+impl Default for Oidc {
+    fn default() -> Self {
+        Self {
+            issuer: None,
+            audience: None,
+            claims: Label("cognito:groups".to_owned()),
+            leeway: Time::seconds(30),
+            jwks_refresh: Time::seconds(3_600),
+        }
+    }
 }
 
 /// Rules for keys.
@@ -151,6 +204,22 @@ impl Default for Rules {
             api_versions: vec![Version("2026-11-01".to_owned())],
             api_version_downgrade_window: Time::seconds(72 * 3600),
             user_key_lifetime: Time::seconds(365 * 86_400),
+        }
+    }
+}
+
+/// What happens to a key that was found where it must not be.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Leaks {
+    /// What `POST /admin/leaks` does to a living key.
+    pub(crate) policy: Leak,
+}
+
+impl Default for Leaks {
+    fn default() -> Self {
+        Self {
+            policy: Leak::Quarantine,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::leaf::network::{Address, Block};
 use crate::leaf::unit::Time;
-use crate::typed::control_plane::{Auth, ManagementLimits, Propagation, Rules, Tier};
+use crate::typed::control_plane::{Auth, Leaks, ManagementLimits, Propagation, Rules, Tier};
 use crate::typed::gateway::{
     AccessLog, Bounds, Cache, Credentials, Drain, Errors, Identity, Limiter, Route, Sync, Timeouts, Upstream,
 };
@@ -50,10 +50,12 @@ pub(crate) struct Standalone {
     pub(crate) routes: Vec<Route>,
     /// How changes reach the gateway.
     pub(crate) propagation: Propagation,
-    /// Who else may say who a user is.
+    /// Tokens: our own, and those of another issuer.
     pub(crate) auth: Auth,
     /// Rules for keys.
     pub(crate) rules: Rules,
+    /// What happens to a key that was found where it must not be.
+    pub(crate) leaks: Leaks,
     /// How fast each credential may call the REST surfaces.
     pub(crate) management_limits: ManagementLimits,
     /// Laid over the built-in catalogue.

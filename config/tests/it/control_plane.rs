@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keyward_config::DatabasePassword;
+
 use crate::parse_control_plane;
 
 #[track_caller]
@@ -26,6 +28,7 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
         Duration::from_secs(72 * 3600)
     );
     assert_eq!(config.rules.user_key_lifetime, Duration::from_secs(365 * 86_400));
+    assert_eq!(config.leaks, keyward_config::LeakPolicy::Quarantine);
     let limits = config.management_limits;
     assert_eq!((limits.portal.rate, limits.portal.burst), (20, 40));
     assert_eq!((limits.others.rate, limits.others.burst), (50, 100));
@@ -133,25 +136,95 @@ fn a_wrong_tier_is_refused() {
 
 #[test]
 fn a_database_that_would_not_keep_is_refused() {
-    let known = "write a database such as \"sqlite://keyward-data/control-plane.db\"";
+    let known = "write a database such as \"sqlite://keyward-data/control-plane.db\" or \
+                 \"postgres://keyward@db.example/keyward\"";
+    let example = "write one such as \"postgres://keyward@db.example/keyward\"";
     for (url, expected) in [
-        (
-            "postgres://user:secret@db/x",
-            "PostgreSQL is not supported by this version yet; remove it, or write \"sqlite://PATH\""
-                .to_owned(),
-        ),
         (
             "sqlite://:memory:",
             "would forget every key when it stops; write \"sqlite://PATH\"".to_owned(),
         ),
         ("sqlite://", format!("is no database that is known; {known}")),
         ("keyward.db", format!("is no database that is known; {known}")),
+        ("mysql://db/x", format!("is no database that is known; {known}")),
+        ("postgres://user@db", format!("names no database; {example}")),
+        ("postgres://user@db/", format!("names no database; {example}")),
+        ("postgres://user@db/a/b", format!("names no database; {example}")),
+        ("postgres://user:pass/word@db/a", format!("names no database; {example}")),
+        (
+            "postgres://user@db/a?sslmod=require",
+            "has a parameter that is not known; known are host, hostaddr, port, dbname, user, application_name, \
+             options, sslmode, sslrootcert, sslcert, sslkey"
+                .to_owned(),
+        ),
     ] {
         refused(
             &format!("[database]\nurl = \"{url}\""),
             &format!("2: database.url: {expected}"),
         );
     }
+}
+
+#[test]
+fn postgresql_is_taken_by_address() {
+    for url in [
+        "postgres://keyward@db.example/keyward",
+        "postgresql://keyward@[::1]:5433/keyward?sslmode=verify-full",
+        "postgres:///keyward?host=/var/run/postgresql&user=keyward",
+    ] {
+        let config = parse_control_plane(&format!("[database]\nurl = \"{url}\""), &[]).unwrap();
+        assert_eq!(
+            (config.database_url.as_str(), config.database_password),
+            (url, None)
+        );
+    }
+}
+
+#[test]
+fn a_database_password_never_stands_in_a_file() {
+    let in_a_file = "2: database.url: has a password in it, and no secret stands in a configuration file; write it into \
+                     a file of its own that database.password_file names, or give the whole address as \
+                     KEYWARD__DATABASE__URL";
+    refused("[database]\nurl = \"postgres://user:secret@db/x\"", in_a_file);
+    refused(
+        "[database]\nurl = \"postgres://db/x?password=secret\"",
+        "2: database.url: has its password at the end; it belongs into database.password_file",
+    );
+    // Whatever else is wrong with the address, it isn't shown.
+    for url in [
+        "postgres://user:secret@db",
+        "postgres://u:secret@db/x?a=secret",
+        "secret://u:secret@db/x",
+    ] {
+        let message = parse_control_plane(&format!("[database]\nurl = \"{url}\""), &[]).unwrap_err();
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn a_database_password_comes_from_a_file_or_the_environment() {
+    let text = "[database]\nurl = \"postgres://user@db/x\"\npassword_file = \"p\"";
+    let config = parse_control_plane(text, &[]).unwrap();
+    assert_eq!(config.database_password, Some(DatabasePassword::File("p".into())));
+
+    let variable = ("KEYWARD__DATABASE__URL", "postgres://user:s%40cre%74@db/x");
+    let config = parse_control_plane("", &[variable]).unwrap();
+    assert_eq!(config.database_url, "postgres://user@db/x");
+    assert!(!format!("{config:?}").contains("s@cret"));
+    let Some(DatabasePassword::Given(password)) = config.database_password else {
+        panic!("no password");
+    };
+    assert_eq!(password.expose(), "s@cret");
+
+    let message = parse_control_plane("[database]\npassword_file = \"p\"", &[variable]).unwrap_err();
+    assert_eq!(
+        message,
+        "control-plane.toml:2: database.password_file: is a second password: database.url has one; remove either"
+    );
+    refused(
+        "[database]\npassword_file = \"p\"",
+        "2: database.password_file: is for PostgreSQL, and database.url is a file; remove it",
+    );
 }
 
 #[test]
@@ -195,6 +268,105 @@ fn rules_are_checked() {
     }
 }
 
+const OIDC: &str = "[auth.oidc]\nissuer = \"https://login.example.com/\"\naudience = \"keyward\"\n";
+
+#[test]
+fn another_issuer_is_taken_as_it_is_written() {
+    let auth = parse_control_plane("", &[]).unwrap().auth;
+    assert_eq!((auth.issuer, auth.oidc), (None, None));
+    assert_eq!(auth.token_lifetime, Duration::from_secs(3_600));
+    assert_eq!(auth.signing_key_lifetime, Duration::from_secs(30 * 86_400));
+    let text = format!("[auth]\nissuer = \"https://keys.example.com/\"\n{OIDC}");
+    let auth = parse_control_plane(&text, &[]).unwrap().auth;
+    assert_eq!(auth.issuer.as_deref(), Some("https://keys.example.com"));
+    let oidc = auth.oidc.unwrap();
+    // The slash is part of its name.
+    assert_eq!(oidc.issuer, "https://login.example.com/");
+    assert_eq!(
+        (oidc.audience.as_str(), oidc.claims.as_str()),
+        ("keyward", "cognito:groups")
+    );
+    assert_eq!(
+        (oidc.leeway, oidc.jwks_refresh),
+        (Duration::from_secs(30), Duration::from_secs(3_600))
+    );
+    let loopback =
+        "[auth.oidc]\nissuer = \"http://127.0.0.1:4444/realm\"\naudience = \"a\"\nclaims = \"groups\"";
+    let oidc = parse_control_plane(loopback, &[]).unwrap().auth.oidc.unwrap();
+    assert_eq!(
+        (oidc.issuer.as_str(), oidc.claims.as_str()),
+        ("http://127.0.0.1:4444/realm", "groups")
+    );
+}
+
+#[test]
+fn a_wrong_issuer_is_refused() {
+    for (settings, expected) in [
+        (
+            "[auth]\nissuer = \"https://a/b\"",
+            "2: auth.issuer: \"https://a/b\" is no address of a host; write where this API is reached, such as \"https://keys.example.com\"",
+        ),
+        (
+            "[auth]\nissuer = \"keys.example.com\"",
+            "2: auth.issuer: \"keys.example.com\" is no address of a host; write where this API is reached, such as \"https://keys.example.com\"",
+        ),
+        (
+            "[auth]\ntoken_lifetime = \"2h\"",
+            "2: auth.token_lifetime: 2h is too much; write at most 1h",
+        ),
+        (
+            "[auth]\ntoken_lifetime = \"1s\"",
+            "2: auth.token_lifetime: 1s is too little; write at least 1m",
+        ),
+        (
+            "[auth]\nsigning_key_lifetime = \"1h\"",
+            "2: auth.signing_key_lifetime: 1h is too little; write at least 1d",
+        ),
+        (
+            "[auth]\nsecret = \"x\"",
+            "2: auth.secret: is no known key; in auth there can be issuer, token_lifetime, signing_key_lifetime, oidc",
+        ),
+        (
+            "[auth.oidc]\nissuer = \"https://a\"",
+            "1: auth.oidc.audience: is missing; write what its tokens name in aud: without it every token that it gives anybody would be taken",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"",
+            "1: auth.oidc.issuer: is missing; write the issuer's address, such as \"https://login.example.com\"",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"\nissuer = \"http://login.example.com\"",
+            "3: auth.oidc.issuer: \"http://login.example.com\" is not encrypted: whoever sits between could put in keys of their own; write https://, or an address of this machine",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"\nissuer = \"https://a?b\"",
+            "3: auth.oidc.issuer: \"https://a?b\" is no issuer; write its address as it stands in its tokens, such as \"https://login.example.com\"",
+        ),
+        (
+            "[auth.oidc]\naudience = \"a\"\nissuer = \"login\"",
+            "3: auth.oidc.issuer: \"login\" is no issuer; write its address as it stands in its tokens, such as \"https://login.example.com\"",
+        ),
+        (
+            "[auth.oidc]\naudience = \"\"\nissuer = \"https://a\"",
+            "2: auth.oidc.audience: \"\" can't be shown as a name; write 1 to 128 characters without spaces at the ends",
+        ),
+        (
+            "[auth]\nissuer = \"https://a\"\n[auth.oidc]\naudience = \"a\"\nissuer = \"https://a/\"",
+            "5: auth.oidc.issuer: is auth.issuer, this control plane itself; its tokens are taken anyway",
+        ),
+    ] {
+        refused(settings, expected);
+    }
+    refused(
+        &format!("{OIDC}leeway = \"10m\""),
+        "4: auth.oidc.leeway: 10m is too much; write at most 5m",
+    );
+    refused(
+        &format!("{OIDC}jwks_refresh = \"1s\""),
+        "4: auth.oidc.jwks_refresh: 1s is too little; write at least 1m",
+    );
+}
+
 #[test]
 fn the_rest_is_checked_too() {
     for (settings, expected) in [
@@ -227,10 +399,6 @@ fn the_rest_is_checked_too() {
             "2: limiter.redis: is not supported by this version yet; remove it",
         ),
         (
-            "[auth.oidc]\nissuer = \"https://a\"",
-            "1: auth.oidc: is not supported by this version yet; remove it",
-        ),
-        (
             "[listen]\ntls = {}",
             "2: listen.tls: is not supported by this version yet; remove it",
         ),
@@ -241,4 +409,21 @@ fn the_rest_is_checked_too() {
     ] {
         refused(settings, expected);
     }
+}
+
+#[test]
+fn a_policy_for_leaks_is_one_of_three() {
+    for (word, policy) in [
+        ("quarantine", keyward_config::LeakPolicy::Quarantine),
+        ("revoke", keyward_config::LeakPolicy::Revoke),
+        ("report", keyward_config::LeakPolicy::Report),
+    ] {
+        let config = parse_control_plane(&format!("[leaks]\npolicy = \"{word}\"\n"), &[]).unwrap();
+        assert_eq!(config.leaks, policy);
+    }
+    let message = parse_control_plane("[leaks]\npolicy = \"delete\"\n", &[]).unwrap_err();
+    assert!(
+        message.contains("control-plane.toml:2: leaks.policy"),
+        "{message}"
+    );
 }

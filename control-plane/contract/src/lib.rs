@@ -6,6 +6,7 @@
 pub mod address;
 pub mod digest;
 pub mod feed;
+pub mod find;
 pub mod id;
 pub mod key;
 pub mod period;

@@ -81,5 +81,3 @@ CREATE TRIGGER audit_rows_stay BEFORE UPDATE OR DELETE ON audit
     FOR EACH ROW EXECUTE FUNCTION audit_is_append_only();
 CREATE TRIGGER audit_rows_are_kept BEFORE TRUNCATE ON audit
     FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only();
-CREATE INDEX audit_of_actor ON audit (actor_id, number);
-CREATE INDEX audit_of_action ON audit (action, number);

@@ -78,5 +78,3 @@ END;
 CREATE TRIGGER audit_rows_are_kept BEFORE DELETE ON audit BEGIN
     SELECT RAISE(ABORT, 'the audit trail is append-only');
 END;
-CREATE INDEX audit_of_actor ON audit (actor_id, number);
-CREATE INDEX audit_of_action ON audit (action, number);

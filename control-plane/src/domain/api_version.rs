@@ -23,7 +23,10 @@ pub fn known<'a>(field: &'static str, typed: &str, versions: &'a [String]) -> Re
         .find(|version| *version == typed)
         .map(String::as_str)
         .ok_or_else(|| {
-            let reason = format!("must be one of the versions that there are: {}", versions.join(", "));
+            let reason = format!(
+                "must be one of the versions that there are: {}",
+                versions.join(", ")
+            );
             InvalidField::new(field, reason)
         })
 }
@@ -66,8 +69,18 @@ mod tests {
     fn a_version_is_one_of_those_that_there_are() {
         check("2026-11-01", Some("2026-11-01"));
         for bad in [
-            "", "2026-11-02", "2026-02-30", "2026-13-01", "0000-00-00", "2026-1-1", "+026-11-01", " 2026-11-01",
-            "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "２026-11-01",
+            "",
+            "2026-11-02",
+            "2026-02-30",
+            "2026-13-01",
+            "0000-00-00",
+            "2026-1-1",
+            "+026-11-01",
+            " 2026-11-01",
+            "2026-11-01 ",
+            "2026-11-01T00:00:00Z",
+            "20261101",
+            "２026-11-01",
         ] {
             check(bad, None);
         }

@@ -86,6 +86,9 @@ pub enum Conflict {
     /// Time to go back was long enough.
     #[error("the time in which this key could go back to a lower API version is over")]
     VersionSettled,
+    /// What is dead for good stays so.
+    #[error("the key is revoked for good")]
+    KeyRevoked,
     /// Nobody could manage admin keys any more.
     #[error("the last owner key can't be revoked")]
     LastOwner,

@@ -57,6 +57,15 @@ impl Permissions {
         write: false,
     };
 
+    /// What is among both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            list: self.list && other.list,
+            write: self.write && other.write,
+        }
+    }
+
     /// Those among some texts; others say nothing to us.
     pub fn among<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut permissions = Self::NONE;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use keyward_contract::{
-    AccountId, AccountStatus, AddressList, Environment, KeyId, KeyKind, PlainKey, Record, UnixMillis,
+    AccountId, AccountStatus, AddressList, Environment, KeyId, KeyKind, KeyState, PlainKey, Record,
+    UnixMillis,
 };
 use serde_json::{Value, json};
 
@@ -14,7 +15,8 @@ use crate::domain::account::Account;
 use crate::domain::key::{ApiKey, Draft, Made, Origin, state_as_str};
 use crate::domain::refusal::{Conflict, InvalidField, Missing};
 use crate::domain::text::Name;
-use crate::store::{accounts, keys, usage};
+use crate::domain::user_key::MAX_USER_KEY_NAME;
+use crate::store::{accounts, customers, keys, usage};
 
 /// What an operator says of a new key.
 #[derive(Clone, Debug)]
@@ -53,6 +55,41 @@ pub struct Rotated {
     pub old: KeyId,
     /// When that one dies.
     pub old_dies_at: UnixMillis,
+}
+
+/// What an operator changes of a key; what is absent stays. An inner `None` clears.
+#[derive(Clone, Debug, Default)]
+pub struct Edit {
+    /// Whether it may be used.
+    pub standing: Option<Standing>,
+    /// What it is called.
+    pub name: Option<Option<Name>>,
+    /// The first instant at which it is dead.
+    pub expires_at: Option<Option<UnixMillis>>,
+    /// Where it may be used from.
+    pub allowed_ips: Option<Option<AddressList>>,
+}
+
+/// Whether a key that is not revoked may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Active,
+    /// Not for now.
+    Disabled,
+}
+
+/// A key that was changed.
+#[derive(Debug)]
+pub struct Updated {
+    /// The key.
+    pub key: ApiKey,
+    /// What its account is.
+    pub account: AccountStatus,
+    /// When it was last used.
+    pub last_used_at: Option<UnixMillis>,
+    /// The instant of the change.
+    pub now: UnixMillis,
 }
 
 /// Makes an account key. Its text is in the answer and nowhere else.
@@ -187,6 +224,114 @@ pub async fn rotate(
         old_dies_at,
     };
     Ok(Changed { value, settled })
+}
+
+/// Changes what is given of a key: so is a quarantine lifted. Of customer keys only the status can be changed.
+///
+/// # Errors
+/// When there is none with this id, it is revoked or in its rotation's grace, its account is cancelled, a field breaks
+/// a rule, or the database fails.
+pub async fn update(
+    registry: &Registry,
+    actor: &Actor,
+    (account, id): (AccountId, KeyId),
+    edit: Edit,
+) -> Result<Changed<Updated>> {
+    let mut change = Change::begin(registry, actor).await?;
+    let account = accounts::load(&mut change.tx, account)
+        .await?
+        .ok_or(Missing::Account)?;
+    let before = keys::load_any(&mut change.tx, account.id, id)
+        .await?
+        .ok_or(Missing::Key)?;
+    if account.status == AccountStatus::Cancelled {
+        return Err(Conflict::AccountCancelled.into());
+    }
+    let mut key = edited(&before, edit, change.now)?;
+    // Read now: after the commit nothing may fail any more.
+    let last_used = usage::last_used(&registry.store, &[id]).await?;
+    let now = change.now;
+    let settled = if key == before {
+        change.nothing_to_do().await?
+    } else {
+        key.updated_at = now;
+        keys::save(&mut change.tx, &key).await?;
+        let limits = match key.customer {
+            Some(customer) => customers::load(&mut change.tx, account.id, key.environment, customer)
+                .await?
+                .and_then(|customer| customer.limits),
+            None => None,
+        };
+        let action = match (before.state, key.state) {
+            (KeyState::Active, KeyState::Disabled) => "key.disabled",
+            (KeyState::Disabled, KeyState::Active) => "key.enabled",
+            _ => "key.updated",
+        };
+        let entry = entry(action, &key, Some(remembered(&before)), Some(remembered(&key)));
+        change.commit(entry, &[Record::Key(key.record(limits))]).await?
+    };
+    let value = Updated {
+        key,
+        account: account.status,
+        last_used_at: last_used.get(&id).copied(),
+        now,
+    };
+    Ok(Changed { value, settled })
+}
+
+/// Surface 4 promises its readers that each of its keys has a name of this length and an end.
+fn check_user_key(edit: &Edit) -> std::result::Result<(), InvalidField> {
+    if edit.expires_at == Some(None) {
+        return Err(InvalidField::new(
+            "expires_at",
+            "can't be cleared for a user's key",
+        ));
+    }
+    match &edit.name {
+        Some(None) => Err(InvalidField::new("name", "can't be cleared for a user's key")),
+        Some(Some(name)) if name.as_str().chars().count() > MAX_USER_KEY_NAME => Err(InvalidField::new(
+            "name",
+            format!("must have at most {MAX_USER_KEY_NAME} characters for a user's key"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn edited(key: &ApiKey, edit: Edit, now: UnixMillis) -> Result<ApiKey> {
+    if matches!(key.state, KeyState::Revoked | KeyState::Deleted) {
+        return Err(Conflict::KeyRevoked.into());
+    }
+    let of_customer = [
+        ("name", edit.name.is_some()),
+        ("expires_at", edit.expires_at.is_some()),
+        ("allowed_ips", edit.allowed_ips.is_some()),
+    ];
+    if let (Some(_), Some((field, _))) = (key.customer, of_customer.iter().find(|(_, given)| *given)) {
+        return Err(InvalidField::new(*field, "can't be set for the key of an end customer").into());
+    }
+    if key.origin == Origin::UserKeys {
+        check_user_key(&edit)?;
+    }
+    let mut edited = key.clone();
+    if let Some(standing) = edit.standing {
+        edited.state = match standing {
+            Standing::Active => KeyState::Active,
+            Standing::Disabled => KeyState::Disabled,
+        };
+    }
+    edited.name = edit.name.unwrap_or(edited.name);
+    edited.allowed_ips = edit.allowed_ips.unwrap_or(edited.allowed_ips);
+    if let Some(expires_at) = edit.expires_at {
+        // The end of a grace is the rotation's: a later one would bring back what was replaced.
+        if key.rotated_at.is_some() && expires_at != key.expires_at {
+            return Err(Conflict::KeyInGrace.into());
+        }
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(InvalidField::new("expires_at", "must be in the future").into());
+        }
+        edited.expires_at = expires_at;
+    }
+    Ok(edited)
 }
 
 /// The account with this id, when it may get keys.

@@ -168,12 +168,12 @@ async fn seed_sandbox(registry: &Registry, change: &mut Change<'_>, account: &Ac
 /// # Errors
 /// When the database fails.
 pub async fn list(registry: &Registry, filter: Filter, limit: i64) -> Result<Vec<Found>> {
-    let accounts = accounts::list(registry.store.readers(), filter, limit).await?;
-    let mut found = Vec::with_capacity(accounts.len());
-    for account in accounts {
-        found.push(shown(registry, account).await?);
-    }
-    Ok(found)
+    let now = registry.clock.now();
+    let listed = accounts::list(registry.store.readers(), filter, now, limit).await?;
+    Ok(listed
+        .into_iter()
+        .map(|(account, api_key_id)| found(registry, account, api_key_id))
+        .collect())
 }
 
 /// Finds an account.
@@ -323,21 +323,20 @@ pub(super) async fn living(change: &mut Change<'_>, id: AccountId) -> Result<Acc
 
 async fn shown(registry: &Registry, account: Account) -> Result<Found> {
     let now = registry.clock.now();
-    // A cancelled account's keys count as revoked, whatever their own state.
-    let api_key_id = match account.status {
-        AccountStatus::Cancelled => None,
-        AccountStatus::Active | AccountStatus::Suspended => {
-            keys::oldest_production_key(registry.store.readers(), account.id, now).await?
-        }
-    };
+    let api_key_id = keys::oldest_production_key(registry.store.readers(), account.id, now).await?;
+    Ok(found(registry, account, api_key_id))
+}
+
+fn found(registry: &Registry, account: Account, api_key_id: Option<String>) -> Found {
     let terms: std::result::Result<_, InvalidField> = registry
         .catalogue
         .terms(&account.tier, account.overrides.as_ref());
-    Ok(Found {
+    Found {
         annual_price: terms.ok().map(|terms| terms.annual_price),
-        api_key_id,
+        // A cancelled account's keys count as revoked, whatever their own state.
+        api_key_id: api_key_id.filter(|_| account.status != AccountStatus::Cancelled),
         account,
-    })
+    }
 }
 
 fn action_of(before: AccountStatus, after: AccountStatus) -> &'static str {

@@ -152,7 +152,7 @@ impl<'a> Change<'a> {
             audit::insert(&mut self.tx, &event).await?;
         }
         if let Some(mark) = &self.actor.once {
-            idempotency::mark_acted(&mut self.tx, &mark.scope, &mark.key).await?;
+            idempotency::mark_acted(&mut self.tx, mark).await?;
         }
         let revision = changes::append(&mut self.tx, self.now, records).await?;
         self.tx.commit().await.map_err(StoreError::from)?;

@@ -220,12 +220,7 @@ pub async fn delete(registry: &Registry, caller: &CompanyCaller, id: KeyId) -> R
     Ok(Changed { value: (), settled })
 }
 
-fn apply(
-    registry: &Registry,
-    key: &mut ApiKey,
-    edit: Edit,
-    now: UnixMillis,
-) -> Result<()> {
+fn apply(registry: &Registry, key: &mut ApiKey, edit: Edit, now: UnixMillis) -> Result<()> {
     if let Some(typed) = edit.api_version {
         let rules = &registry.rules;
         let version = api_version::known("apiVersion", &typed, &rules.api_versions)?;
@@ -326,11 +321,7 @@ fn shown(registry: &Registry, key: ApiKey, now: UnixMillis) -> Shown {
         (Origin::Keys, Standing::Active) => registry.open(&key),
         _ => None,
     };
-    Shown {
-        key,
-        plain,
-        standing,
-    }
+    Shown { key, plain, standing }
 }
 
 fn remembered(key: &ApiKey) -> Value {

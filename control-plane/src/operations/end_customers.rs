@@ -136,17 +136,15 @@ pub(super) async fn create_within(
 /// # Errors
 /// When there is none with this id or the database fails.
 pub async fn find(registry: &Registry, caller: &PortalCaller, id: CustomerId) -> Result<Found> {
-    let pool = registry.store.readers();
     let (account, environment) = (caller.account.id, caller.environment());
-    let customer = customers::by_id(pool, account, environment, id)
+    let shown = customers::shown(registry.store.readers(), account, environment, id)
         .await?
         .ok_or(Missing::EndCustomer)?;
-    let key = keys::of_customer(pool, account, environment, id).await?;
-    let last_used_at = last_use(registry, &customer).await?;
+    let key = shown.key.as_ref();
     Ok(Found {
-        key: key.as_ref().and_then(|key| registry.open(key)),
-        customer,
-        last_used_at,
+        key: key.and_then(|(id, sealed)| registry.open_sealed(*id, sealed.as_deref()?)),
+        customer: shown.customer,
+        last_used_at: shown.last_used_at,
     })
 }
 

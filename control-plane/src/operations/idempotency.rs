@@ -4,6 +4,9 @@
 //! While it runs, and for another body, a repeat is refused. A call that failed on our side is forgotten, unless
 //! its change was committed: that it acted is noted in the change's own transaction, so that no crash lets it act
 //! twice; only its answer can be lost.
+//!
+//! Any control plane of a database answers a repeat. A call that was left running by one that is no more is forgotten
+//! after ten seconds; if that one still lived, its change is refused, so that the call is never made twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,13 +55,10 @@ pub enum Ended {
 }
 
 /// The key that a call runs under.
-#[derive(Clone, Debug)]
-pub struct Mark {
-    /// Credential, method and path.
-    pub scope: String,
-    /// The caller's key.
-    pub key: String,
-}
+pub type Mark = idempotency::Claimed;
+
+/// A call can be forgotten between two looks at it, but not often.
+const LOOKS: usize = 5;
 
 /// Asks whether a call is the first under its key.
 ///
@@ -66,23 +66,50 @@ pub struct Mark {
 /// When the database fails, or the kept answer can't be opened.
 pub async fn claim(registry: &Registry, scope: String, key: String, body: &[u8]) -> Result<Claim> {
     let body_hash = registry.digest_key.digest(body);
-    let mut tx = registry.store.begin(Purpose::Other).await?;
-    let now = registry.clock.now();
-    idempotency::forget_before(&mut tx, UnixMillis(now.0 - GOOD_FOR_MS)).await?;
-    let claim = match idempotency::load(&mut tx, &scope, &key).await? {
-        None => {
-            idempotency::insert(&mut tx, &scope, &key, body_hash.as_bytes(), now).await?;
-            Claim::First(Ticket(Mark { scope, key }))
-        }
-        Some(earlier) if earlier.body_hash != body_hash.as_bytes() => Claim::Other,
-        Some(earlier) => match earlier.answer {
-            None if earlier.standing == Standing::Lost => Claim::Lost,
-            None => Claim::Running,
-            Some(sealed) => Claim::Repeat(registry.master_key.open(&context(&scope, &key), &sealed)?),
-        },
+    let mark = Mark {
+        scope,
+        key,
+        claim: uuid::Uuid::now_v7().to_string(),
     };
-    tx.commit().await.map_err(StoreError::from)?;
-    Ok(claim)
+    for _ in 0..LOOKS {
+        let mut tx = registry.store.begin(Purpose::Other).await?;
+        let now = registry.clock.now();
+        idempotency::forget_before(&mut tx, UnixMillis(now.0 - GOOD_FOR_MS)).await?;
+        let control_plane = registry.gateways.control_plane();
+        let is_first = idempotency::insert(&mut tx, &mark, control_plane, body_hash.as_bytes(), now).await?;
+        let earlier = match is_first {
+            true => None,
+            false => idempotency::load(&mut tx, &mark.scope, &mark.key).await?,
+        };
+        tx.commit().await.map_err(StoreError::from)?;
+        match earlier {
+            None if is_first => return Ok(Claim::First(Ticket(mark))),
+            // It ended between the two statements, by a fault: it can be made again.
+            None => {}
+            Some(earlier) => return repeat(registry, &mark, earlier, body_hash.as_bytes()),
+        }
+    }
+    Ok(Claim::Running)
+}
+
+fn repeat(
+    registry: &Registry,
+    mark: &Mark,
+    earlier: idempotency::Earlier,
+    body_hash: &[u8],
+) -> Result<Claim> {
+    if earlier.body_hash != body_hash {
+        return Ok(Claim::Other);
+    }
+    Ok(match earlier.answer {
+        None if earlier.standing == Standing::Lost => Claim::Lost,
+        None => Claim::Running,
+        Some(sealed) => Claim::Repeat(
+            registry
+                .master_key
+                .open(&context(&mark.scope, &mark.key), &sealed)?,
+        ),
+    })
 }
 
 /// Forgets the answers that are too old to be repeated, also when nobody calls.
@@ -126,13 +153,15 @@ impl Ticket {
     }
 
     async fn note(&self, registry: &Registry, ended: &Ended) -> Result<()> {
-        let Mark { scope, key } = &self.0;
+        let mark = &self.0;
         match ended {
             Ended::Answered { status, answer } => {
-                let sealed = registry.master_key.seal(&context(scope, key), answer)?;
-                idempotency::keep(&registry.store, scope, key, *status, &sealed).await?;
+                let sealed = registry
+                    .master_key
+                    .seal(&context(&mark.scope, &mark.key), answer)?;
+                idempotency::keep(&registry.store, mark, *status, &sealed).await?;
             }
-            Ended::Failed => idempotency::forget(&registry.store, scope, key).await?,
+            Ended::Failed => idempotency::forget(&registry.store, mark).await?,
         }
         Ok(())
     }

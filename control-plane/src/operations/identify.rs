@@ -1,17 +1,19 @@
-//! Whose credential this is. Two indexed reads for an account key, one for an admin key; a text that is no key
-//! costs none.
+//! Whose credential this is. One indexed read for a key of either kind, at every call: a revoked key is refused at
+//! once. A text that is no key costs none. Tokens are looked into by `tokens::identify`.
 
 use std::net::IpAddr;
 
 use keyward_contract::{Environment, KeyKind, KeyShape, UnixMillis, UserId};
 use uuid::Uuid;
 
+use super::tokens::identify as tokens;
 use super::{Actor, ActorKind, Registry, Result};
 use crate::domain::account::Account;
 use crate::domain::admin::AdminKey;
 use crate::domain::key::{ApiKey, Origin};
+use crate::domain::token::is_token;
 use crate::domain::user::{Permissions, User};
-use crate::store::{Purpose, accounts, admin_keys, keys, users};
+use crate::store::{Purpose, accounts, admin_keys, users};
 
 /// How often an admin key's last use is written down.
 const TOUCH_EVERY_MS: i64 = 60_000;
@@ -92,15 +94,22 @@ impl Credential {
     }
 }
 
-/// Why a text identifies nobody.
+/// Why a key identifies nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unidentified {
     /// No key of this kind was ever made with this text.
     Unknown,
     /// It was one, and is revoked, deleted, disabled or expired.
     Dead,
-    /// A good token, whose subject is no user of ours.
-    NoUser,
+}
+
+/// Why a credential of surfaces 3 and 4 identifies nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// It is a key.
+    Key(Unidentified),
+    /// It is a token.
+    Token(tokens::Refused),
 }
 
 /// Why an identified caller may not call.
@@ -122,7 +131,7 @@ pub struct Call {
 }
 
 impl Call {
-    fn actor(&self, kind: ActorKind, id: String) -> Actor {
+    pub(super) fn actor(&self, kind: ActorKind, id: String) -> Actor {
         Actor {
             kind,
             id,
@@ -149,15 +158,13 @@ pub async fn account_key(
         return Ok(Err(Unidentified::Unknown));
     }
     let pool = registry.store.readers();
-    let Some(key) = keys::by_digest(pool, registry.digest_key.digest(text)).await? else {
+    let digest = registry.digest_key.digest(text);
+    let Some((key, account)) = accounts::by_key_digest(pool, digest).await? else {
         return Ok(Err(Unidentified::Unknown));
     };
     if !key.is_live(registry.clock.now()) {
         return Ok(Err(Unidentified::Dead));
     }
-    let Some(account) = accounts::by_id(pool, key.account).await? else {
-        return Ok(Err(Unidentified::Unknown));
-    };
     let actor = call.actor(ActorKind::AccountKey, key.id.to_string());
     Ok(Ok(PortalCaller { key, account, actor }))
 }
@@ -194,7 +201,7 @@ pub fn may_act(
     if allowed { Ok(()) } else { Err(Forbidden::Address) }
 }
 
-/// Finds who calls surface 3 or 4 with this text.
+/// Finds who calls surface 3 or 4 with this text: an account key or a token.
 ///
 /// # Errors
 /// When the database fails.
@@ -202,15 +209,27 @@ pub async fn company(
     registry: &Registry,
     text: &[u8],
     call: &Call,
-) -> Result<std::result::Result<CompanyCaller, Unidentified>> {
+) -> Result<std::result::Result<CompanyCaller, Stranger>> {
+    if is_token(text) {
+        let found = tokens::company(registry, text, call).await?;
+        return Ok(found.map_err(Stranger::Token));
+    }
     match account_key(registry, text, call).await? {
         Ok(caller) => Ok(Ok(of_key(registry, caller).await?)),
-        Err(why) => Ok(Err(why)),
+        Err(why) => Ok(Err(Stranger::Key(why))),
     }
 }
 
-/// The holder of an account key, as its user when it belongs to one. Keys of surface 4 may not manage surface 3.
-async fn of_key(registry: &Registry, caller: PortalCaller) -> Result<CompanyCaller> {
+/// What an account key may do on surface 3: those of surface 4 nothing.
+pub(super) fn permissions_of(key: &ApiKey) -> Permissions {
+    match key.origin {
+        Origin::UserKeys => Permissions::NONE,
+        Origin::Portal | Origin::Admin | Origin::Keys => Permissions::ALL,
+    }
+}
+
+/// The holder of an account key, as its user when it belongs to one.
+pub(super) async fn of_key(registry: &Registry, caller: PortalCaller) -> Result<CompanyCaller> {
     let PortalCaller { key, account, actor } = caller;
     let user = match key.user {
         Some(id) => users::by_id(registry.store.readers(), id).await?,
@@ -218,10 +237,7 @@ async fn of_key(registry: &Registry, caller: PortalCaller) -> Result<CompanyCall
     };
     Ok(CompanyCaller {
         environment: key.environment,
-        permissions: match key.origin {
-            Origin::UserKeys => Permissions::NONE,
-            Origin::Portal | Origin::Admin | Origin::Keys => Permissions::ALL,
-        },
+        permissions: permissions_of(&key),
         claims: user.as_ref().map(|user| user.claims.clone()).unwrap_or_default(),
         user,
         credential: Credential::Key(Box::new(key)),

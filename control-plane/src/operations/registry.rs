@@ -1,9 +1,10 @@
 //! What operations work with: the store, the secrets, the catalogue, the gateways and the clock.
 
-use keyward_config::Rules;
-use keyward_contract::{DigestKey, Environment, KeyDigest, KeyKind, PlainKey};
+use keyward_config::{LeakPolicy, Rules};
+use keyward_contract::{DigestKey, Environment, KeyDigest, KeyId, KeyKind, PlainKey};
 
 use super::Result;
+use super::tokens::Tokens;
 use crate::clock::Clock;
 use crate::domain::key::ApiKey;
 use crate::domain::seal::MasterKey;
@@ -28,6 +29,10 @@ pub struct Registry {
     pub clock: Clock,
     /// Versions, windows and lifetimes of keys.
     pub rules: Rules,
+    /// What is done to a key that leaked.
+    pub leaks: LeakPolicy,
+    /// Whose tokens are taken.
+    pub tokens: Tokens,
 }
 
 /// A key that was just made: its text and how it is found.
@@ -78,11 +83,17 @@ impl Registry {
     /// The text of a sealed key; `None` when it was never sealed, or can't be opened any more (noted in the log).
     #[must_use]
     pub fn open(&self, key: &ApiKey) -> Option<PlainKey> {
-        let context = key.id.to_string();
-        let text = match self.master_key.open(context.as_bytes(), key.sealed.as_deref()?) {
+        self.open_sealed(key.id, key.sealed.as_deref()?)
+    }
+
+    /// The same of a key of which no more than this was read.
+    #[must_use]
+    pub fn open_sealed(&self, id: KeyId, sealed: &[u8]) -> Option<PlainKey> {
+        let context = id.to_string();
+        let text = match self.master_key.open(context.as_bytes(), sealed) {
             Ok(text) => text,
             Err(error) => {
-                tracing::error!(key = %key.id, %error, "a key can't be shown: was the master key changed?");
+                tracing::error!(key = %id, %error, "a key can't be shown: was the master key changed?");
                 return None;
             }
         };

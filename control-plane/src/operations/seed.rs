@@ -67,6 +67,7 @@ struct Batch<'a> {
     registry: &'a Registry,
     change: Change<'a>,
     records: Vec<Record>,
+    customers: Vec<EndCustomer>,
     next_number: i64,
 }
 
@@ -81,6 +82,7 @@ impl<'a> Batch<'a> {
             registry,
             change,
             records: Vec::with_capacity(RECORDS_A_REVISION),
+            customers: Vec::with_capacity(RECORDS_A_REVISION),
             next_number,
         })
     }
@@ -95,7 +97,8 @@ impl<'a> Batch<'a> {
         Self::begin(registry).await
     }
 
-    async fn finish(self) -> Result<()> {
+    async fn finish(mut self) -> Result<()> {
+        customers::insert_all(&mut self.change.tx, &self.customers).await?;
         let entry = Entry {
             action: "seed.made",
             target: ("store", "seed".to_owned()),
@@ -145,8 +148,9 @@ impl<'a> Batch<'a> {
             created_at: now,
             updated_at: now,
         };
-        customers::insert(&mut self.change.tx, &customer).await?;
-        self.key(account, Some(customer.id)).await
+        let id = customer.id;
+        self.customers.push(customer);
+        self.key(account, Some(id)).await
     }
 
     async fn key(&mut self, account: AccountId, customer: Option<CustomerId>) -> Result<PlainKey> {

@@ -1,14 +1,19 @@
 //! Accounts and their environments.
+//!
+//! A page of the list is one statement, whatever its depth: every filter that may stand alone has an index in the
+//! list's order. Searching for a text walks the list, in its index alone, until the page is full, and so to its
+//! end when hardly anything matches: that grows with the number of accounts.
 
-use keyward_contract::{AccountId, Contract, EnvironmentId, Limits, UnixMillis};
+use keyward_contract::{AccountId, Contract, EnvironmentId, KeyDigest, Limits, UnixMillis};
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, Row, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row, Transaction};
 
 use super::records::narrow;
-use super::{Result, StoreError};
+use super::{Result, StoreError, keys};
 use crate::domain::account::{
     Account, EnvironmentSettings, Environments, Metadata, status_as_str, status_from_str,
 };
+use crate::domain::key::ApiKey;
 use crate::domain::text::Name;
 
 /// Which accounts a list shows.
@@ -24,15 +29,35 @@ pub struct Filter {
     pub before: Option<(UnixMillis, String)>,
 }
 
+/// Under names of their own, so that an account can be read out of a row that holds other things too.
+macro_rules! account_columns {
+    () => {
+        concat!(
+            "a.id AS account_id, a.company_name, a.contact_email, a.tier, a.status AS account_status, ",
+            "a.contract_start, a.contract_end, a.overrides, a.metadata, a.rate_limit, a.burst_limit, ",
+            "a.annual_limit, a.created_at AS account_created_at, a.updated_at AS account_updated_at, ",
+            "t.id AS test_id, t.user_key_limit AS test_user_keys, ",
+            "p.id AS production_id, p.user_key_limit AS production_user_keys "
+        )
+    };
+}
+
+macro_rules! environments_of_account {
+    () => {
+        concat!(
+            " JOIN environments t ON t.account_id = a.id AND t.kind = 'test' ",
+            "JOIN environments p ON p.account_id = a.id AND p.kind = 'production' "
+        )
+    };
+}
+
 macro_rules! select_account {
     ($rest:literal) => {
         concat!(
-            "SELECT a.id, a.company_name, a.contact_email, a.tier, a.status, a.contract_start, a.contract_end, ",
-            "a.overrides, a.metadata, a.rate_limit, a.burst_limit, a.annual_limit, a.created_at, a.updated_at, ",
-            "t.id AS test_id, t.user_key_limit AS test_user_keys, ",
-            "p.id AS production_id, p.user_key_limit AS production_user_keys FROM accounts a ",
-            "JOIN environments t ON t.account_id = a.id AND t.kind = 'test' ",
-            "JOIN environments p ON p.account_id = a.id AND p.kind = 'production' ",
+            "SELECT ",
+            account_columns!(),
+            "FROM accounts a",
+            environments_of_account!(),
             $rest
         )
     };
@@ -64,51 +89,136 @@ pub async fn load(tx: &mut Transaction<'static, Any>, id: AccountId) -> Result<O
     row.as_ref().map(account).transpose()
 }
 
-/// The newest accounts that the filter lets through.
+/// The account key with this digest and its account, by one statement: whose credential it is.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list(pool: &AnyPool, filter: Filter, limit: i64) -> Result<Vec<Account>> {
+pub async fn by_key_digest(pool: &AnyPool, digest: KeyDigest) -> Result<Option<(ApiKey, Account)>> {
+    // `SELECT k.*` repeats the inner list, which names every column.
+    let row = sqlx::query(concat!(
+        "SELECT k.*, ",
+        account_columns!(),
+        "FROM (",
+        keys::select_key!("WHERE digest = $1"),
+        ") k JOIN accounts a ON a.id = k.account_id",
+        environments_of_account!()
+    ))
+    .bind(digest.as_bytes().to_vec())
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref()
+        .map(|row| Ok((keys::key(row)?, account(row)?)))
+        .transpose()
+}
+
+/// The newest accounts that the filter lets through, each with the id of its oldest production key that lives now
+/// and is no user's. One statement for all of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(
+    pool: &AnyPool,
+    filter: Filter,
+    now: UnixMillis,
+    limit: i64,
+) -> Result<Vec<(Account, Option<String>)>> {
     let (before_at, before_id) = filter
         .before
         .map_or((i64::MAX, String::new()), |(at, id)| (at.0, id));
-    let pattern = filter
-        .query
-        .map_or_else(|| "%".to_owned(), |query| containing(&query.to_lowercase()));
-    let rows = sqlx::query(select_account!(
-        "WHERE (CAST($1 AS TEXT) IS NULL OR a.tier = $1) AND (CAST($2 AS TEXT) IS NULL OR a.status = $2) \
-         AND a.search LIKE $3 ESCAPE '\\' AND (a.created_at, a.id) < ($4, $5) \
-         ORDER BY a.created_at DESC, a.id DESC LIMIT $6"
-    ))
-    .bind(filter.tier)
-    .bind(filter.status)
-    .bind(pattern)
-    .bind(before_at)
-    .bind(before_id)
-    .bind(limit)
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(account).collect()
+    let pattern = filter.query.map(|query| containing(&query.to_lowercase()));
+    // What isn't filtered by is left out of the text, so that an index fits what is left.
+    let text = format!(
+        concat!(
+            "SELECT ",
+            account_columns!(),
+            ", (SELECT k.id FROM api_keys k WHERE k.account_id = a.id AND k.environment = 'production' ",
+            "AND k.customer_id IS NULL AND k.user_id IS NULL AND k.state = 'active' ",
+            "AND (k.expires_at IS NULL OR k.expires_at > $7) ORDER BY k.created_at, k.number LIMIT 1) AS key_id ",
+            "FROM (SELECT id AS listed FROM accounts WHERE {tier} AND {status} AND {search} ",
+            "AND (created_at, id) < ($4, $5) ORDER BY created_at DESC, id DESC LIMIT $6) l ",
+            "JOIN accounts a ON a.id = l.listed",
+            environments_of_account!(),
+            "ORDER BY a.created_at DESC, a.id DESC"
+        ),
+        tier = given(filter.tier.as_ref(), "tier = $1", "CAST($1 AS TEXT) IS NULL"),
+        status = given(filter.status.as_ref(), "status = $2", "CAST($2 AS TEXT) IS NULL"),
+        search = given(
+            pattern.as_ref(),
+            "search LIKE $3 ESCAPE '\\'",
+            "CAST($3 AS TEXT) IS NULL"
+        ),
+    );
+    // Nothing but our own texts is put together.
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .bind(filter.tier)
+        .bind(filter.status)
+        .bind(pattern)
+        .bind(before_at)
+        .bind(before_id)
+        .bind(limit)
+        .bind(now.0)
+        .fetch_all(pool)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((account(row)?, row.try_get("key_id")?)))
+        .collect()
 }
 
-/// The accounts on this tier, after an id, in the order of their ids.
+/// The condition of a filter that is given, or one that always holds.
+pub(super) fn given(
+    filter: Option<&String>,
+    condition: &'static str,
+    otherwise: &'static str,
+) -> &'static str {
+    if filter.is_some() { condition } else { otherwise }
+}
+
+/// What accounts of a tier were promised.
+#[derive(Clone, Copy, Debug)]
+pub struct Promised {
+    /// Their rate and burst.
+    pub limits: Limits,
+    /// Validations a contract year.
+    pub annual_limit: u64,
+}
+
+/// The accounts on this tier that were promised something else, or negotiated, after an id, in the order of their
+/// ids.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn of_tier(
-    tx: &mut Transaction<'static, Any>,
+pub async fn promised_otherwise<'e>(
+    executor: impl Executor<'e, Database = Any>,
     tier: &str,
+    promised: Promised,
     after: &str,
     limit: i64,
 ) -> Result<Vec<Account>> {
     let rows = sqlx::query(select_account!(
-        "WHERE a.tier = $1 AND a.id > $2 ORDER BY a.id LIMIT $3"
+        "WHERE a.tier = $1 AND a.id > $2 AND (a.overrides IS NOT NULL OR a.rate_limit <> $3 \
+         OR a.burst_limit <> $4 OR a.annual_limit <> $5) ORDER BY a.id LIMIT $6"
     ))
-    .bind(tier)
-    .bind(after)
+    .bind(tier.to_owned())
+    .bind(after.to_owned())
+    .bind(i64::from(promised.limits.rate))
+    .bind(i64::from(promised.limits.burst))
+    .bind(wide(promised.annual_limit)?)
     .bind(limit)
-    .fetch_all(&mut **tx)
+    .fetch_all(executor)
     .await?;
+    rows.iter().map(account).collect()
+}
+
+/// The accounts after an id, in the order of their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(tx: &mut Transaction<'static, Any>, after: &str, limit: i64) -> Result<Vec<Account>> {
+    let rows = sqlx::query(select_account!("WHERE a.id > $1 ORDER BY a.id LIMIT $2"))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut **tx)
+        .await?;
     rows.iter().map(account).collect()
 }
 
@@ -214,13 +324,13 @@ fn account(row: &AnyRow) -> Result<Account> {
     let metadata: String = row.try_get("metadata")?;
     Ok(Account {
         id: row
-            .try_get::<String, _>("id")?
+            .try_get::<String, _>("account_id")?
             .parse()
             .map_err(StoreError::corrupt)?,
         company_name: Name::from_stored(row.try_get("company_name")?),
         contact_email: row.try_get("contact_email")?,
         tier: row.try_get("tier")?,
-        status: status_from_str(&row.try_get::<String, _>("status")?).map_err(StoreError::corrupt)?,
+        status: status_from_str(&row.try_get::<String, _>("account_status")?).map_err(StoreError::corrupt)?,
         contract: Contract {
             start: row.try_get::<Option<i64>, _>("contract_start")?.map(UnixMillis),
             end: row.try_get::<Option<i64>, _>("contract_end")?.map(UnixMillis),
@@ -238,8 +348,8 @@ fn account(row: &AnyRow) -> Result<Account> {
             test: environment(row, "test_id", "test_user_keys")?,
             production: environment(row, "production_id", "production_user_keys")?,
         },
-        created_at: UnixMillis(row.try_get("created_at")?),
-        updated_at: UnixMillis(row.try_get("updated_at")?),
+        created_at: UnixMillis(row.try_get("account_created_at")?),
+        updated_at: UnixMillis(row.try_get("account_updated_at")?),
     })
 }
 

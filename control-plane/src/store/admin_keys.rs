@@ -31,6 +31,21 @@ pub async fn by_digest(pool: &AnyPool, digest: KeyDigest) -> Result<Option<Admin
     row.as_ref().map(admin_key).transpose()
 }
 
+/// The admin key with this digest, as the transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_by_digest(
+    tx: &mut Transaction<'static, Any>,
+    digest: KeyDigest,
+) -> Result<Option<AdminKey>> {
+    let row = sqlx::query(select_admin_key!("WHERE digest = $1"))
+        .bind(digest.as_bytes().to_vec())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(admin_key).transpose()
+}
+
 /// The admin key with this id.
 ///
 /// # Errors

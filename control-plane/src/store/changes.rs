@@ -8,7 +8,7 @@ use keyward_contract::{UnixMillis, feed};
 use prost::Message;
 use sqlx::{Any, Transaction};
 
-use super::{Purpose, Result, Store};
+use super::{Engine, Purpose, Result, Store};
 
 /// Adds one change to the log inside the transaction that makes it, and answers its revision.
 ///
@@ -34,8 +34,19 @@ pub async fn append(tx: &mut Transaction<'static, Any>, now: UnixMillis, records
         .bind(change.encode_to_vec())
         .execute(&mut **tx)
         .await?;
+    if Engine::of(tx) == Engine::Postgres {
+        // Heard by every control plane once, and not before, this transaction commits.
+        sqlx::query("SELECT pg_notify($1, $2)")
+            .bind(COMMITTED)
+            .bind(revision.to_string())
+            .execute(&mut **tx)
+            .await?;
+    }
     Ok(revision_number)
 }
+
+/// Where commits are told of on PostgreSQL; the payload is the revision.
+pub const COMMITTED: &str = "keyward_changes";
 
 /// The newest revision; 0 before the first change.
 ///

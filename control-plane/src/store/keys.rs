@@ -23,6 +23,8 @@ macro_rules! select_key {
 // Below the macro, which it uses.
 pub mod pages;
 
+pub(super) use select_key;
+
 /// The key with this digest.
 ///
 /// # Errors
@@ -32,6 +34,21 @@ pub async fn by_digest(pool: &AnyPool, digest: KeyDigest) -> Result<Option<ApiKe
         .bind(digest.as_bytes().to_vec())
         .fetch_optional(pool)
         .await?;
+    row.as_ref().map(key).transpose()
+}
+
+/// The account key of this account with this id, outside of a change; customer keys aren't found.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account_key(pool: &AnyPool, account: AccountId, id: KeyId) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!(
+        "WHERE id = $1 AND account_id = $2 AND customer_id IS NULL"
+    ))
+    .bind(id.to_string())
+    .bind(account.to_string())
+    .fetch_optional(pool)
+    .await?;
     row.as_ref().map(key).transpose()
 }
 
@@ -52,6 +69,48 @@ pub async fn load_account_key(
     .fetch_optional(&mut **tx)
     .await?;
     row.as_ref().map(key).transpose()
+}
+
+/// The key with this digest, as the transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_by_digest(tx: &mut Transaction<'static, Any>, digest: KeyDigest) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!("WHERE digest = $1"))
+        .bind(digest.as_bytes().to_vec())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(key).transpose()
+}
+
+/// The key of this account with this id, whether the account's own or an end customer's.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_any(
+    tx: &mut Transaction<'static, Any>,
+    account: AccountId,
+    id: KeyId,
+) -> Result<Option<ApiKey>> {
+    let row = sqlx::query(select_key!("WHERE id = $1 AND account_id = $2"))
+        .bind(id.to_string())
+        .bind(account.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.as_ref().map(key).transpose()
+}
+
+/// The keys whose number is above `after`, dead ones included, in the order of their numbers.
+///
+/// # Errors
+/// When the database fails.
+pub async fn page(tx: &mut Transaction<'static, Any>, after: i64, limit: i64) -> Result<Vec<ApiKey>> {
+    let rows = sqlx::query(select_key!("WHERE number > $1 ORDER BY number LIMIT $2"))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(key).collect()
 }
 
 /// Every account key of an account, newest first.
@@ -93,25 +152,6 @@ const LIVE_OF_CUSTOMER: &str = select_key!(
     "WHERE account_id = $1 AND environment = $2 AND customer_id = $3 AND state IN ('active', 'disabled') \
      ORDER BY number DESC"
 );
-
-/// The newest key of an end customer that is not dead for good.
-///
-/// # Errors
-/// When the database fails.
-pub async fn of_customer(
-    pool: &AnyPool,
-    account: AccountId,
-    environment: Environment,
-    customer: CustomerId,
-) -> Result<Option<ApiKey>> {
-    let rows = sqlx::query(LIVE_OF_CUSTOMER)
-        .bind(account.to_string())
-        .bind(environment.as_str())
-        .bind(customer.as_str())
-        .fetch_all(pool)
-        .await?;
-    rows.first().map(key).transpose()
-}
 
 /// Every key of an end customer that is not dead for good, newest first.
 ///
@@ -284,7 +324,7 @@ fn addresses_text(key: &ApiKey) -> Result<Option<String>> {
         .transpose()
 }
 
-fn key(row: &AnyRow) -> Result<ApiKey> {
+pub(super) fn key(row: &AnyRow) -> Result<ApiKey> {
     let origin: String = row.try_get("origin")?;
     let customer: Option<String> = row.try_get("customer_id")?;
     Ok(ApiKey {

@@ -28,3 +28,20 @@ pub async fn set_once(store: &Store, name: &str, value: &str) -> Result<()> {
     tx.commit().await?;
     Ok(())
 }
+
+/// Sets a setting, whatever it was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn set(store: &Store, name: &str, value: &str) -> Result<()> {
+    let mut tx = store.begin(Purpose::Other).await?;
+    sqlx::query(
+        "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}

@@ -15,7 +15,7 @@ mod quota;
 mod report;
 mod rows;
 
-pub use merge::{Merger, Spent};
+pub use merge::{MERGED, Merger, Spent};
 pub use quota::{accounts_in_use, contract_start, spent_by_boot, spent_in};
 pub use report::{InvalidUsage, Report, Reported};
 

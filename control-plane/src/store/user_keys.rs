@@ -94,7 +94,8 @@ pub async fn load(tx: &mut Tx, seen: Seen, number: i64) -> Result<Option<UserKey
 }
 
 const USED: &str = "SELECT COUNT(*) FROM api_keys WHERE account_id = $1 AND environment = $2 \
-     AND origin = 'user-keys' AND state IN ('active', 'disabled') AND (rotated_at IS NULL OR expires_at > $3)";
+     AND origin = 'user-keys' AND user_id IS NOT NULL AND state IN ('active', 'disabled') \
+     AND (rotated_at IS NULL OR expires_at > $3)";
 
 /// How many keys of users an account's environment has.
 ///
@@ -173,7 +174,11 @@ fn revoked_record(row: &AnyRow) -> Result<KeyRecord> {
     })
 }
 
+/// Every key that is made here has a name and an end. One that came from elsewhere may lack them: it is shown under its
+/// mask, and to the end of time.
 fn user_key(row: &AnyRow) -> Result<UserKey> {
+    let mask: String = row.try_get("mask")?;
+    let name: Option<String> = row.try_get("name")?;
     Ok(UserKey {
         id: id(row, "id")?,
         number: row.try_get("number")?,
@@ -184,10 +189,10 @@ fn user_key(row: &AnyRow) -> Result<UserKey> {
             .parse()
             .map_err(StoreError::corrupt)?,
         created_by: row.try_get("created_by")?,
-        name: Name::from_stored(row.try_get("name")?),
-        mask: KeyMask::from_stored(row.try_get("mask")?),
+        name: Name::from_stored(name.unwrap_or_else(|| mask.clone())),
+        mask: KeyMask::from_stored(mask),
         state: key_state(&row.try_get::<String, _>("state")?)?,
-        expires_at: UnixMillis(row.try_get("expires_at")?),
+        expires_at: instant(row, "expires_at")?.unwrap_or(UnixMillis(i64::MAX)),
         created_at: UnixMillis(row.try_get("created_at")?),
     })
 }

@@ -152,7 +152,7 @@ fn array<T: serde::Serialize>(texts: &[T]) -> Result<String> {
     serde_json::to_string(texts).map_err(StoreError::corrupt)
 }
 
-fn user(row: &AnyRow) -> Result<User> {
+pub(super) fn user(row: &AnyRow) -> Result<User> {
     let texts = |column: &str| -> Result<Vec<String>> {
         let json: String = row.try_get(column)?;
         serde_json::from_str(&json).map_err(StoreError::corrupt)

@@ -8,6 +8,7 @@ pub mod environments;
 pub mod error;
 pub mod gateways;
 pub mod guard;
+pub mod leaks;
 pub mod tiers;
 pub mod usage;
 pub mod users;

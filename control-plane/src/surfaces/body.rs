@@ -60,6 +60,21 @@ impl<S: Send + Sync> FromRequest<S> for Json {
     }
 }
 
+/// A body that must be JSON, whatever its shape.
+#[derive(Debug)]
+pub struct AnyJson(pub serde_json::Value);
+
+impl<S: Send + Sync> FromRequest<S> for AnyJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        match value(request).await? {
+            Some(value) => Ok(Self(value)),
+            None => Err(InvalidField::new("body", "must be JSON").into()),
+        }
+    }
+}
+
 /// A body that may be absent, and else must be a JSON object.
 #[derive(Debug)]
 pub struct MaybeJson(pub Fields);
@@ -74,6 +89,15 @@ impl<S: Send + Sync> FromRequest<S> for MaybeJson {
 
 /// The object in a body; `None` when there is no body at all.
 async fn object(request: Request) -> Result<Option<Fields>, Problem> {
+    match value(request).await? {
+        None => Ok(None),
+        Some(serde_json::Value::Object(object)) => Ok(Some(Fields::new(object))),
+        Some(_) => Err(InvalidField::new("body", "must be a JSON object").into()),
+    }
+}
+
+/// The JSON of a body; `None` when there is no body at all.
+async fn value(request: Request) -> Result<Option<serde_json::Value>, Problem> {
     let (parts, body) = request.into_parts();
     let named = parts.headers.contains_key(header::CONTENT_TYPE);
     if (named && !is_json(&parts.headers)) || is_encoded(&parts.headers) {
@@ -87,8 +111,7 @@ async fn object(request: Request) -> Result<Option<Fields>, Problem> {
         return Err(Problem::UnsupportedMediaType);
     }
     match strict_json::parse(&bytes) {
-        Ok(serde_json::Value::Object(object)) => Ok(Some(Fields::new(object))),
-        Ok(_) => Err(InvalidField::new("body", "must be a JSON object").into()),
+        Ok(value) => Ok(Some(value)),
         Err(reason) => Err(InvalidField::new("body", reason).into()),
     }
 }

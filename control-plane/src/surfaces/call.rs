@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::limits::Meter;
 use super::problem::Problem;
-use super::{Surface, admin, body, credentials, keys, portal, user_keys};
+use super::{Surface, admin, body, credentials, keys, oauth, portal, user_keys};
 use crate::App;
 use crate::domain::admin::Role;
 use crate::operations::idempotency::Mark;
@@ -125,10 +125,10 @@ pub async fn answer(State(app): State<App>, mut request: Request, next: Next) ->
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(REQUEST_ID, value);
     }
-    // What is on no surface holds nothing of anybody, and may say for itself how long it is good.
-    if surface != Surface::Elsewhere || !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
+    // All but what is public, and says so.
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -145,19 +145,12 @@ pub async fn answer(State(app): State<App>, mut request: Request, next: Next) ->
 
 /// Identifies the caller, takes a token from its bucket, and only then lets the router's endpoint run.
 async fn admitted(app: App, mut request: Request, next: Next) -> Response {
-    let call = Call {
-        request_id: request
-            .extensions()
-            .get::<RequestId>()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        address: peer(&request),
-    };
+    let call = call_of(&request);
     let identified = match Surface::of(request.uri().path()) {
         Surface::Portal => portal::guard::identify(&app, request.headers(), &call).await,
         Surface::Admin => admin::guard::identify(&app, request.headers(), &call).await,
         Surface::Keys | Surface::UserKeys => credentials::identify(&app, request.headers(), &call).await,
-        Surface::Elsewhere => (Admission::Refused(Problem::NoCredential), None),
+        Surface::OAuth | Surface::Elsewhere => (Admission::Refused(Problem::NoCredential), None),
     };
     let (mut admission, mut meter) = identified;
     if let Some((limits, key)) = limits_of(&app, &admission) {
@@ -202,13 +195,17 @@ pub(super) fn render(
     };
     let id = id.map_or("", RequestId::as_str);
     if surface != Surface::Admin && response.status() == http::StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Bearer realm=\"keyward\"");
+        let challenge = HeaderValue::from_static(match problem {
+            Problem::UnknownToken | Problem::DeadToken => "Bearer realm=\"keyward\", error=\"invalid_token\"",
+            _ => "Bearer realm=\"keyward\"",
+        });
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     let body = match surface {
         Surface::Admin => admin::error::body(&problem, id),
         Surface::Keys => keys::error::body(&problem, id),
         Surface::UserKeys => user_keys::error::body(&problem, id),
+        Surface::OAuth => oauth::error::body(&problem),
         Surface::Portal | Surface::Elsewhere => portal::error::body(&problem, id, &app.documentation_url),
     };
     let (mut parts, _) = response.into_parts();
@@ -304,6 +301,18 @@ impl<S: Send + Sync> FromRequestParts<S> for CompanyCaller {
             Some(Admission::Company(caller)) => Ok(Self::clone(caller)),
             other => Err(refusal(other)),
         }
+    }
+}
+
+/// What operations are told of this call.
+pub(super) fn call_of(request: &Request) -> Call {
+    Call {
+        request_id: request
+            .extensions()
+            .get::<RequestId>()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        address: peer(request),
     }
 }
 

@@ -4,7 +4,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::App;
 use crate::domain::refusal::InvalidField;
-use crate::operations::identify::{self, Call, CompanyCaller, Forbidden, Unidentified};
+use crate::domain::token::is_token;
+use crate::operations::identify::{self, Call, CompanyCaller, Forbidden, Stranger, Unidentified};
+use crate::operations::tokens::identify::Refused;
 use crate::surfaces::call::Admission;
 use crate::surfaces::limits::Meter;
 use crate::surfaces::problem::Problem;
@@ -20,22 +22,32 @@ pub async fn identify(app: &App, headers: &HeaderMap, call: &Call) -> (Admission
     };
     let caller = match identify::company(&app.registry, credential, call).await {
         Ok(Ok(caller)) => caller,
-        Ok(Err(Unidentified::Unknown)) => return refused(Problem::UnknownKey),
-        Ok(Err(Unidentified::Dead)) => return refused(Problem::DeadKey),
-        Ok(Err(Unidentified::NoUser)) => {
-            return refused(Problem::Forbidden("the token is of no user that is known here"));
-        }
+        Ok(Err(stranger)) => return refused(problem(stranger)),
         Err(error) => return refused(error.into()),
     };
     let why = match may_call(app, &caller, call) {
         Ok(()) => return (Admission::Company(Box::new(caller)), None),
         Err(Forbidden::Account) => "the account is suspended, cancelled, or its contract is over",
-        Err(Forbidden::Address) => "this API key may not be used from this address",
+        Err(Forbidden::Address) => "this credential may not be used from this address",
     };
     let meter = app
         .company_limits
         .look(caller.credential.bucket(), &app.registry.clock);
     (Admission::Refused(Problem::Forbidden(why)), Some(meter))
+}
+
+fn problem(stranger: Stranger) -> Problem {
+    match stranger {
+        Stranger::Key(Unidentified::Unknown) => Problem::UnknownKey,
+        Stranger::Key(Unidentified::Dead) => Problem::DeadKey,
+        Stranger::Token(Refused::Unsound) => Problem::UnknownToken,
+        Stranger::Token(Refused::Ended) => Problem::DeadToken,
+        Stranger::Token(Refused::NoUser) => Problem::Forbidden("the token is of no user that is known here"),
+        Stranger::Token(Refused::NoEnvironment) => {
+            Problem::Forbidden("the token is for an environment that its account does not have")
+        }
+        Stranger::Token(Refused::CantTell) => Problem::Unavailable,
+    }
 }
 
 fn may_call(app: &App, caller: &CompanyCaller, call: &Call) -> Result<(), Forbidden> {
@@ -57,6 +69,8 @@ fn presented(headers: &HeaderMap) -> Result<&[u8], Problem> {
             "and X-API-KEY hold two different credentials; send one",
         )
         .into()),
+        // Tokens are bearer tokens: as a key one is nothing.
+        (Some(key), None) if is_token(key) => Err(Problem::UnknownKey),
         (Some(credential), _) | (None, Some(credential)) => Ok(credential),
         (None, None) => Err(Problem::NoCredential),
     }

@@ -22,6 +22,10 @@ pub enum Problem {
     UnknownKey,
     /// A credential that was good once.
     DeadKey,
+    /// A token that proves nothing here.
+    UnknownToken,
+    /// A token that was good once.
+    DeadToken,
     /// The caller may not do this.
     Forbidden(&'static str),
     /// What the call is about isn't there, or isn't the caller's.
@@ -53,7 +57,9 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::NoCredential | Self::UnknownKey | Self::DeadKey => StatusCode::UNAUTHORIZED,
+            Self::NoCredential | Self::UnknownKey | Self::DeadKey | Self::UnknownToken | Self::DeadToken => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -74,6 +80,8 @@ impl Problem {
             Self::NoCredential => "no API key was sent".into(),
             Self::UnknownKey => "the API key is not valid here".into(),
             Self::DeadKey => "the API key was revoked or has expired".into(),
+            Self::UnknownToken => "the token is not valid here".into(),
+            Self::DeadToken => "the token has expired, or the API key behind it was ended".into(),
             Self::Forbidden(why) => (*why).into(),
             Self::Missing(what) => format!("no such {what}").into(),
             Self::MethodNotAllowed => "this path does not take this method".into(),

@@ -1,7 +1,7 @@
 //! The change log's newest part, read once for all streams.
 //!
-//! One task reads what was committed, woken by its announcement, and once a second in case another process
-//! wrote. It keeps a bounded tail in memory, from which every stream takes what it lacks in its own time: a slow
+//! One task reads what was committed, woken by its announcement, by another control plane's commit where those can be
+//! heard, and once a second in any case. It keeps a bounded tail in memory, from which every stream takes what it lacks in its own time: a slow
 //! stream holds back nobody, and one that fell out of the tail reads the database itself.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use keyward_contract::feed as wire;
 use keyward_contract::{AccountId, UnixMillis};
 use parking_lot::RwLock;
 use prost::Message;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::gateways::Gateways;
@@ -45,6 +45,7 @@ pub(super) struct Feed {
     book: Arc<QuotaBook>,
     tail: RwLock<Tail>,
     head: watch::Sender<u64>,
+    look: Notify,
 }
 
 /// The changes `base + 1 ..= base + changes.len()`.
@@ -72,12 +73,18 @@ impl Feed {
                 bytes: 0,
             }),
             head: watch::Sender::new(head),
+            look: Notify::new(),
         }))
     }
 
     /// The newest revision that streams can have.
     pub(super) fn head(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
+    }
+
+    /// Another control plane may have committed: the log is read now.
+    pub(super) fn look(&self) {
+        self.look.notify_one();
     }
 
     /// The newest revision of the log, asked of the database only when `claimed` is beyond what was read.
@@ -125,6 +132,7 @@ impl Feed {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = announced.changed() => {}
+                () = self.look.notified() => {}
                 () = tokio::time::sleep(POLL) => {}
                 _ = compact.tick() => self.compact().await,
             }

@@ -77,21 +77,23 @@ impl sync_server::Sync for Follow {
         let hello = hello(&mut inbound).await?;
         check_hello(&hello)?;
         let position = self.resumes_at(&hello).await?;
-        let membership = self
-            .0
-            .gateways
-            .join(&hello, position)
-            .map_err(|unwelcome| match unwelcome {
-                Unwelcome::Taken => {
-                    tracing::warn!(
-                        gateway = hello.gateway_id,
-                        address = hello.address,
-                        "a second gateway with a live gateway's id was refused"
-                    );
-                    Status::already_exists("a live gateway has this id")
-                }
-                Unwelcome::TooMany => Status::resource_exhausted("too many gateways"),
-            })?;
+        let membership =
+            self.0
+                .gateways
+                .admit(&hello, position)
+                .await
+                .map_err(|unwelcome| match unwelcome {
+                    Unwelcome::Taken => {
+                        tracing::warn!(
+                            gateway = hello.gateway_id,
+                            address = hello.address,
+                            "a second gateway with a live gateway's id was refused"
+                        );
+                        Status::already_exists("a live gateway has this id")
+                    }
+                    Unwelcome::TooMany => Status::resource_exhausted("too many gateways"),
+                    Unwelcome::Unknown => Status::unavailable("the database can't be asked who has this id"),
+                })?;
         tracing::info!(
             gateway = hello.gateway_id,
             address = hello.address,

@@ -5,8 +5,11 @@
 //! live until its bound has run out, and no longer: from then on it refuses every call by itself.
 //!
 //! One lock, held for microseconds; waiting holds none.
+//!
+//! Several control planes on one PostgreSQL share what they know through its tables (`shared`): then the gateways of all
+//! of them are waited for and shown, and an id is fenced on all of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,18 +17,20 @@ use std::time::{Duration, Instant};
 use keyward_contract::{UnixMillis, feed};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+mod elsewhere;
 mod gateway;
+mod shared;
 #[cfg(test)]
 mod tests;
 
+use crate::store::Store;
+pub(super) use gateway::Ends;
 use gateway::{Gateway, Link};
+use shared::Shared;
 
 /// A stream that said nothing for so long may be replaced by the next one with its id.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
-/// Gateways that are gone are shown for so long.
-const SHOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// As many gateways are known at most.
 const MOST_GATEWAYS: usize = 10_000;
 /// As many commits are remembered, to tell how long a gateway has been behind.
@@ -40,16 +45,24 @@ pub struct Gateways(Arc<Registry>);
 #[derive(Debug)]
 struct Registry {
     wait: Duration,
+    /// The name of this start of this control plane.
+    control_plane: String,
+    /// What is shared with other control planes, where there can be others.
+    shared: Option<Shared>,
     state: Mutex<State>,
     /// The newest revision that anyone announced.
     head: watch::Sender<u64>,
     /// Moves whenever a waiting change may have become complete.
     moved: watch::Sender<u64>,
+    /// What was heard up to here is written down for other control planes.
+    recorded: watch::Sender<Instant>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     gateways: BTreeMap<String, Gateway>,
+    /// Ids whose gateways are about to join.
+    joining: BTreeSet<String>,
     sessions: u64,
     commits: VecDeque<(u64, Instant)>,
 }
@@ -104,18 +117,39 @@ pub(super) enum Unwelcome {
     Taken,
     /// More gateways than one control plane knows.
     TooMany,
+    /// Whether another control plane has this id can't be asked now.
+    Unknown,
 }
 
 impl Gateways {
-    /// No gateways yet. A change waits for acknowledgements at most for `wait`.
+    /// No gateways yet, and no other control plane. A change waits for acknowledgements at most for `wait`.
     #[must_use]
     pub fn new(wait: Duration) -> Self {
+        Self::make(wait, None)
+    }
+
+    /// No gateways yet, among the control planes that share this store.
+    #[must_use]
+    pub fn over(store: &Store, wait: Duration) -> Self {
+        Self::make(wait, Shared::over(store))
+    }
+
+    fn make(wait: Duration, shared: Option<Shared>) -> Self {
         Self(Arc::new(Registry {
             wait,
+            control_plane: uuid::Uuid::now_v7().to_string(),
+            shared,
             state: Mutex::default(),
             head: watch::Sender::new(0),
             moved: watch::Sender::new(0),
+            recorded: watch::Sender::new(Instant::now()),
         }))
+    }
+
+    /// The name of this start of this control plane.
+    #[must_use]
+    pub fn control_plane(&self) -> &str {
+        &self.0.control_plane
     }
 
     /// Tells that a change was committed: the feed reads it at once.
@@ -135,41 +169,54 @@ impl Gateways {
         let mut moved = self.0.moved.subscribe();
         loop {
             moved.borrow_and_update();
+            let others = self.others_now(deadline).await;
             let now = Instant::now();
-            let standing = self.0.state.lock().standing(revision, now);
-            if standing.awaited == 0 || now >= deadline {
+            let mut standing = self.0.state.lock().standing(revision, now);
+            others.join(&mut standing, revision, now);
+            if standing.awaited() == 0 || now >= deadline {
+                let propagation = standing.propagation();
                 metrics::histogram!("keyward_revocation_propagation_seconds",
-                    "result" => if standing.propagation.missing.is_empty() { "complete" } else { "partial" })
+                    "result" => if propagation.missing.is_empty() { "complete" } else { "partial" })
                 .record(began.elapsed().as_secs_f64());
-                return standing.propagation;
+                return propagation;
             }
-            let next = standing.next_end.map_or(deadline, |end| end.min(deadline));
+            let next = [standing.next_end, others.next_look(now)]
+                .into_iter()
+                .flatten()
+                .min();
+            let next = next.map_or(deadline, |next| next.min(deadline));
             let _ = tokio::time::timeout_at(next.into(), moved.changed()).await;
         }
     }
 
-    /// Every gateway that was heard in the last day.
+    /// Every gateway that was heard in the last day; those on other control planes as of the last look.
     #[must_use]
     pub fn status(&self) -> Vec<GatewayStatus> {
         let now = Instant::now();
         let state = self.0.state.lock();
-        let gateways = state.gateways.iter();
-        gateways
-            .map(|(id, gateway)| state.status(id, gateway, now))
-            .collect()
+        let mut status: BTreeMap<String, GatewayStatus> = BTreeMap::new();
+        for gateway in self
+            .others_before()
+            .status(now, |revision| state.lag(revision, now))
+        {
+            status.insert(gateway.gateway_id.clone(), gateway);
+        }
+        for (id, gateway) in &state.gateways {
+            // Where its stream is, more is known of it.
+            if gateway.is_connected() || !status.contains_key(id) {
+                status.insert(id.clone(), state.status(id, gateway, now));
+            }
+        }
+        status.into_values().collect()
     }
 
     /// How many gateways are live: among so many a limit is shared when Redis is away.
     #[must_use]
     pub fn live(&self) -> u32 {
         let now = Instant::now();
-        let state = self.0.state.lock();
-        let live = state
-            .gateways
-            .values()
-            .filter(|gateway| gateway.is_live(now))
-            .count();
-        u32::try_from(live).unwrap_or(u32::MAX)
+        let mut standing = self.0.state.lock().standing(0, now);
+        self.others_before().join(&mut standing, 0, now);
+        u32::try_from(standing.gateways.len()).unwrap_or(u32::MAX)
     }
 
     /// The newest announced revision.
@@ -177,21 +224,44 @@ impl Gateways {
         self.0.head.subscribe()
     }
 
-    /// Takes a gateway in, unless a live one has its id. `revision` is what it holds of our own log.
+    /// Whether there can be other control planes.
+    pub(super) fn is_shared(&self) -> bool {
+        self.0.shared.is_some()
+    }
+
+    /// Moves when what was heard is written down for other control planes; `None` where there can be none.
+    pub(super) fn recorded(&self) -> Option<watch::Receiver<Instant>> {
+        self.0.shared.is_some().then(|| self.0.recorded.subscribe())
+    }
+
+    /// Takes a gateway in, unless a live one has its id, here or on another control plane. `revision` is what it holds
+    /// of our own log.
+    pub(super) async fn admit(&self, hello: &feed::Hello, revision: u64) -> Result<Membership, Unwelcome> {
+        match &self.0.shared {
+            None => self.join(hello, revision),
+            Some(shared) => shared.admit(self, hello, revision).await,
+        }
+    }
+
+    /// Takes a gateway in, unless a live one has its id here.
     pub(super) fn join(&self, hello: &feed::Hello, revision: u64) -> Result<Membership, Unwelcome> {
-        let cancelled = CancellationToken::new();
-        let session = self
-            .0
-            .state
-            .lock()
-            .join(hello, revision, &cancelled, Instant::now())?;
+        let now = Instant::now();
+        let mut state = self.0.state.lock();
+        state.check(hello, now)?;
+        let session = state.next_session();
+        let ends = state.join(hello, revision, session, now);
+        drop(state);
+        Ok(self.member(hello, session, ends))
+    }
+
+    fn member(&self, hello: &feed::Hello, session: u64, ends: Ends) -> Membership {
         self.moved();
-        Ok(Membership {
+        Membership {
             gateways: self.clone(),
             gateway_id: hello.gateway_id.clone(),
             session,
-            replaced: cancelled,
-        })
+            ends,
+        }
     }
 
     fn moved(&self) {
@@ -207,13 +277,50 @@ impl Gateways {
     }
 }
 
-/// What a waiting change sees.
-struct Standing {
-    propagation: Propagation,
-    /// How many of the missing may still acknowledge.
-    awaited: usize,
-    /// When the first of them stops being live by itself.
+/// What a waiting change sees of the live gateways.
+#[derive(Debug, Default)]
+struct Standings {
+    gateways: BTreeMap<String, Reached>,
+    /// When the first of those that are awaited stops being live by itself.
     next_end: Option<Instant>,
+}
+
+/// How far a change has come at one gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    /// It is in force.
+    Acknowledged,
+    /// It may be acknowledged yet.
+    Awaited,
+    /// It will never be in force.
+    Refused,
+}
+
+impl Standings {
+    /// Of one that is known twice, on its way from one control plane to another, the worse counts.
+    fn add(&mut self, id: &str, reached: Reached, end: Option<Instant>) {
+        let known = self.gateways.entry(id.to_owned()).or_insert(reached);
+        *known = reached.max(*known);
+        if reached == Reached::Awaited {
+            self.next_end = [self.next_end, end].into_iter().flatten().min();
+        }
+    }
+
+    fn awaited(&self) -> usize {
+        let reached = self.gateways.values();
+        reached.filter(|reached| **reached == Reached::Awaited).count()
+    }
+
+    fn propagation(self) -> Propagation {
+        let mut propagation = Propagation::default();
+        for (id, reached) in self.gateways {
+            match reached {
+                Reached::Acknowledged => propagation.acknowledged += 1,
+                Reached::Awaited | Reached::Refused => propagation.missing.push(id),
+            }
+        }
+        propagation
+    }
 }
 
 impl State {
@@ -226,75 +333,75 @@ impl State {
         }
     }
 
-    fn standing(&self, revision: u64, now: Instant) -> Standing {
-        let mut standing = Standing {
-            propagation: Propagation::default(),
-            awaited: 0,
-            next_end: None,
-        };
+    fn standing(&self, revision: u64, now: Instant) -> Standings {
+        let mut standings = Standings::default();
         for (id, gateway) in self.gateways.iter().filter(|(_, gateway)| gateway.is_live(now)) {
-            let refused = gateway.refused.contains(&revision);
-            if gateway.revision >= revision && !refused {
-                standing.propagation.acknowledged += 1;
-                continue;
-            }
-            standing.propagation.missing.push(id.clone());
-            if !refused {
-                standing.awaited += 1;
-                let end = gateway.live_until();
-                standing.next_end = [standing.next_end, end].into_iter().flatten().min();
-            }
+            let reached = match gateway.refused.contains(&revision) {
+                true => Reached::Refused,
+                false if gateway.revision >= revision => Reached::Acknowledged,
+                false => Reached::Awaited,
+            };
+            standings.add(id, reached, gateway.live_until());
         }
-        standing
+        standings
     }
 
-    fn join(
-        &mut self,
-        hello: &feed::Hello,
-        revision: u64,
-        cancelled: &CancellationToken,
-        now: Instant,
-    ) -> Result<u64, Unwelcome> {
-        if let Some(gateway) = self.gateways.get(&hello.gateway_id)
-            && let Link::Up { cancelled, .. } = &gateway.link
-        {
+    /// Whether this one may join.
+    fn check(&self, hello: &feed::Hello, now: Instant) -> Result<(), Unwelcome> {
+        if self.joining.contains(&hello.gateway_id) {
+            return Err(Unwelcome::Taken);
+        }
+        let known = self.gateways.get(&hello.gateway_id);
+        if let Some(gateway) = known.filter(|gateway| gateway.is_connected()) {
             let is_dead = now.saturating_duration_since(gateway.heard) >= DEAD_AFTER;
             if !is_dead || hello.boot_epoch < gateway.boot_epoch {
                 return Err(Unwelcome::Taken);
             }
-            cancelled.cancel();
         }
-        self.gateways
-            .retain(|_, gateway| gateway.is_connected() || now < gateway.heard + SHOWN_FOR);
-        if self.gateways.len() >= MOST_GATEWAYS && !self.gateways.contains_key(&hello.gateway_id) {
+        let room = self
+            .gateways
+            .values()
+            .filter(|gateway| gateway.is_shown(now))
+            .count();
+        if known.is_none() && room >= MOST_GATEWAYS {
             return Err(Unwelcome::TooMany);
         }
+        Ok(())
+    }
+
+    fn next_session(&mut self) -> u64 {
         self.sessions += 1;
-        let link = Link::Up {
-            session: self.sessions,
-            cancelled: cancelled.clone(),
-        };
-        self.gateways
-            .insert(hello.gateway_id.clone(), Gateway::new(hello, revision, link, now));
-        Ok(self.sessions)
+        self.sessions
+    }
+
+    /// Takes one in that was checked; the stream that it had ends.
+    fn join(&mut self, hello: &feed::Hello, revision: u64, session: u64, now: Instant) -> Ends {
+        self.gateways.retain(|_, gateway| gateway.is_shown(now));
+        if let Some(Link::Up(ends)) = self.gateways.get(&hello.gateway_id).map(|gateway| &gateway.link) {
+            ends.replaced.cancel();
+        }
+        let ends = Ends::default();
+        let gateway = Gateway::new(hello, revision, (session, ends.clone()), now);
+        self.gateways.insert(hello.gateway_id.clone(), gateway);
+        ends
+    }
+
+    /// For how long a gateway with this revision has not been at the newest one.
+    fn lag(&self, revision: u64, now: Instant) -> Duration {
+        let behind = self.commits.partition_point(|(commit, _)| *commit <= revision);
+        let since = self.commits.get(behind);
+        since.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since))
     }
 
     fn status(&self, id: &str, gateway: &Gateway, now: Instant) -> GatewayStatus {
-        let behind = self
-            .commits
-            .partition_point(|(revision, _)| *revision <= gateway.revision);
-        let lag = self
-            .commits
-            .get(behind)
-            .map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since));
         GatewayStatus {
             gateway_id: id.to_owned(),
             address: gateway.address.clone(),
             version: gateway.version.clone(),
             revision: gateway.revision,
-            lag_seconds: lag.as_secs_f64(),
+            lag_seconds: self.lag(gateway.revision, now).as_secs_f64(),
             last_heartbeat: gateway.heard_at,
-            state: gateway.state(),
+            state: gateway.stream().as_str(),
         }
     }
 }
@@ -305,13 +412,13 @@ pub(super) struct Membership {
     gateways: Gateways,
     gateway_id: String,
     session: u64,
-    replaced: CancellationToken,
+    ends: Ends,
 }
 
 impl Membership {
-    /// Ends when another stream has taken this one's place.
-    pub(super) fn replaced(&self) -> &CancellationToken {
-        &self.replaced
+    /// What ends this stream from our side.
+    pub(super) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// Everything up to here is in force at the gateway.
@@ -321,6 +428,7 @@ impl Membership {
             gateway.holds_something = true;
         });
         self.gateways.moved();
+        self.tell_others();
     }
 
     /// A record of this revision is not in force at the gateway and won't be.
@@ -332,20 +440,33 @@ impl Membership {
             }
         });
         self.gateways.moved();
+        self.tell_others();
     }
 
     /// A heartbeat came.
     pub(super) fn heard(&self) {
+        let mut denies = false;
         self.update(|gateway| {
             gateway.heard = Instant::now();
             gateway.heard_at = super::now();
+            denies = gateway.denies();
         });
+        if let Some(shared) = self.gateways.0.shared.as_ref().filter(|_| denies) {
+            shared.hurry();
+        }
     }
 
     /// It stops on purpose.
     pub(super) fn goodbye(&self) {
-        self.update(|gateway| gateway.link = Link::Stopped);
+        self.update(|gateway| gateway.leave(Link::Stopped));
         self.gateways.moved();
+        self.tell_others();
+    }
+
+    fn tell_others(&self) {
+        if let Some(shared) = &self.gateways.0.shared {
+            shared.changed(&self.gateway_id);
+        }
     }
 
     fn update(&self, change: impl FnOnce(&mut Gateway)) {
@@ -360,7 +481,8 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.update(|gateway| gateway.link = Link::Lost);
+        self.update(|gateway| gateway.leave(Link::Lost));
         self.gateways.moved();
+        self.tell_others();
     }
 }

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyward_contract::UnixMillis;
+use keyward_contract::{AccountId, UnixMillis};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::quota::{Boot, QuotaBook, Wanted};
+use super::quota::{Boot, Elsewhere, QuotaBook, Wanted};
 use crate::store::usage::{self, Merger, Report, Spent};
 use crate::store::{Result, Store};
 
@@ -24,6 +24,8 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LOOK_FOR_NEW_PERIODS: Duration = Duration::from_secs(1);
 const YEAR_MS: i64 = 366 * 86_400_000;
+/// Accounts whose usage other control planes merged are read again a second, at most so many.
+const READ_AGAIN: usize = 500;
 
 /// The way in. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -90,13 +92,14 @@ impl Drop for OpenBoot {
 pub(super) fn start(
     store: &Store,
     book: Arc<QuotaBook>,
+    control_plane: &str,
     shutdown: CancellationToken,
 ) -> (Intake, JoinHandle<()>) {
     let (sender, commands) = mpsc::channel(WAITING);
     let task = Task {
         store: store.clone(),
         book,
-        merger: Merger::default(),
+        merger: Merger::named(control_plane),
         loaded: false,
     };
     (Intake(sender), tokio::spawn(task.run(commands, shutdown)))
@@ -202,14 +205,19 @@ impl Task {
             }
         }
         for account in fresh {
-            if let Some(contract_start) = usage::contract_start(&self.store, account).await? {
-                self.put(Wanted::new(account, contract_start, now)).await?;
-            }
+            self.put_account(account, now).await?;
         }
         for spent in spent {
             self.book.add_own(spent);
         }
         Ok(())
+    }
+
+    async fn put_account(&self, account: AccountId, now: UnixMillis) -> Result<()> {
+        match usage::contract_start(&self.store, account).await? {
+            Some(contract_start) => self.put(Wanted::new(account, contract_start, now)).await,
+            None => Ok(()),
+        }
     }
 
     async fn put(&self, wanted: Wanted) -> Result<()> {
@@ -241,8 +249,17 @@ impl Task {
         Ok(())
     }
 
-    /// Turns over periods that have ended or were moved.
+    /// Takes in what other control planes merged, and turns over periods that have ended or were moved.
     async fn refresh(&mut self) -> Result<()> {
+        let elsewhere = self.book.take_elsewhere(READ_AGAIN);
+        // If this fails half-way, everything is loaded again.
+        let was_loaded = std::mem::take(&mut self.loaded);
+        if let Elsewhere::Of(accounts) = elsewhere {
+            for account in accounts {
+                self.put_account(account, super::now()).await?;
+            }
+            self.loaded = was_loaded;
+        }
         self.load().await?;
         let outdated = self.book.outdated(super::now());
         if outdated.is_empty() {

@@ -1,9 +1,9 @@
 //! The quota book: what each account has spent in its period, in memory, and which part one gateway counted.
 //!
-//! Only the intake writes it, in the order of its merges; streams read what changed since they last looked, so
+//! Only the intake writes it, in the order of its merges, and what other control planes merged it reads again; streams read what changed since they last looked, so
 //! an account's number goes to a stream at most as often as that stream asks, whatever is reported.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use keyward_contract::{AccountId, QuotaPeriod, UnixMillis, feed};
 use parking_lot::Mutex;
@@ -29,6 +29,19 @@ struct Book {
     version: u64,
     /// Contract starts that the feed told of, not yet looked at.
     contracts: HashMap<AccountId, Option<UnixMillis>>,
+    /// Accounts whose sums other control planes moved.
+    elsewhere: BTreeSet<AccountId>,
+    /// Others may have moved any.
+    all_elsewhere: bool,
+}
+
+/// The sums that other control planes moved since they were last asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// These accounts'.
+    Of(Vec<AccountId>),
+    /// Any account's: something may not have been heard.
+    Unknown,
 }
 
 /// What a connected boot counted by itself.
@@ -70,6 +83,27 @@ impl QuotaBook {
     /// The feed saw an account's record.
     pub(super) fn contract_changed(&self, account: AccountId, contract_start: Option<UnixMillis>) {
         self.0.lock().contracts.insert(account, contract_start);
+    }
+
+    /// Another control plane merged usage of these accounts.
+    pub(super) fn moved_elsewhere(&self, accounts: impl IntoIterator<Item = AccountId>) {
+        self.0.lock().elsewhere.extend(accounts);
+    }
+
+    /// Other control planes may have merged anything.
+    pub(super) fn all_moved_elsewhere(&self) {
+        self.0.lock().all_elsewhere = true;
+    }
+
+    /// Whose sums are to be read again because of other control planes, at most `limit` of them at a time.
+    pub(super) fn take_elsewhere(&self, limit: usize) -> Elsewhere {
+        let mut book = self.0.lock();
+        if std::mem::take(&mut book.all_elsewhere) {
+            book.elsewhere.clear();
+            return Elsewhere::Unknown;
+        }
+        let some = std::iter::from_fn(|| book.elsewhere.pop_first());
+        Elsewhere::Of(some.take(limit).collect())
     }
 
     /// Whether the book has an entry for this account.

@@ -4,11 +4,13 @@
 //! merged. The first that ends, ends the stream; the gateway then reconnects and resumes. Each holds a bounded
 //! amount: a gateway that reads slowly is left behind in the feed, one that doesn't read at all is dropped.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use keyward_contract::feed::{ControlFrame, GatewayFrame, UsageReport};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tonic::{Status, Streaming};
 
@@ -40,8 +42,8 @@ pub(super) struct Session {
 pub(super) struct Shared {
     /// Up to where the gateway was sent the log, or says that it had it.
     sent: AtomicU64,
-    /// The steady clock of its last heartbeat.
-    echo: AtomicU64,
+    /// The steady clocks of its heartbeats.
+    echo: Mutex<Echo>,
     /// A heartbeat came.
     heartbeat: Notify,
 }
@@ -70,7 +72,8 @@ impl Session {
             ended = reader.run(inbound) => ended,
             ended = writer.run() => ended,
             ended = usage::merge_reports(&self, waiting, merged) => ended,
-            () = self.membership.replaced().cancelled() => Err(Status::already_exists("a later stream has this id")),
+            () = self.membership.ends().cut_off.cancelled() => Err(Status::unavailable("the database is away")),
+            () = self.membership.ends().replaced.cancelled() => Err(Status::already_exists("a later stream has this id")),
             () = self.service.shutdown.cancelled() => Err(Status::unavailable("the control plane is stopping")),
             () = self.out.closed() => Ok(()),
         };
@@ -90,6 +93,36 @@ impl Session {
     }
 
     fn echo(&self) -> u64 {
-        self.shared.echo.load(Ordering::Relaxed)
+        self.shared.echo.lock().told
+    }
+}
+
+/// What a gateway's heartbeats are answered with: the steady clock of the newest one that may be echoed.
+#[derive(Debug, Default)]
+struct Echo {
+    told: u64,
+    /// Heard, and not yet written down for other control planes.
+    waiting: VecDeque<(Instant, u64)>,
+}
+
+/// More heartbeats than a gateway sends in ten seconds.
+const MOST_WAITING: usize = 16;
+
+impl Echo {
+    fn heard(&mut self, steady_ms: u64, now: Instant) {
+        if self.waiting.len() >= MOST_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((now, steady_ms));
+    }
+
+    /// What was heard up to here is written down; whether that is news for the gateway.
+    fn recorded(&mut self, until: Instant) -> bool {
+        let known = self.waiting.partition_point(|(heard, _)| *heard <= until);
+        let newest = self.waiting.drain(..known).last();
+        if let Some((_, steady_ms)) = newest {
+            self.told = steady_ms;
+        }
+        newest.is_some()
     }
 }

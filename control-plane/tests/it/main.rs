@@ -1,4 +1,5 @@
-//! The control plane from outside: real listeners, a real SQLite file, one test file per endpoint.
+//! The control plane from outside: real listeners, a real SQLite file, one test file per endpoint. All of it runs
+//! on PostgreSQL too: whatever is added here is added to `postgres.rs`.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,9 +7,20 @@
 )]
 
 mod admin;
+mod expiry;
+mod export;
+mod import;
 mod keys;
+mod migrations;
+mod oauth;
 mod openapi;
 mod plane;
 mod portal;
 mod promises;
+mod quota;
+mod receiver;
+mod tokens;
 mod user_keys;
+
+/// What this program's control planes keep everything in.
+const DATABASE: plane::Database = plane::Database::Sqlite;

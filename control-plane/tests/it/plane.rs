@@ -1,23 +1,124 @@
 //! A control plane of its own for each test, and a client that checks what every answer must have.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use keyward_config::{ControlPlaneConfig, ControlPlaneListen, ManagementLimits, Rules, SecretFiles, Tier};
+use keyward_config::{
+    Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
+};
 use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::domain::text::Name;
 use keyward_control_plane::operations::{Actor, admin_keys};
+use keyward_control_plane::store::{Purpose, Store};
 use keyward_control_plane::{ControlPlane, RunningControlPlane};
+use keyward_harness::postgres::{database_name, shared_database};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{AnyPool, AssertSqlSafe};
 use tempfile::TempDir;
+
+/// What a control plane keeps everything in. Each of the two test programs has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// A file in the test's folder.
+    Sqlite,
+    /// A database of its own on the server that this program's tests share.
+    Postgres,
+}
+
+/// The address of the database that belongs to a folder: the same for the folder's whole life.
+pub(crate) fn database_url(folder: &TempDir) -> String {
+    match crate::DATABASE {
+        Database::Sqlite => format!("sqlite://{}", folder.path().join("control-plane.db").display()),
+        Database::Postgres => {
+            let file = folder.path().join("database-url");
+            std::fs::read_to_string(&file).unwrap_or_else(|_| {
+                let url = shared_database(Some(template())).unwrap();
+                std::fs::write(&file, &url).unwrap();
+                url
+            })
+        }
+    }
+}
+
+/// The address of a database with nothing in it, not even a schema, and the folder that it may be in.
+pub(crate) fn empty_database() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let url = match crate::DATABASE {
+        Database::Sqlite => format!("sqlite://{}?mode=rwc", folder.path().join("empty.db").display()),
+        Database::Postgres => shared_database(None).unwrap(),
+    };
+    (folder, url)
+}
+
+/// The database that all others begin as: with a schema and nothing in it.
+fn template() -> &'static str {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let url = shared_database(None).unwrap();
+        let name = database_name(&url).unwrap().to_owned();
+        // With a runtime of its own, which takes every connection with it: nobody may be connected to a template.
+        let opened = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime
+                .unwrap()
+                .block_on(async { Store::open(&url).await.map(drop) })
+        });
+        opened.join().unwrap().unwrap();
+        name
+    })
+}
+
+/// Makes such a statement on a table fail, for rows of which `when` holds, until [`mend_writes`] with the same name.
+pub(crate) async fn break_writes(
+    database: &AnyPool,
+    name: &str,
+    (verb, table): (&str, &str),
+    when: Option<&str>,
+) {
+    let when = when.map_or(String::new(), |when| format!("WHEN ({when})"));
+    let statements = match crate::DATABASE {
+        Database::Sqlite => vec![format!(
+            "CREATE TRIGGER {name} BEFORE {verb} ON {table} {when} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        )],
+        Database::Postgres => vec![
+            "CREATE OR REPLACE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql \
+             AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$"
+                .to_owned(),
+            format!(
+                "CREATE TRIGGER {name} BEFORE {verb} ON {table} FOR EACH ROW {when} EXECUTE FUNCTION broken()"
+            ),
+        ],
+    };
+    for statement in statements {
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(database)
+            .await
+            .unwrap();
+    }
+}
+
+/// Undoes [`break_writes`].
+pub(crate) async fn mend_writes(database: &AnyPool, name: &str, table: &str) {
+    let statement = match crate::DATABASE {
+        Database::Sqlite => format!("DROP TRIGGER {name}"),
+        Database::Postgres => format!("DROP TRIGGER {name} ON {table}"),
+    };
+    sqlx::query(AssertSqlSafe(statement))
+        .execute(database)
+        .await
+        .unwrap();
+}
 
 /// A running control plane with an owner's key.
 pub(crate) struct Plane {
     pub(crate) running: RunningControlPlane,
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
     pub(crate) owner: String,
-    client: reqwest::Client,
+    /// What it starts with again.
+    pub(crate) config: ControlPlaneConfig,
+    pub(crate) client: reqwest::Client,
 }
 
 /// An account with a production and a test key.
@@ -127,7 +228,17 @@ impl Call<'_> {
         self
     }
 
+    /// Sends it where no gateway is connected.
     pub(crate) async fn send(self) -> Answer {
+        let answer = self.send_among_gateways().await;
+        if answer.headers.contains_key("keyward-revision") {
+            assert_eq!(answer.header("keyward-propagation"), Some("complete; gateways=0"));
+        }
+        answer
+    }
+
+    /// Sends it where gateways may be connected.
+    pub(crate) async fn send_among_gateways(self) -> Answer {
         let url = format!("http://{}{}", self.plane.running.api, self.path);
         let mut request = self.plane.client.request(self.method.clone(), url);
         for (name, value) in &self.headers {
@@ -146,17 +257,20 @@ impl Call<'_> {
             answer.header("x-request-id").is_some(),
             "no X-Request-Id: {answer:?}"
         );
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        let changes = !matches!(self.method, Method::GET | Method::HEAD) && answer.status.is_success();
+        let public = self.path.starts_with("/.well-known/") && answer.status.is_success();
+        let kept = if public { "public, max-age=300" } else { "no-store" };
+        assert_eq!(answer.header("cache-control"), Some(kept));
+        // A token is no change of anything.
+        let changes = !matches!(self.method, Method::GET | Method::HEAD)
+            && answer.status.is_success()
+            && !self.path.starts_with("/oauth/");
         assert_eq!(
             answer.headers.contains_key("keyward-revision"),
             changes,
             "{answer:?}"
         );
-        assert_eq!(
-            answer.header("keyward-propagation"),
-            changes.then_some("complete; gateways=0")
-        );
+        let propagation = answer.header("keyward-propagation");
+        assert_eq!(propagation.is_some(), changes, "{answer:?}");
         answer
     }
 }
@@ -167,15 +281,16 @@ impl Plane {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut ControlPlaneConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let mut config = config(&folder);
         change(&mut config);
-        let running = ControlPlane::start(config).await.unwrap();
+        let running = ControlPlane::start(config.clone()).await.unwrap();
         let owner = admin_key(&running, Role::Owner).await;
         Self {
             running,
             folder,
             owner,
+            config,
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
         }
     }
@@ -186,16 +301,30 @@ impl Plane {
             running,
             folder,
             owner,
+            config,
             client,
         } = self;
         running.shutdown().await;
-        let running = ControlPlane::start(config(&folder)).await.unwrap();
+        let running = ControlPlane::start(config.clone()).await.unwrap();
         Self {
             running,
             folder,
             owner,
+            config,
             client,
         }
+    }
+
+    /// Runs a statement of SQL with texts as its parameters, for what no surface can do.
+    pub(crate) async fn execute(&self, sql: &str, texts: &[&str]) {
+        let store = &self.running.registry().store;
+        let mut tx = store.begin(Purpose::Other).await.unwrap();
+        let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()));
+        for text in texts {
+            query = query.bind((*text).to_owned());
+        }
+        query.execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     pub(crate) async fn admin_key(&self, role: Role) -> String {
@@ -293,18 +422,26 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             sync: any,
             admin: any,
         },
-        database_url: format!("sqlite://{}", path("control-plane.db").display()),
+        database_url: database_url(folder),
+        database_password: None,
         secrets: SecretFiles {
             master_key: path("master.key"),
             digest_key: path("digest.key"),
             gateway_token: path("gateway.token"),
         },
         propagation_wait: Duration::from_secs(1),
+        auth: Auth {
+            issuer: None,
+            token_lifetime: Duration::from_secs(3_600),
+            signing_key_lifetime: Duration::from_secs(30 * 86_400),
+            oidc: None,
+        },
         rules: Rules {
             api_versions: vec!["2026-11-01".into()],
             api_version_downgrade_window: Duration::from_secs(72 * 3_600),
             user_key_lifetime: Duration::from_secs(365 * 86_400),
         },
+        leaks: LeakPolicy::Quarantine,
         management_limits: ManagementLimits {
             portal: plenty,
             others: plenty,

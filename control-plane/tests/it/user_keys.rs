@@ -4,10 +4,10 @@ mod any_endpoint;
 mod create;
 mod delete;
 mod list;
+mod tokens;
 mod update;
 mod usage;
 
-use keyward_control_plane::store::Purpose;
 use serde_json::{Value, json};
 
 use crate::admin::users;
@@ -47,20 +47,9 @@ pub(crate) async fn person_in(plane: &Plane, account: &str, claims: &[&str], env
         account: account.to_owned(),
         key: key["api_key"].as_str().unwrap().to_owned(),
     };
-    let mut tx = plane
-        .running
-        .registry()
-        .store
-        .begin(Purpose::Other)
-        .await
-        .unwrap();
-    sqlx::query("UPDATE api_keys SET user_id = $1, origin = 'keys' WHERE id = $2")
-        .bind(person.id.clone())
-        .bind(key["api_key_id"].as_str().unwrap().to_owned())
-        .execute(&mut *tx)
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
+    let sql = "UPDATE api_keys SET user_id = $1, origin = 'keys' WHERE id = $2";
+    let id = key["api_key_id"].as_str().unwrap();
+    plane.execute(sql, &[&person.id, id]).await;
     person
 }
 

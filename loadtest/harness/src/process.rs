@@ -19,6 +19,8 @@ pub enum Signal {
     Interrupt,
     /// Read the configuration again.
     HangUp,
+    /// End at once, without writing anything down.
+    Quit,
     /// End here and now.
     Kill,
     /// Freeze.
@@ -33,6 +35,7 @@ impl Signal {
             Self::Terminate => "TERM",
             Self::Interrupt => "INT",
             Self::HangUp => "HUP",
+            Self::Quit => "QUIT",
             Self::Kill => "KILL",
             Self::Stop => "STOP",
             Self::Continue => "CONT",

@@ -49,6 +49,7 @@ pub struct Program {
     environment: Vec<(OsString, OsString)>,
     folder: PathBuf,
     core: Option<usize>,
+    user: Option<&'static str>,
     orphaned: Signal,
 }
 
@@ -63,6 +64,7 @@ impl Program {
             environment: Vec::new(),
             folder: folder.into(),
             core: None,
+            user: None,
             orphaned: Signal::Kill,
         }
     }
@@ -92,6 +94,13 @@ impl Program {
     #[must_use]
     pub fn on_core(mut self, core: usize) -> Self {
         self.core = Some(core);
+        self
+    }
+
+    /// Lets it run as another user, where one is named: only root may.
+    #[must_use]
+    pub fn as_user(mut self, user: Option<&'static str>) -> Self {
+        self.user = user;
         self
     }
 
@@ -146,6 +155,10 @@ impl Program {
     /// `setpriv` and `taskset` replace themselves by the program, so the process is the program's own.
     fn command(&self) -> Command {
         let mut command = Command::new("setpriv");
+        if let Some(user) = self.user {
+            command.args([format!("--reuid={user}"), format!("--regid={user}")]);
+            command.arg("--clear-groups");
+        }
         command.args(["--pdeathsig", self.orphaned.name(), "--"]);
         if let Some(core) = self.core {
             command.args(["taskset", "--cpu-list", &core.to_string()]);

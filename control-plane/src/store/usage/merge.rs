@@ -11,7 +11,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::report::{Report, Subject, Values};
 use super::rows::{Cell, ROWS_A_STATEMENT, write};
-use crate::store::{Purpose, Result, Store};
+use crate::store::{Engine, Purpose, Result, Store};
 
 /// How many subjects' ids are remembered before all are forgotten.
 const REMEMBERED: usize = 200_000;
@@ -31,9 +31,17 @@ pub struct Spent {
     pub accepted: u64,
 }
 
+/// Where control planes on PostgreSQL hear which accounts another one's merge moved: the name of who merged, a space, and
+/// the accounts' ids between commas.
+pub const MERGED: &str = "keyward_usage";
+/// What can be told at once is bounded to 8000 bytes.
+const TOLD_AT_ONCE: usize = 200;
+
 /// Merges reports into the store. Remembers the store's short ids, so one of these should live long.
 #[derive(Debug, Default)]
 pub struct Merger {
+    /// Who merges.
+    name: String,
     boots: HashMap<(String, i64), i64>,
     subjects: HashMap<Subject, i64>,
 }
@@ -42,6 +50,15 @@ pub struct Merger {
 type Counters = BTreeMap<(i64, i64, i64), Values>;
 
 impl Merger {
+    /// One that others know by this name, which is a word.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Merges a batch in one transaction: after this all of it is kept, or, after an error, nothing.
     ///
     /// # Errors
@@ -50,7 +67,8 @@ impl Merger {
         let merged = self.try_merge(store, reports).await;
         if merged.is_err() || self.subjects.len() > REMEMBERED {
             // Ids that were given in a transaction that failed were never given.
-            *self = Self::default();
+            self.boots.clear();
+            self.subjects.clear();
         }
         merged
     }
@@ -78,10 +96,28 @@ impl Merger {
         write(&mut tx, COUNTERS.0, &changed, COUNTERS.1).await?;
         sums.write(&mut tx).await?;
         write_buckets(&mut tx, reports).await?;
-        tx.commit().await?;
         let spent = sums.spent(&boots);
+        self.tell(&mut tx, &spent).await?;
+        tx.commit().await?;
         store.signals().spent(spent.iter().map(|spent| spent.account));
         Ok(spent)
+    }
+
+    /// Tells other control planes whose sums moved, once this is committed.
+    async fn tell(&self, tx: &mut Transaction<'static, Any>, spent: &[Spent]) -> Result<()> {
+        if Engine::of(tx) == Engine::Sqlite {
+            return Ok(());
+        }
+        let accounts: BTreeSet<String> = spent.iter().map(|spent| spent.account.to_string()).collect();
+        let accounts: Vec<String> = accounts.into_iter().collect();
+        for some in accounts.chunks(TOLD_AT_ONCE) {
+            sqlx::query("SELECT pg_notify($1, $2)")
+                .bind(MERGED)
+                .bind(format!("{} {}", self.name, some.join(",")))
+                .execute(&mut **tx)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Finds or gives the short ids, and puts what came twice together.

@@ -4,3 +4,4 @@ pub mod create;
 pub mod list;
 pub mod revoke;
 pub mod rotate;
+pub mod update;

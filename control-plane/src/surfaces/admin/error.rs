@@ -25,7 +25,11 @@ pub fn code(problem: &Problem) -> &'static str {
     match problem {
         Problem::Invalid(_) => "invalid_request",
         Problem::NoCredential => "unauthorized",
-        Problem::UnknownKey | Problem::DeadKey | Problem::Forbidden(_) => "forbidden",
+        Problem::UnknownKey
+        | Problem::DeadKey
+        | Problem::UnknownToken
+        | Problem::DeadToken
+        | Problem::Forbidden(_) => "forbidden",
         Problem::Missing(_) => "not_found",
         Problem::MethodNotAllowed => "method_not_allowed",
         Problem::Conflict(_) | Problem::Running => "conflict",

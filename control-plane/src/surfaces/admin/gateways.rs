@@ -58,6 +58,7 @@ pub async fn list(State(app): State<App>) -> Result<Json<GatewayList>, Problem> 
     let revision = changes::head(&app.registry.store)
         .await
         .map_err(crate::operations::Error::from)?;
+    app.registry.gateways.look().await;
     let gateways = app
         .registry
         .gateways

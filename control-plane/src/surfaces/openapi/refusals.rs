@@ -101,6 +101,8 @@ fn name(problem: &Problem) -> &'static str {
         Problem::NoCredential => "no credential",
         Problem::UnknownKey => "unknown",
         Problem::DeadKey => "revoked or expired",
+        Problem::UnknownToken => "unknown token",
+        Problem::DeadToken => "expired token",
         Problem::Forbidden(_) => "forbidden",
         Problem::Missing(_) => "missing",
         Problem::MethodNotAllowed => "another method",

@@ -57,8 +57,8 @@ pub fn code(problem: &Problem) -> &'static str {
     match problem {
         Problem::Invalid(_) => "INVALID_INPUT",
         Problem::NoCredential => "UNAUTHORIZED",
-        Problem::UnknownKey => "INVALID_API_KEY",
-        Problem::DeadKey => "EXPIRED_API_KEY",
+        Problem::UnknownKey | Problem::UnknownToken => "INVALID_API_KEY",
+        Problem::DeadKey | Problem::DeadToken => "EXPIRED_API_KEY",
         Problem::Forbidden(_) => "FORBIDDEN",
         Problem::Missing(_) => "NOT_FOUND",
         Problem::MethodNotAllowed => "METHOD_NOT_ALLOWED",

@@ -18,7 +18,7 @@ pub async fn identify(app: &App, headers: &HeaderMap, call: &Call) -> (Admission
     };
     let caller = match identify::account_key(&app.registry, key, call).await {
         Ok(Ok(caller)) => caller,
-        Ok(Err(Unidentified::Unknown | Unidentified::NoUser)) => return refused(Problem::UnknownKey),
+        Ok(Err(Unidentified::Unknown)) => return refused(Problem::UnknownKey),
         Ok(Err(Unidentified::Dead)) => return refused(Problem::DeadKey),
         Err(error) => return refused(error.into()),
     };

@@ -6,8 +6,13 @@ use std::time::{Duration, Instant};
 use keyward_contract::{UnixMillis, feed};
 use tokio_util::sync::CancellationToken;
 
+use crate::store::gateways::{Standing, Stream};
+
 /// A lost gateway counts for so long after its last heartbeat: it may still be serving.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+/// Gateways that are gone are shown for so long.
+const SHOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug)]
 pub(super) struct Gateway {
@@ -20,26 +25,41 @@ pub(super) struct Gateway {
     pub(super) refused: BTreeSet<u64>,
     pub(super) heard: Instant,
     pub(super) heard_at: UnixMillis,
+    /// Its last stream.
+    pub(super) session: u64,
     pub(super) link: Link,
+    /// When that stream ended.
+    pub(super) left: Option<Instant>,
     /// How long it serves without hearing from us; `None`: for ever.
     denies_after: Option<Duration>,
 }
 
 #[derive(Debug)]
 pub(super) enum Link {
-    /// This session is its stream; cancelling ends it.
-    Up {
-        session: u64,
-        cancelled: CancellationToken,
-    },
+    /// Its stream is up.
+    Up(Ends),
     /// The stream broke.
     Lost,
     /// It said goodbye.
     Stopped,
 }
 
+/// What ends a stream from our side.
+#[derive(Clone, Debug, Default)]
+pub(in crate::sync) struct Ends {
+    /// Another stream has taken its place.
+    pub(in crate::sync) replaced: CancellationToken,
+    /// This control plane no longer knows what the others do.
+    pub(in crate::sync) cut_off: CancellationToken,
+}
+
 impl Gateway {
-    pub(super) fn new(hello: &feed::Hello, revision: u64, link: Link, now: Instant) -> Self {
+    pub(super) fn new(
+        hello: &feed::Hello,
+        revision: u64,
+        (session, ends): (u64, Ends),
+        now: Instant,
+    ) -> Self {
         let bound = Duration::from_millis(hello.max_staleness_ms);
         Self {
             address: hello.address.clone(),
@@ -50,7 +70,9 @@ impl Gateway {
             refused: BTreeSet::new(),
             heard: now,
             heard_at: super::super::now(),
-            link,
+            session,
+            link: Link::Up(ends),
+            left: None,
             denies_after: (hello.denies_when_stale && !bound.is_zero()).then_some(bound),
         }
     }
@@ -61,7 +83,7 @@ impl Gateway {
             (_, Link::Stopped) => Some(self.heard),
             // What it counts its bound from was sent before we heard it, so it runs out no later than this.
             (Some(bound), _) => self.heard.checked_add(bound),
-            (None, Link::Up { .. }) => None,
+            (None, Link::Up(_)) => None,
             (None, Link::Lost) => Some(self.heard + GRACE),
         }
     }
@@ -70,20 +92,53 @@ impl Gateway {
         !matches!(self.link, Link::Stopped) && self.live_until().is_none_or(|end| now < end)
     }
 
+    /// Whether it belongs among those that are shown.
+    pub(super) fn is_shown(&self, now: Instant) -> bool {
+        self.is_connected() || now < self.heard + SHOWN_FOR
+    }
+
+    /// Its stream has ended so.
+    pub(super) fn leave(&mut self, link: Link) {
+        self.link = link;
+        self.left = Some(Instant::now());
+    }
+
+    /// Whether it stops serving when it hears nothing from us.
+    pub(super) fn denies(&self) -> bool {
+        self.denies_after.is_some()
+    }
+
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.link, Link::Up { .. })
+        matches!(self.link, Link::Up(_))
     }
 
     pub(super) fn is_session(&self, wanted: u64) -> bool {
-        matches!(self.link, Link::Up { session, .. } if session == wanted)
+        self.is_connected() && self.session == wanted
     }
 
-    pub(super) fn state(&self) -> &'static str {
+    pub(super) fn stream(&self) -> Stream {
         match self.link {
-            Link::Up { .. } if self.holds_something => "connected",
-            Link::Up { .. } => "syncing",
-            Link::Lost => "disconnected",
-            Link::Stopped => "stopped",
+            Link::Up(_) if self.holds_something => Stream::Connected,
+            Link::Up(_) => Stream::Syncing,
+            Link::Lost => Stream::Disconnected,
+            Link::Stopped => Stream::Stopped,
+        }
+    }
+
+    /// What other control planes are told of it.
+    pub(super) fn standing(&self, id: &str, now: Instant) -> Standing {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Standing {
+            id: id.to_owned(),
+            session: self.session,
+            boot_epoch: self.boot_epoch,
+            address: self.address.clone(),
+            version: self.version.clone(),
+            stream: self.stream(),
+            revision: self.revision,
+            refused: self.refused.iter().copied().collect(),
+            heard_ago_ms: ms(now.saturating_duration_since(self.heard)),
+            denies_after_ms: self.denies_after.map(ms),
         }
     }
 }

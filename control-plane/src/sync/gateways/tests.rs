@@ -24,7 +24,7 @@ fn gateways() -> Gateways {
 
 fn missing_after(gateways: &Gateways, later: Duration) -> Vec<String> {
     let now = Instant::now() + later;
-    gateways.0.state.lock().standing(1, now).propagation.missing
+    gateways.0.state.lock().standing(1, now).propagation().missing
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -162,16 +162,16 @@ fn a_silent_stream_gives_way_to_a_later_boot_and_never_to_an_earlier_one() {
     let first = gateways.join(&hello("a", 5), 0).unwrap();
     let later = Instant::now() + DEAD_AFTER;
     let join = |epoch| {
-        gateways
-            .0
-            .state
-            .lock()
-            .join(&hello("a", epoch), 0, &CancellationToken::new(), later)
+        let mut state = gateways.0.state.lock();
+        state.check(&hello("a", epoch), later)?;
+        let session = state.next_session();
+        state.join(&hello("a", epoch), 0, session, later);
+        Ok(())
     };
     assert_eq!(join(4), Err(Unwelcome::Taken));
-    assert!(!first.replaced().is_cancelled());
+    assert!(!first.ends().replaced.is_cancelled());
     join(6).unwrap();
-    assert!(first.replaced().is_cancelled());
+    assert!(first.ends().replaced.is_cancelled());
     // What the old stream still says changes nothing.
     first.acknowledge(9);
     drop(first);

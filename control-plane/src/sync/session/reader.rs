@@ -1,7 +1,7 @@
 //! What comes from a gateway. Nothing here waits for the database.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyward_contract::feed::{Acknowledge, GatewayFrame, Refusal, UsageReport, gateway_frame::Frame};
 use tokio::sync::mpsc;
@@ -56,7 +56,14 @@ impl Reader<'_> {
     fn heartbeat(&self, steady_ms: u64) {
         let session = self.session;
         session.membership.heard();
-        session.shared.echo.store(steady_ms, Ordering::Relaxed);
+        let now = Instant::now();
+        let mut echo = session.shared.echo.lock();
+        echo.heard(steady_ms, now);
+        // Where there are other control planes, they must know first that it was heard.
+        if !session.service.gateways.is_shared() {
+            echo.recorded(now);
+        }
+        drop(echo);
         session.shared.heartbeat.notify_one();
     }
 

@@ -29,6 +29,8 @@ const ACCOUNTS_AT_ONCE: usize = 5_000;
 pub(super) struct Writer<'s> {
     session: &'s Session,
     head: watch::Receiver<u64>,
+    /// Up to when heartbeats may be echoed, where that depends on other control planes.
+    recorded: Option<watch::Receiver<Instant>>,
     tick: Interval,
     acknowledgements: mpsc::Receiver<u64>,
     quota: QuotaTold,
@@ -56,6 +58,7 @@ impl<'s> Writer<'s> {
         Self {
             session,
             head: session.service.feed.head(),
+            recorded: session.service.gateways.recorded(),
             tick,
             acknowledgements,
             quota: QuotaTold::default(),
@@ -145,16 +148,24 @@ impl<'s> Writer<'s> {
     }
 
     async fn due(&mut self) -> Due {
-        let shared = &self.session.shared;
-        tokio::select! {
-            // A gateway's heartbeat is answered at once: the fresher the echo, the tighter its bound.
-            () = shared.heartbeat.notified() => {
-                self.tick.reset();
-                Due::Heartbeat
+        let session: &Session = self.session;
+        let shared = &session.shared;
+        loop {
+            tokio::select! {
+                // A gateway's heartbeat is answered at once: the fresher the echo, the tighter its bound.
+                () = shared.heartbeat.notified() => {
+                    self.tick.reset();
+                    return Due::Heartbeat;
+                }
+                until = newly_recorded(&mut self.recorded) => {
+                    if shared.echo.lock().recorded(until) {
+                        return Due::Heartbeat;
+                    }
+                }
+                _ = self.tick.tick() => return Due::Heartbeat,
+                Some(sequence) = self.acknowledgements.recv() => return Due::UsageAcknowledged(sequence),
+                _ = self.head.changed() => return Due::Changes,
             }
-            _ = self.tick.tick() => Due::Heartbeat,
-            Some(sequence) = self.acknowledgements.recv() => Due::UsageAcknowledged(sequence),
-            _ = self.head.changed() => Due::Changes,
         }
     }
 
@@ -233,4 +244,14 @@ impl<'s> Writer<'s> {
             Err(_) => Err(Status::resource_exhausted("the gateway took no frame for 10 s")),
         }
     }
+}
+
+/// Never, where nothing is recorded.
+async fn newly_recorded(recorded: &mut Option<watch::Receiver<Instant>>) -> Instant {
+    if let Some(recorded) = recorded
+        && recorded.changed().await.is_ok()
+    {
+        return *recorded.borrow_and_update();
+    }
+    std::future::pending().await
 }

@@ -21,6 +21,7 @@ fn endpoints() -> Vec<(&'static str, String, Role)> {
         ("DELETE", customer.clone(), Operator),
         ("POST", format!("{customer}/api-keys"), Operator),
         ("GET", format!("{customer}/api-keys"), Viewer),
+        ("PATCH", format!("{customer}/api-keys/{ID}"), Operator),
         ("DELETE", format!("{customer}/api-keys/{ID}"), Operator),
         ("POST", format!("{customer}/api-keys/{ID}/rotate"), Operator),
         (
@@ -36,6 +37,7 @@ fn endpoints() -> Vec<(&'static str, String, Role)> {
         ("DELETE", format!("{customer}/users/{ID}"), Operator),
         ("GET", format!("/admin/usage/{ID}"), Viewer),
         ("GET", "/admin/tiers".into(), Viewer),
+        ("POST", "/admin/leaks".into(), Operator),
         ("GET", "/admin/gateways".into(), Viewer),
         ("GET", "/admin/audit".into(), Viewer),
         ("GET", "/admin/audit/export".into(), Viewer),
@@ -195,4 +197,17 @@ async fn a_refusal_under_an_idempotency_key_has_the_form_of_the_admin_api() {
         let answer = answer.expect(400);
         assert_eq!(answer.json()["error"], "invalid_request", "{}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn without_gateways_a_change_is_complete_at_none() {
+    let plane = Plane::start().await;
+    let body = json!({"company_name": "Acme", "contact_email": "it@example.com", "tier": "growth"});
+    let made = plane
+        .admin("POST", "/admin/customers")
+        .json(&body)
+        .send()
+        .await
+        .expect(201);
+    assert_eq!(made.header("keyward-propagation"), Some("complete; gateways=0"));
 }

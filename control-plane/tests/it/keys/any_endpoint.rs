@@ -65,11 +65,7 @@ async fn an_account_key_is_taken_in_either_header_and_two_that_differ_in_neither
     let plane = plane().await;
     let company = plane.company("Acme").await;
     let list = || plane.call("GET", "/keys");
-    list()
-        .header("x-api-key", &company.live)
-        .send()
-        .await
-        .expect(200);
+    list().header("x-api-key", &company.live).send().await.expect(200);
     list().key(&company.live).send().await.expect(200);
     let same = list().key(&company.live).header("x-api-key", &company.live);
     same.send().await.expect(200);
@@ -229,7 +225,11 @@ async fn a_body_is_json_of_at_most_64_kib_without_ambiguity() {
         }
         let body = json!({"userId": ada.id}).to_string();
         for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
-            let answer = call().header("content-type", kind).bytes(body.clone()).send().await;
+            let answer = call()
+                .header("content-type", kind)
+                .bytes(body.clone())
+                .send()
+                .await;
             answer.expect_message(415, "application/json");
         }
         let answer = call().bytes(body).send().await;

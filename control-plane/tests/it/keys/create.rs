@@ -54,7 +54,13 @@ async fn a_key_is_made_for_a_user_and_shown_again() {
     assert_eq!(answer.header("location").unwrap(), path(&made));
     assert_eq!(get(&plane, &company.live, path(&made)).await, made);
     // Keys that are made here may make keys, from where they may be used.
-    let here = make(&plane, &company.live, &ada, json!({"whitelistedIPs": ["127.0.0.1"]})).await;
+    let here = make(
+        &plane,
+        &company.live,
+        &ada,
+        json!({"whitelistedIPs": ["127.0.0.1"]}),
+    )
+    .await;
     make(&plane, here["key"].as_str().unwrap(), &ada, json!({})).await;
     let elsewhere = plane.call("POST", "/keys").key(plain).json(&body);
     elsewhere.send().await.expect_message(403, "address");
@@ -96,7 +102,12 @@ async fn a_user_who_is_unknown_gone_or_of_another_account_is_not_found() {
     let plane = plane().await;
     let (acme, other) = (plane.company("Acme").await, plane.company("Other").await);
     let (gone, foreign) = (person(&plane, &acme).await, person(&plane, &other).await);
-    run(&plane, "UPDATE users SET deleted_at = 1 WHERE id = $1", &[&gone.id]).await;
+    run(
+        &plane,
+        "UPDATE users SET deleted_at = 1 WHERE id = $1",
+        &[&gone.id],
+    )
+    .await;
     let never = uuid::Uuid::now_v7().to_string();
     for user in [
         &gone.id,

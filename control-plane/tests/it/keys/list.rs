@@ -132,9 +132,7 @@ async fn disabled_revoked_deleted_and_expired_keys_are_inactive() {
     let ada = person(&plane, &company).await;
     let now = plane.running.registry().clock.now().0;
     let soon = keyward_contract::UnixMillis(now + 60_000).to_rfc3339_seconds();
-    let expiring = plane
-        .account_key(&company.id, &json!({"expires_at": soon}))
-        .await;
+    let expiring = plane.account_key(&company.id, &json!({"expires_at": soon})).await;
     let mut wanted = vec![expiring["api_key_id"].as_str().unwrap().to_owned()];
     for state in ["disabled", "revoked", "deleted"] {
         let key = make(&plane, &company.live, &ada, json!({})).await;
@@ -154,10 +152,7 @@ async fn disabled_revoked_deleted_and_expired_keys_are_inactive() {
     assert_eq!(inactive["total"], 4);
     assert_eq!(list("active").await["total"], 1);
     for key in inactive["data"].as_array().unwrap() {
-        assert_eq!(
-            (&key["status"], &key["key"]),
-            (&json!("inactive"), &Value::Null)
-        );
+        assert_eq!((&key["status"], &key["key"]), (&json!("inactive"), &Value::Null));
     }
 }
 
@@ -167,7 +162,10 @@ async fn pages_lead_to_their_neighbours_with_every_filter_kept() {
     let (company, _, all) = company_with(&plane, 7).await;
     let first = get(&plane, &company.live, "/keys?limit=3&unknown=1").await;
     assert_eq!(ids(&first), all[..3]);
-    assert_eq!((&first["total"], &first["previousUrl"]), (&json!(7), &Value::Null));
+    assert_eq!(
+        (&first["total"], &first["previousUrl"]),
+        (&json!(7), &Value::Null)
+    );
     let next = first["nextUrl"].as_str().unwrap();
     assert_eq!(
         next,

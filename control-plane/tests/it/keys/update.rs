@@ -84,7 +84,10 @@ async fn what_is_not_sent_or_the_same_changes_nothing() {
         json!({"whitelistedIPs": ["127.0.0.1/32", "127.0.0.1"]}),
         json!({"apiVersion": "2027-02-01"}),
     ] {
-        assert_eq!(put(&plane, &company.live, &key, body).await.expect(200).json(), key);
+        assert_eq!(
+            put(&plane, &company.live, &key, body).await.expect(200).json(),
+            key
+        );
     }
 }
 

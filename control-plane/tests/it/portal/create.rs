@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::plane::Plane;
+use crate::portal::Door;
 
 #[tokio::test]
 async fn a_customer_comes_with_its_key() {
@@ -95,4 +96,23 @@ async fn of_many_at_once_with_one_name_one_is_made() {
     let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+#[tokio::test]
+async fn it_takes_only_plain_json() {
+    door().takes_only_plain_json().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "POST",
+        rest: "",
+        body: r#"{"name": "Door"}"#,
+        allow: &["GET", "HEAD", "POST"],
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::plane::Plane;
+use crate::portal::Door;
 
 #[tokio::test]
 async fn a_deleted_customer_is_gone_and_its_name_free() {
@@ -40,4 +41,23 @@ async fn a_deleted_customer_is_gone_and_its_name_free() {
     assert_eq!(list["total"], 0);
     let again = plane.customer(&company.live, "Uni").await;
     assert_ne!((&again["id"], &again["apiKey"]), (&made["id"], &made["apiKey"]));
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+#[tokio::test]
+async fn it_leads_nowhere_without_a_customer_of_the_caller() {
+    door().leads_nowhere_without_a_customer_of_the_caller().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "DELETE",
+        rest: "/{}",
+        body: "",
+        allow: &["DELETE", "GET", "HEAD", "PATCH"],
+    }
 }

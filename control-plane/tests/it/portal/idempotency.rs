@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::plane::{Answer, Plane};
+use crate::plane::{Answer, Plane, break_writes, mend_writes};
 
 async fn create(plane: &Plane, account_key: &str, idempotency_key: &str, name: &str) -> Answer {
     let call = plane.call("POST", "/customers").key(account_key);
@@ -198,18 +198,14 @@ async fn a_call_that_failed_on_our_side_can_be_made_again() {
     let company = plane.company("Acme").await;
     let database = crate::promises::beside(&plane).await;
     // The second: that it acted is noted in the change itself, or it doesn't act.
-    for trigger in [
-        "CREATE TRIGGER broken BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'broken'); END",
-        "CREATE TRIGGER broken BEFORE UPDATE ON idempotency WHEN NEW.status = 0 \
-         BEGIN SELECT RAISE(ABORT, 'broken'); END",
+    for (write, when) in [
+        (("INSERT", "changes"), None),
+        (("UPDATE", "idempotency"), Some("NEW.status = 0")),
     ] {
-        sqlx::query(trigger).execute(&database).await.unwrap();
+        break_writes(&database, "broken", write, when).await;
         let failed = create(&plane, &company.live, "key-1", "Uni").await;
         failed.expect_code(500, "INTERNAL_ERROR");
-        sqlx::query("DROP TRIGGER broken")
-            .execute(&database)
-            .await
-            .unwrap();
+        mend_writes(&database, "broken", write.1).await;
         assert_eq!(total(&plane, &company.live).await, 0);
     }
     let made = create(&plane, &company.live, "key-1", "Uni").await.expect(201);
@@ -221,32 +217,25 @@ async fn no_key_stays_taken_by_a_call_whose_end_could_not_be_noted_at_once() {
     let plane = Plane::start().await;
     let company = plane.company("Acme").await;
     let database = crate::promises::beside(&plane).await;
-    let run = async |sql: &'static str| {
-        sqlx::query(sql).execute(&database).await.unwrap();
-    };
-    run("CREATE TRIGGER unchanged BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'broken'); END").await;
-    run("CREATE TRIGGER unforgotten BEFORE DELETE ON idempotency BEGIN SELECT RAISE(ABORT, 'broken'); END")
-        .await;
-    run(
-        "CREATE TRIGGER unkept BEFORE UPDATE ON idempotency WHEN NEW.answer IS NOT NULL \
-         BEGIN SELECT RAISE(ABORT, 'broken'); END",
-    )
-    .await;
+    break_writes(&database, "unchanged", ("INSERT", "changes"), None).await;
+    break_writes(&database, "unforgotten", ("DELETE", "idempotency"), None).await;
+    let answers = Some("NEW.answer IS NOT NULL");
+    break_writes(&database, "unkept", ("UPDATE", "idempotency"), answers).await;
     create(&plane, &company.live, "failed", "Uni")
         .await
         .expect_code(500, "INTERNAL_ERROR");
     create(&plane, &company.live, "failed", "Uni")
         .await
         .expect_code(409, "CONFLICT");
-    run("DROP TRIGGER unchanged").await;
+    mend_writes(&database, "unchanged", "changes").await;
     let first = create(&plane, &company.live, "answered", "Other")
         .await
         .expect(201);
     create(&plane, &company.live, "answered", "Other")
         .await
         .expect_code(409, "CONFLICT");
-    run("DROP TRIGGER unforgotten").await;
-    run("DROP TRIGGER unkept").await;
+    mend_writes(&database, "unforgotten", "idempotency").await;
+    mend_writes(&database, "unkept", "idempotency").await;
     plane
         .eventually(async || create(&plane, &company.live, "failed", "Uni").await.status == 201)
         .await;

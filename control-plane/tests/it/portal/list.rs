@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::plane::Plane;
+use crate::portal::Door;
 
 #[tokio::test]
 async fn customers_are_listed_newest_first_without_their_keys() {
@@ -80,5 +81,19 @@ async fn paging_out_of_range_is_refused_and_never_clamped() {
             .call("GET", format!("/customers?{query}"))
             .key(&company.live);
         call.send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "GET",
+        rest: "",
+        body: "",
+        allow: &["GET", "HEAD", "POST"],
     }
 }

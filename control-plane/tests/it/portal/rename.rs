@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::plane::{Answer, Plane};
+use crate::portal::Door;
 
 async fn rename(plane: &Plane, key: &str, customer: &Value, body: &Value) -> Answer {
     let path = format!("/customers/{}", customer["id"].as_str().unwrap());
@@ -80,4 +81,28 @@ async fn a_bad_or_taken_name_is_refused() {
     let nobody = json!({"id": "clx8f2k9h0001qr5tgvwxyz99"});
     let missing = rename(&plane, &company.live, &nobody, &json!({"name": "x"})).await;
     missing.expect_code(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+#[tokio::test]
+async fn it_leads_nowhere_without_a_customer_of_the_caller() {
+    door().leads_nowhere_without_a_customer_of_the_caller().await;
+}
+
+#[tokio::test]
+async fn it_takes_only_plain_json() {
+    door().takes_only_plain_json().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "PATCH",
+        rest: "/{}",
+        body: r#"{"name": "Door"}"#,
+        allow: &["DELETE", "GET", "HEAD", "PATCH"],
+    }
 }

@@ -1,6 +1,7 @@
 //! `POST /customers/{customerId}/rotate-key`
 
 use crate::plane::Plane;
+use crate::portal::Door;
 
 #[tokio::test]
 async fn the_new_key_takes_the_place_of_the_old_one() {
@@ -57,4 +58,23 @@ async fn gateways_are_told_of_both_keys_in_one_revision() {
         (digest(&answer.json()["apiKey"]), Active),
     ];
     assert_eq!(states, expected);
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+#[tokio::test]
+async fn it_leads_nowhere_without_a_customer_of_the_caller() {
+    door().leads_nowhere_without_a_customer_of_the_caller().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "POST",
+        rest: "/{}/rotate-key",
+        body: "",
+        allow: &["POST"],
+    }
 }

@@ -1,6 +1,7 @@
 //! `GET /customers/{customerId}`
 
 use crate::plane::Plane;
+use crate::portal::Door;
 
 #[tokio::test]
 async fn a_customer_is_shown_with_the_key_that_it_was_made_with() {
@@ -28,4 +29,23 @@ async fn a_customer_that_is_not_there_is_404() {
         .call("GET", "/customers/clx8f2k9h0001qr5tgvwxyz99")
         .key(&company.live);
     call.send().await.expect_code(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+#[tokio::test]
+async fn it_leads_nowhere_without_a_customer_of_the_caller() {
+    door().leads_nowhere_without_a_customer_of_the_caller().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "GET",
+        rest: "/{}",
+        body: "",
+        allow: &["DELETE", "GET", "HEAD", "PATCH"],
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::plane::Plane;
+use crate::portal::Door;
 
 #[tokio::test]
 async fn a_customer_that_never_called_has_a_full_bucket_and_used_nothing() {
@@ -54,4 +55,23 @@ async fn there_is_no_quota_in_test_and_no_usage_of_nobody() {
         .send()
         .await
         .expect_code(404, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+#[tokio::test]
+async fn it_leads_nowhere_without_a_customer_of_the_caller() {
+    door().leads_nowhere_without_a_customer_of_the_caller().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "GET",
+        rest: "/{}/usage",
+        body: "",
+        allow: &["GET", "HEAD"],
+    }
 }

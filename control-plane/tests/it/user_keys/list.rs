@@ -173,3 +173,45 @@ async fn an_expired_key_is_shown_as_inactive() {
     plane.advance(Duration::from_secs(60));
     assert_eq!(listed(&plane, &ada, PATH).await[0]["status"], "inactive");
 }
+
+#[tokio::test]
+async fn whatever_operators_change_a_key_keeps_a_name_and_an_end() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let ada = person(&plane, &company.id, &["Issuer_Dev"]).await;
+    create(&plane, &ada, "ci").await;
+    let keys = format!("/admin/customers/{}/api-keys", company.id);
+    let shown = plane.admin("GET", &keys).send().await.expect(200).json();
+    let shown = shown["api_keys"].as_array().unwrap().iter();
+    let found: Vec<_> = shown.filter(|key| key["name"] == "ci").collect();
+    let id = found[0]["api_key_id"].as_str().unwrap();
+    let path = format!("{keys}/{id}");
+    let patch = async |body: Value| plane.admin("PATCH", &path).json(&body).send().await;
+    for bad in [
+        json!({"name": null}),
+        json!({"name": "x".repeat(51)}),
+        json!({"expires_at": null}),
+    ] {
+        patch(bad).await.expect_error(400, "invalid_request");
+    }
+    patch(json!({"name": "x".repeat(50), "expires_at": "2099-01-01"}))
+        .await
+        .expect(200);
+    let key = listed(&plane, &ada, PATH).await[0].clone();
+    assert_eq!(
+        (&key["name"], &key["expiresAt"]),
+        (&json!("x".repeat(50)), &json!("2099-01-01T00:00:00.000Z"))
+    );
+    // One that came from elsewhere without them spoils nobody's list.
+    let sql = "UPDATE api_keys SET name = NULL, expires_at = NULL WHERE id = $1";
+    plane.execute(sql, &[id]).await;
+    let key = listed(&plane, &ada, PATH).await[0].clone();
+    assert_eq!(
+        (&key["name"], &key["expiresAt"], &key["status"]),
+        (
+            &key["keyMask"],
+            &json!("9999-12-31T23:59:59.999Z"),
+            &json!("active")
+        )
+    );
+}

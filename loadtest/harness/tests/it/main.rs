@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod licences;
+mod postgres;
 
 use std::collections::HashSet;
 use std::path::Path;

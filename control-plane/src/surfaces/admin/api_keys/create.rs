@@ -22,7 +22,8 @@ use crate::surfaces::params::Id;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
-const MAX_KEY_NAME: usize = 100;
+/// The longest name of a key, in characters.
+pub(super) const MAX_KEY_NAME: usize = 100;
 
 /// A key to be made: the account's, or one of its users'.
 #[derive(Debug, ToSchema)]

@@ -1,52 +1,12 @@
-//! `GET /admin/tiers`, `/admin/gateways` and `/admin/usage/{customer_id}`
+//! `GET /admin/usage/{customer_id}`
 
 use keyward_contract::{AccountId, feed};
+use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::store::usage::{Merger, Report, Reported};
 use serde_json::json;
 
+use crate::admin::Door;
 use crate::plane::Plane;
-
-#[tokio::test]
-async fn the_catalogue_is_shown_in_the_operators_order() {
-    let plane = Plane::start().await;
-    let tiers = plane.admin("GET", "/admin/tiers").send().await.expect(200).json();
-    let keys: Vec<_> = tiers["tiers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|tier| tier["tier"].clone())
-        .collect();
-    assert_eq!(keys, ["starter", "growth", "scale", "enterprise", "custom"]);
-    let starter = json!({
-        "tier": "starter", "name": "Starter", "annual_price": 100_000, "annual_limit": 2_000_000,
-        "rate_limit": 50, "burst_limit": 100, "sla": "99.9%",
-    });
-    assert_eq!(tiers["tiers"][0], starter);
-}
-
-#[tokio::test]
-async fn gateways_are_shown_against_the_newest_revision() {
-    let plane = Plane::start().await;
-    let before = plane
-        .admin("GET", "/admin/gateways")
-        .send()
-        .await
-        .expect(200)
-        .json();
-    plane.company("Acme").await;
-    let after = plane
-        .admin("GET", "/admin/gateways")
-        .send()
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(after["gateways"], json!([]));
-    // Two changes were made: the account, and its test key.
-    assert_eq!(
-        after["revision"].as_u64().unwrap(),
-        before["revision"].as_u64().unwrap() + 2
-    );
-}
 
 #[tokio::test]
 async fn an_account_that_was_never_called_for_used_nothing() {
@@ -178,5 +138,26 @@ async fn a_series_that_can_not_be_is_refused_by_name() {
         let refused = refused.expect_error(400, "invalid_request").json();
         let message = refused["message"].as_str().unwrap();
         assert!(message.starts_with(&format!("`{field}`")), "{query}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn the_usage_of_nobody_is_404() {
+    let plane = Plane::start().await;
+    let paths = [crate::admin::NOBODY, "x"].map(|id| format!("/admin/usage/{id}"));
+    crate::admin::leads_nowhere(&plane, "GET", &paths).await;
+}
+
+#[tokio::test]
+async fn it_opens_only_to_whom_it_should() {
+    door().opens_only_to_whom_it_should().await;
+}
+
+fn door() -> Door<'static> {
+    Door {
+        method: "GET",
+        path: "/admin/usage/0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e",
+        least: Role::Viewer,
+        allow: &["GET", "HEAD"],
     }
 }

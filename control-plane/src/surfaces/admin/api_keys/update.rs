@@ -1,0 +1,68 @@
+//! `PATCH /admin/customers/{customer_id}/api-keys/{api_key_id}`
+
+use axum::extract::State;
+use axum::response::Response;
+use keyward_contract::{AccountId, AddressList, KeyId};
+
+use super::create::MAX_KEY_NAME;
+use crate::App;
+use crate::domain::moment;
+use crate::domain::refusal::InvalidField;
+use crate::domain::text::Name;
+use crate::operations::account_keys::{self, Edit, Standing};
+use crate::operations::identify::AdminCaller;
+use crate::surfaces::admin::wire;
+use crate::surfaces::body::Json;
+use crate::surfaces::fields::Fields;
+use crate::surfaces::params::Ids;
+use crate::surfaces::problem::Problem;
+use crate::surfaces::settled;
+
+/// Changes what is given of a key: disables it, or enables it again.
+///
+/// # Errors
+/// When it isn't there or is revoked, its account is cancelled, or a field breaks a rule.
+pub async fn update(
+    State(app): State<App>,
+    caller: AdminCaller,
+    Ids(account, id): Ids<AccountId, KeyId>,
+    Json(fields): Json,
+) -> Result<Response, Problem> {
+    let edit = edit(&fields)?;
+    let updated = account_keys::update(&app.registry, &caller.actor, (account, id), edit).await?;
+    let value = &updated.value;
+    let body = wire::key(&value.key, value.account, value.last_used_at, value.now);
+    Ok(settled::with(&updated.settled, axum::Json(body)))
+}
+
+fn edit(fields: &Fields) -> Result<Edit, InvalidField> {
+    Ok(Edit {
+        standing: fields
+            .text("status")?
+            .read(|text| match text {
+                "active" => Ok(Standing::Active),
+                "disabled" => Ok(Standing::Disabled),
+                "revoked" => Err(InvalidField::new(
+                    "status",
+                    "can't be set to revoked: delete the key instead",
+                )),
+                _ => Err(InvalidField::new("status", "must be active or disabled")),
+            })?
+            .not_null("status")?,
+        name: fields
+            .text("name")?
+            .read(|typed| Name::parse("name", typed, MAX_KEY_NAME))?
+            .clearable(),
+        expires_at: fields
+            .text("expires_at")?
+            .read(|text| moment::instant("expires_at", text))?
+            .clearable(),
+        allowed_ips: fields
+            .texts("allowed_ips")?
+            .read(|entries| {
+                AddressList::parse(&entries)
+                    .map_err(|error| InvalidField::new("allowed_ips", error.to_string()))
+            })?
+            .clearable(),
+    })
+}

@@ -1,0 +1,228 @@
+//! A gateway as a control plane meets it: takes what it is sent, and acknowledges it unless told not to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use keyward_contract::AccountId;
+use keyward_contract::feed::sync_client::SyncClient;
+use keyward_contract::feed::{
+    self, Acknowledge, Change, ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, Hello, PROTOCOL,
+    QuotaUsage, Record, UsageCounter, UsageReport, control_frame::Frame, gateway_frame as up,
+};
+use keyward_control_plane::store::records;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::Endpoint;
+use tonic::{Request, Status, Streaming};
+
+use crate::plane::Plane;
+
+/// A connected gateway. Dropped, its stream breaks.
+pub(crate) struct Gateway {
+    up: mpsc::Sender<GatewayFrame>,
+    seen: Arc<Seen>,
+    following: AbortOnDropHandle<Status>,
+    _heartbeats: AbortOnDropHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    snapshot: Mutex<(u64, Vec<Record>)>,
+    changes: Mutex<Vec<(Change, Instant)>>,
+    is_mute: AtomicBool,
+    echo: Mutex<u64>,
+    quotas: Mutex<Vec<QuotaUsage>>,
+}
+
+/// How a gateway of this name presents itself: as its start `boot_epoch`, with an empty disk.
+pub(crate) fn hello(id: &str, boot_epoch: u64) -> Hello {
+    Hello {
+        gateway_id: id.into(),
+        protocol: PROTOCOL,
+        boot_epoch,
+        address: "192.0.2.1:8080".into(),
+        version: "1.2.3".into(),
+        ..Hello::default()
+    }
+}
+
+/// The same, with the first revision on its disk.
+pub(crate) fn resuming(id: &str, boot_epoch: u64) -> Hello {
+    Hello {
+        revision: 1,
+        ..hello(id, boot_epoch)
+    }
+}
+
+impl Gateway {
+    /// Connects and takes its snapshot.
+    pub(crate) async fn join(plane: &Plane, hello: Hello) -> Result<Self, Status> {
+        let token = std::fs::read_to_string(plane.folder.path().join("gateway.token")).unwrap();
+        // It may be away.
+        let feed_epoch = records::feed_epoch(&plane.running.registry().store)
+            .await
+            .unwrap_or_default();
+        let hello = Hello { feed_epoch, ..hello };
+        let is_empty = hello.revision == 0;
+        let (up, frames) = mpsc::channel(64);
+        let say = |frame| GatewayFrame { frame: Some(frame) };
+        up.send(say(up::Frame::Hello(hello))).await.unwrap();
+        let mut request = Request::new(ReceiverStream::new(frames));
+        let value = format!("Bearer {}", token.trim()).parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        let endpoint = Endpoint::from_shared(format!("http://{}", plane.running.sync)).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let down = SyncClient::new(channel).follow(request).await?.into_inner();
+        let seen = Arc::new(Seen::default());
+        let following = tokio::spawn(follow(down, up.clone(), Arc::clone(&seen)));
+        let heartbeats = tokio::spawn({
+            let up = up.clone();
+            async move {
+                for steady_ms in 1.. {
+                    let heartbeat = GatewayHeartbeat {
+                        steady_ms,
+                        ..GatewayHeartbeat::default()
+                    };
+                    if up.send(say(up::Frame::Heartbeat(heartbeat))).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        });
+        let gateway = Self {
+            up,
+            seen,
+            following: AbortOnDropHandle::new(following),
+            _heartbeats: AbortOnDropHandle::new(heartbeats),
+        };
+        if is_empty {
+            plane
+                .eventually(async || gateway.seen.snapshot.lock().0 > 0)
+                .await;
+        }
+        Ok(gateway)
+    }
+
+    /// From now on it acknowledges nothing.
+    pub(crate) fn mute(&self) {
+        self.seen.is_mute.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) async fn say_goodbye(&self) {
+        let frame = Some(up::Frame::Goodbye(Goodbye {}));
+        self.up.send(GatewayFrame { frame }).await.unwrap();
+    }
+
+    /// The revision and the records of its snapshot.
+    pub(crate) fn snapshot(&self) -> (u64, Vec<Record>) {
+        self.seen.snapshot.lock().clone()
+    }
+
+    /// The changes since, in the order in which they came.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        self.seen
+            .changes
+            .lock()
+            .iter()
+            .map(|(change, _)| change.clone())
+            .collect()
+    }
+
+    /// When it was sent this revision.
+    pub(crate) fn came(&self, revision: u64) -> Option<Instant> {
+        let changes = self.seen.changes.lock();
+        let change = changes.iter().find(|(change, _)| change.revision == revision);
+        change.map(|(_, at)| *at)
+    }
+
+    /// The newest heartbeat that was echoed to it.
+    pub(crate) fn echo(&self) -> u64 {
+        *self.seen.echo.lock()
+    }
+
+    /// Reports accepted production calls of this hour.
+    pub(crate) async fn report(&self, account: AccountId, accepted: u64) {
+        let counter = UsageCounter {
+            account_id: account.as_uuid().as_bytes().to_vec(),
+            environment: feed::Environment::Production.into(),
+            route: "/".into(),
+            hour: i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 3600)
+                .unwrap(),
+            accepted,
+            ..UsageCounter::default()
+        };
+        let report = UsageReport {
+            sequence: 1,
+            counters: vec![counter],
+        };
+        let frame = Some(up::Frame::Usage(report));
+        self.up.send(GatewayFrame { frame }).await.unwrap();
+    }
+
+    /// What it was last told that others spent of an account's quota.
+    pub(crate) fn spent_elsewhere(&self, account: AccountId) -> Option<u64> {
+        let quotas = self.seen.quotas.lock();
+        let of_account = |usage: &&QuotaUsage| usage.account_id == account.as_uuid().as_bytes();
+        quotas
+            .iter()
+            .rev()
+            .find(of_account)
+            .map(|usage| usage.used_elsewhere)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.following.is_finished()
+    }
+
+    /// How its stream ended.
+    pub(crate) async fn end(self) -> Status {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.following).await;
+        ended.expect("the stream never ended").unwrap()
+    }
+}
+
+async fn follow(
+    mut down: Streaming<ControlFrame>,
+    up: mpsc::Sender<GatewayFrame>,
+    seen: Arc<Seen>,
+) -> Status {
+    loop {
+        let frame = match down.message().await {
+            Ok(Some(frame)) => frame.frame,
+            Ok(None) => return Status::ok("the end"),
+            Err(status) => return status,
+        };
+        let revision = match frame {
+            Some(Frame::SnapshotChunk(chunk)) => {
+                seen.snapshot.lock().1.extend(chunk.records);
+                continue;
+            }
+            Some(Frame::SnapshotEnd(end)) => {
+                seen.snapshot.lock().0 = end.revision;
+                end.revision
+            }
+            Some(Frame::Change(change)) => {
+                let revision = change.revision;
+                seen.changes.lock().push((change, Instant::now()));
+                revision
+            }
+            Some(Frame::Heartbeat(heartbeat)) => {
+                *seen.echo.lock() = heartbeat.echo_ms;
+                continue;
+            }
+            Some(Frame::QuotaUsage(usage)) => {
+                seen.quotas.lock().push(usage);
+                continue;
+            }
+            _ => continue,
+        };
+        if !seen.is_mute.load(Ordering::Relaxed) {
+            let frame = Some(up::Frame::Acknowledge(Acknowledge { revision }));
+            let _ = up.send(GatewayFrame { frame }).await;
+        }
+    }
+}
