@@ -52,6 +52,7 @@ struct Credentials {
     surfaces: Vec<Surface>,
     user: String,
     own_keys: String,
+    samples: Value,
 }
 
 #[tokio::main]
@@ -111,6 +112,7 @@ async fn check(
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
         .env("KEYWARD_OWN_KEYS", &credentials.own_keys)
         .env("KEYWARD_USER", &credentials.user)
+        .env("KEYWARD_SAMPLES", credentials.samples.to_string())
         .env("PYTHONPATH", beside)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(plane.folder())
@@ -182,7 +184,27 @@ async fn credentials(plane: &ControlPlaneProcess) -> anyhow::Result<Credentials>
         ],
         user,
         own_keys: own_keys.join(" "),
+        samples: samples(&operator).await?,
     })
+}
+
+/// Another account with all that belongs to one, for calls that random ids would never reach.
+async fn samples(operator: &Caller) -> anyhow::Result<Value> {
+    let account = json!({"company_name": "Samples", "contact_email": "it@example.com", "tier": "growth"});
+    let account = operator.send("POST", "/admin/customers", Some(account)).await?;
+    let customer = text(&account, "/customer/customer_id")?;
+    let path = format!("/admin/customers/{customer}");
+    let shown = operator.send("GET", &path, None).await?;
+    let user = json!({"name": "Samples", "email": "it@example.com"});
+    let user = operator
+        .send("POST", &format!("{path}/users"), Some(user))
+        .await?;
+    Ok(json!({
+        "customer_id": customer,
+        "environment_id": text(&shown, "/environments/0/environment_id")?,
+        "api_key_id": text(&account, "/customer/api_key_id")?,
+        "user_id": text(&user, "/user_id")?,
+    }))
 }
 
 /// Fails when the surface's credential doesn't open it any more: then most of what was called said nothing.

@@ -14,8 +14,9 @@ use super::{CACHED, FACES};
 use crate::App;
 use crate::surfaces::problem::Problem;
 
+/// Swagger UI sets widths and the like on elements; that is all that may be inline.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; font-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 

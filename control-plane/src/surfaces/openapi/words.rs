@@ -84,11 +84,12 @@ fn replace(object: &mut Map<String, Value>, known: &Known) {
     object.extend(said.as_object().cloned().unwrap_or_default());
 }
 
-/// A text that is not empty once it is trimmed, without control characters inside.
+/// A text that has 1 to so many characters once it is trimmed, without control characters inside.
 fn name(most: u32) -> Value {
     let inner = format!("[^{SPACE}{CONTROL}]");
-    let pattern = format!("^[{SPACE}]*{inner}([^{CONTROL}]*{inner})?[{SPACE}]*$");
-    json!({"minLength": 1, "maxLength": most, "pattern": pattern})
+    let between = most.saturating_sub(2);
+    let pattern = format!("^[{SPACE}]*{inner}([^{CONTROL}]{{0,{between}}}{inner})?[{SPACE}]*$");
+    json!({"minLength": 1, "pattern": pattern})
 }
 
 /// What is said of a collection by what it holds: attributes can name the items' format alone.
