@@ -28,7 +28,6 @@ async fn another(plane: &Plane) -> Plane {
         folder: Arc::clone(&plane.folder),
         owner: plane.owner.clone(),
         config: plane.config.clone(),
-        config: plane.config.clone(),
         client: plane.client.clone(),
     }
 }
