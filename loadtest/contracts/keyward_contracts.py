@@ -115,6 +115,7 @@ BEYOND_SCHEMAS = [
     "startingAfter`",
     "endingBefore`",
     "gives more than",
+    "for a user's key",
     "`to` must be after from",
 ]
 

@@ -46,7 +46,6 @@ struct Document {
 }
 
 /// The documents and the pages.
-#[must_use]
 pub fn routes(app: &App) -> Router<App> {
     let documents = documents(&app.registry).into_iter();
     documents.fold(pages::routes(), |routes, (at, document)| {

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 /// What a control plane keeps everything in. Each of the two test programs has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "each program is one of the two")]
 pub(crate) enum Database {
     /// A file in the test's folder.
     Sqlite,

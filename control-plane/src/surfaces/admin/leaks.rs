@@ -6,7 +6,10 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use keyward_contract::{AccountId, Environment, KeyId};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::App;
@@ -17,10 +20,95 @@ use crate::surfaces::body::AnyJson;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
+/// What was found, bare as scanning partners send it, or wrapped.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum LeakReports {
+    /// Bare.
+    Bare(Vec<LeakReport>),
+    /// Wrapped.
+    Wrapped(WrappedReports),
+}
+
+/// What was found, wrapped.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "reports": [{"token": "pk_live_4fQ7xT2mK9sL0bVn3RzY8wJcH5dEuGp6A1B2C3", "type": "keyward_api_key",
+        "url": "https://code.example/acme/app/blob/main/.env", "source": "content"}],
+}))]
+pub struct WrappedReports {
+    /// What was found: at least one.
+    pub reports: Vec<LeakReport>,
+}
+
+/// One text that was found. There is no `Debug`: it may be a key.
+#[derive(ToSchema)]
+pub struct LeakReport {
+    /// The text.
+    pub token: String,
+    /// What the finder took it for.
+    #[schema(rename = "type")]
+    pub token_type: Option<String>,
+    /// Where it was found.
+    pub url: Option<String>,
+    /// In what it was found.
+    pub source: Option<String>,
+}
+
+/// What came of it, in the form in which it was sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum LeakResults {
+    /// Bare.
+    Bare(Vec<LeakResult>),
+    /// Wrapped.
+    Wrapped {
+        /// In the order of the reports.
+        results: Vec<LeakResult>,
+    },
+}
+
+/// What came of one report.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LeakResult {
+    token_hash: String,
+    #[schema(required = true)]
+    token_type: Option<String>,
+    #[schema(pattern = "^(true|false)_positive$")]
+    label: &'static str,
+    #[schema(pattern = "^(quarantined|revoked|none|already_dead)$")]
+    action: &'static str,
+    #[schema(required = true)]
+    reason: Option<&'static str>,
+    /// Whose key it is: `account`, `customer` or `admin`.
+    #[schema(required = true)]
+    kind: Option<&'static str>,
+    #[schema(value_type = Option<String>, format = "uuid", required = true)]
+    api_key_id: Option<KeyId>,
+    #[schema(value_type = Option<String>, format = "uuid", required = true)]
+    customer_id: Option<AccountId>,
+    #[schema(value_type = Option<String>, pattern = "^(test|production)$", required = true)]
+    environment: Option<Environment>,
+    #[schema(required = true)]
+    mask: Option<String>,
+    #[schema(required = true)]
+    status: Option<&'static str>,
+}
+
 /// Looks up what was found, and does to the living keys among it what `leaks.policy` says.
 ///
 /// # Errors
 /// When the body is no list of reports.
+#[utoipa::path(
+    post,
+    path = "/admin/leaks",
+    operation_id = "reportLeaks",
+    tag = "keys",
+    request_body = LeakReports,
+    responses(
+        (status = 200, description = "What came of each, in their order.", body = LeakResults),
+    ),
+)]
 pub async fn report(
     State(app): State<App>,
     caller: AdminCaller,
@@ -29,11 +117,11 @@ pub async fn report(
     let wrapped = body.is_object();
     let reports = reports(body)?;
     let dealt_with = leaks::report(&app.registry, &caller.actor, reports).await?;
-    let results: Value = dealt_with.value.iter().map(result).collect();
+    let results: Vec<_> = dealt_with.value.iter().map(result).collect();
     let body = if wrapped {
-        json!({"results": results})
+        LeakResults::Wrapped { results }
     } else {
-        results
+        LeakResults::Bare(results)
     };
     Ok(settled::with(&dealt_with.settled, axum::Json(body)))
 }
@@ -117,19 +205,23 @@ fn wipe(value: &mut Value) {
     }
 }
 
-fn result(outcome: &Outcome) -> Value {
+fn result(outcome: &Outcome) -> LeakResult {
     let key = outcome.key.as_ref();
-    json!({
-        "token_hash": outcome.token_hash,
-        "token_type": outcome.token_type,
-        "label": if key.is_some() { "true_positive" } else { "false_positive" },
-        "action": outcome.action.as_str(),
-        "reason": outcome.reason,
-        "kind": key.map(|key| key.kind.noun()),
-        "api_key_id": key.map(|key| key.id),
-        "customer_id": key.and_then(|key| key.account),
-        "environment": key.and_then(|key| key.environment),
-        "mask": key.map(|key| key.mask.as_str()),
-        "status": key.map(|key| key.state),
-    })
+    LeakResult {
+        token_hash: outcome.token_hash.clone(),
+        token_type: outcome.token_type.clone(),
+        label: if key.is_some() {
+            "true_positive"
+        } else {
+            "false_positive"
+        },
+        action: outcome.action.as_str(),
+        reason: outcome.reason,
+        kind: key.map(|key| key.kind.noun()),
+        api_key_id: key.map(|key| key.id),
+        customer_id: key.and_then(|key| key.account),
+        environment: key.and_then(|key| key.environment),
+        mask: key.map(|key| key.mask.as_str().to_owned()),
+        status: key.map(|key| key.state),
+    }
 }

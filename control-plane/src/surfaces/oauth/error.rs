@@ -3,9 +3,20 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::surfaces::problem::Problem;
+
+/// What every refusal looks like.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenError {
+    /// What programs go by.
+    #[schema(pattern = "^[a-z_]+$", example = "invalid_client")]
+    error: &'static str,
+    /// What people read.
+    error_description: std::borrow::Cow<'static, str>,
+}
 
 /// Why no token was given.
 #[derive(Debug)]
@@ -54,7 +65,10 @@ impl IntoResponse for Refusal {
             Self::Client(_) => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
         };
-        let body = Json(json!({"error": code, "error_description": description}));
+        let body = Json(TokenError {
+            error: code,
+            error_description: description.into(),
+        });
         let mut response = (status, body).into_response();
         if let Self::Client(Presented::InHeader) = self {
             let challenge = HeaderValue::from_static("Basic realm=\"keyward\", charset=\"UTF-8\"");
@@ -96,5 +110,8 @@ pub fn body(problem: &Problem) -> String {
         Problem::RateLimited { .. } => "too many calls by this client: slow down".into(),
         other => other.message(),
     };
-    json!({"error": code, "error_description": description}).to_string()
+    crate::surfaces::problem::written(&TokenError {
+        error: code,
+        error_description: description,
+    })
 }

@@ -9,8 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
 use keyward_contract::AccountId;
-use serde_json::{Map, Value};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::error::{Presented, Refusal};
@@ -22,7 +23,59 @@ use crate::surfaces::call::call_of;
 use crate::surfaces::limits::Meter;
 use crate::surfaces::problem::Problem;
 
+/// What is asked for. The id and the secret may be in `Authorization: Basic` instead.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "grant_type": "client_credentials", "client_id": "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e",
+    "client_secret": "pk_live_4fQ7xT2mK9sL0bVn3RzY8wJcH5dEuGp6A1B2C3", "scope": "company.keys:list",
+}))]
+pub struct TokenRequest {
+    /// `client_credentials`.
+    #[schema(format = "grant-type")]
+    pub grant_type: String,
+    /// The account's id.
+    #[schema(format = "uuid", nullable = false)]
+    pub client_id: Option<String>,
+    /// One of the account's keys.
+    #[schema(nullable = false)]
+    pub client_secret: Option<String>,
+    /// What the token is to allow, separated by spaces; all that the key may when left out.
+    #[schema(format = "scope", nullable = false)]
+    pub scope: Option<String>,
+}
+
+/// A token.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "access_token": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9.e30.c2ln", "token_type": "Bearer",
+    "expires_in": 3_600, "scope": "company.keys:list",
+}))]
+pub struct TokenAnswer {
+    access_token: String,
+    #[schema(pattern = "^Bearer$")]
+    token_type: &'static str,
+    /// Seconds.
+    #[schema(minimum = 0, maximum = 3_600)]
+    expires_in: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required = false)]
+    scope: String,
+}
+
 /// Gives a token. No answer of it may be kept (RFC 6749, 5.1).
+#[utoipa::path(
+    post,
+    path = "/oauth/token",
+    operation_id = "getToken",
+    tag = "tokens",
+    security(()),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A token.", body = TokenAnswer),
+        (status = 401, description = "The client id is no account, or the secret is no living key of it."),
+        (status = 429, description = "Too many calls by this client."),
+    ),
+)]
 pub async fn token(State(app): State<App>, request: HttpRequest) -> Response {
     let (outcome, meter) = exchange(&app, request).await;
     let mut response = match outcome {
@@ -77,15 +130,13 @@ async fn exchange(app: &App, request: HttpRequest) -> (Result<Issued, Refusal>, 
     (issued, Some(meter))
 }
 
-fn answer(issued: Issued) -> Value {
-    let mut answer = Map::new();
-    answer.insert("access_token".to_owned(), issued.token.into());
-    answer.insert("token_type".to_owned(), "Bearer".into());
-    answer.insert("expires_in".to_owned(), issued.expires_in.into());
-    if !issued.scope.is_empty() {
-        answer.insert("scope".to_owned(), issued.scope.into());
+fn answer(issued: Issued) -> TokenAnswer {
+    TokenAnswer {
+        access_token: issued.token,
+        token_type: "Bearer",
+        expires_in: issued.expires_in,
+        scope: issued.scope,
     }
-    answer.into()
 }
 
 /// What was asked for, by somebody who is not authenticated yet.

@@ -8,9 +8,14 @@ use crate::surfaces::Surface;
 /// Adds the headers that an operation's answers carry.
 pub fn add(surface: Surface, operation: &mut Operation<'_>) {
     let (guarded, changes, once) = (operation.is_guarded(), operation.changes(), operation.acts_once());
+    let public = operation.path.starts_with("/.well-known");
     for (status, answer) in operation.answers().iter_mut() {
         let success = status.starts_with('2');
-        let mut all = vec![request_id(), no_store()];
+        let mut all = vec![request_id()];
+        // What everybody may know may be kept.
+        if !(public && success) {
+            all.push(no_store());
+        }
         if guarded && status != "401" {
             all.extend(meter(success || status == "429"));
         }
@@ -23,7 +28,7 @@ pub fn add(surface: Surface, operation: &mut Operation<'_>) {
         match status.as_str() {
             "429" | "503" => all.push(retry_after(true)),
             "409" if once => all.push(retry_after(false)),
-            "401" if surface != Surface::Admin => all.push(challenge()),
+            "401" if guarded && surface != Surface::Admin => all.push(challenge()),
             _ => {}
         }
         if let Some(answer) = answer.as_object_mut() {

@@ -7,6 +7,8 @@ use super::complete::Face;
 use super::links::source;
 use crate::surfaces::Surface;
 use crate::surfaces::keys::{create, delete, error, list, show, update};
+use crate::surfaces::oauth::error::TokenError;
+use crate::surfaces::oauth::{jwks, metadata, token};
 
 /// The endpoints.
 #[derive(Debug, OpenApi)]
@@ -17,9 +19,9 @@ use crate::surfaces::keys::{create, delete, error, list, show, update};
             and which version of the API they are pinned to.\n\nA known path with another method is 405 with `Allow`; \
             bodies are JSON of at most 64 KiB; unknown fields are ignored.",
     ),
-    tags((name = "keys", description = "API keys.")),
-    paths(list::list, create::create, show::show, update::update, delete::delete),
-    components(schemas(error::Error)),
+    tags((name = "keys", description = "API keys."), (name = "tokens", description = "OAuth 2.0 for surfaces 3 and 4.")),
+    paths(list::list, create::create, show::show, update::update, delete::delete, token::token, metadata::metadata, jwks::jwks),
+    components(schemas(error::Error, TokenError)),
 )]
 struct Endpoints;
 

@@ -5,13 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::complete::{Face, Operation, object};
 use crate::domain::refusal::InvalidField;
-use crate::surfaces::Surface;
 use crate::surfaces::problem::Problem;
+use crate::surfaces::{Surface, oauth};
 
 const REQUEST_ID: &str = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d83";
 
 /// Adds what can happen, and gives what the endpoint named itself its form.
 pub fn add(face: &Face, operation: &mut Operation<'_>) {
+    let of_oauth = operation.path.starts_with("/oauth") || operation.path.starts_with("/.well-known");
     for (when, problem) in possible(face.surface, operation) {
         let status = problem.status().as_str().to_owned();
         let answer = operation
@@ -19,7 +20,18 @@ pub fn add(face: &Face, operation: &mut Operation<'_>) {
             .entry(status)
             .or_insert_with(|| json!({"description": when}));
         if let Some(answer) = answer.as_object_mut() {
-            give_form(face, answer, &problem);
+            let form = if of_oauth {
+                Form {
+                    schema: "#/components/schemas/TokenError",
+                    write: |problem, _| oauth::error::body(problem),
+                }
+            } else {
+                Form {
+                    schema: "#/components/schemas/Error",
+                    write: face.error,
+                }
+            };
+            give_form(&form, answer, &problem);
         }
     }
 }
@@ -47,6 +59,11 @@ fn possible(surface: Surface, operation: &mut Operation<'_>) -> Vec<(&'static st
             "The body is of another content type.",
             Problem::UnsupportedMediaType,
         ));
+    }
+    if !operation.is_guarded() && operation.answers().contains_key("401") {
+        // Their forms are OAuth's own; these stand for them.
+        all.push(("", Problem::NoCredential));
+        all.push(("", Problem::RateLimited { retry_after: 1 }));
     }
     let named = operation.answers().contains_key("409");
     if named {
@@ -85,12 +102,18 @@ fn of_credentials(surface: Surface) -> Vec<(&'static str, Problem)> {
     all
 }
 
-fn give_form(face: &Face, answer: &mut Map<String, Value>, problem: &Problem) {
+/// How a refusal is written, and what describes that.
+struct Form {
+    schema: &'static str,
+    write: fn(&Problem, &str) -> String,
+}
+
+fn give_form(form: &Form, answer: &mut Map<String, Value>, problem: &Problem) {
     let content = object(object(answer, "content"), "application/json");
     content
         .entry("schema")
-        .or_insert_with(|| json!({"$ref": "#/components/schemas/Error"}));
-    let written = (face.error)(problem, REQUEST_ID);
+        .or_insert_with(|| json!({"$ref": form.schema}));
+    let written = (form.write)(problem, REQUEST_ID);
     let example: Value = serde_json::from_str(&written).unwrap_or_default();
     object(content, "examples").insert(name(problem).into(), json!({"value": example}));
 }

@@ -64,6 +64,14 @@ fn replace(object: &mut Map<String, Value>, known: &Known) {
         "delivery-state" => json!({"enum": ["pending", "delivered", "failed"]}),
         "webhook-status" => json!({"enum": ["active", "disabled"]}),
         "event" => json!({"example": "key.revoked"}),
+        "grant-type" => json!({"enum": ["client_credentials"]}),
+        "scope" => json!({
+            "enum": [
+                "company.keys:list",
+                "company.keys:write",
+                "company.keys:list company.keys:write",
+            ],
+        }),
         "granularity" => json!({"enum": ["hour", "day", "month"]}),
         "address" => json!({
             "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"format": "cidr"}],
@@ -99,6 +107,10 @@ fn collect(object: &mut Map<String, Value>) {
         format.is_some_and(|format| format == word)
     };
     let (claims, events) = (holds("items", "claim"), holds("items", "event"));
+    let reports = object
+        .get("items")
+        .and_then(|items| items.get("$ref"))
+        .is_some_and(|name| name == "#/components/schemas/LeakReport");
     let notes = holds("additionalProperties", "note");
     if claims {
         object.insert("uniqueItems".into(), true.into());
@@ -111,6 +123,9 @@ fn collect(object: &mut Map<String, Value>) {
         ]);
         object.insert("minItems".into(), 1.into());
         object.insert("anyOf".into(), either);
+    }
+    if reports {
+        object.insert("minItems".into(), 1.into());
     }
     if notes {
         object.insert("maxProperties".into(), 50.into());

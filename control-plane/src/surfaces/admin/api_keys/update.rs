@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use keyward_contract::{AccountId, AddressList, KeyId};
+use utoipa::ToSchema;
 
 use super::create::MAX_KEY_NAME;
 use crate::App;
@@ -18,10 +19,43 @@ use crate::surfaces::params::Ids;
 use crate::surfaces::problem::Problem;
 use crate::surfaces::settled;
 
+/// What is to be changed of a key; what is left out stays. A user's key keeps a name and an end.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"status": "active", "name": "ci", "allowed_ips": null}))]
+pub struct KeyEdit {
+    /// A deletion revokes a key.
+    #[schema(format = "webhook-status", nullable = false)]
+    pub status: Option<String>,
+    /// What it is called; null clears it.
+    #[schema(format = "name-100")]
+    pub name: Option<String>,
+    /// From when on it is dead: a date or date-time in the future; null: never.
+    #[schema(format = "future")]
+    pub expires_at: Option<String>,
+    /// The addresses and CIDR blocks from which it may be used; null: from all.
+    #[schema(format = "address", min_items = 1, max_items = 100)]
+    pub allowed_ips: Option<Vec<String>>,
+}
+
 /// Changes what is given of a key: disables it, or enables it again.
 ///
 /// # Errors
 /// When it isn't there or is revoked, its account is cancelled, or a field breaks a rule.
+#[utoipa::path(
+    patch,
+    path = "/admin/customers/{customer_id}/api-keys/{api_key_id}",
+    operation_id = "updateKey",
+    tag = "keys",
+    params(
+        ("customer_id" = String, Path, format = "uuid", description = "The customer's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e"),
+        ("api_key_id" = String, Path, format = "uuid", description = "The key's id.", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7f"),
+    ),
+    request_body = KeyEdit,
+    responses(
+        (status = 200, description = "As it is now.", body = wire::Key),
+        (status = 409, description = "The key is revoked, or the account is cancelled."),
+    ),
+)]
 pub async fn update(
     State(app): State<App>,
     caller: AdminCaller,
