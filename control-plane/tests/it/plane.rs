@@ -20,13 +20,15 @@ use tempfile::TempDir;
 
 /// What a control plane keeps everything in. Each of the two test programs has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "each program is one of the two")]
 pub(crate) enum Database {
     /// A file in the test's folder.
     Sqlite,
     /// A database of its own on the server that this program's tests share.
     Postgres,
 }
+
+// Each program uses one of them.
+const _: [Database; 2] = [Database::Sqlite, Database::Postgres];
 
 /// The address of the database that belongs to a folder: the same for the folder's whole life.
 pub(crate) fn database_url(folder: &TempDir) -> String {
