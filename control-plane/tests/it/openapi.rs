@@ -77,7 +77,7 @@ async fn every_route_is_described_and_every_description_has_a_route() {
     let mut routes = BTreeMap::new();
     for path in routed(&plane) {
         // No route takes this method, so each says which it takes.
-        let probe = path.replace('{', "").replace('}', "");
+        let probe = path.replace(['{', '}'], "");
         let answer = get(&plane, Method::TRACE, &probe).await;
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
         let allow = answer.headers()["allow"].to_str().unwrap();
