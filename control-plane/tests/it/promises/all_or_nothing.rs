@@ -74,7 +74,7 @@ async fn broken_everywhere<'w>(
     let points = std::iter::once(Point::Commit).chain((0..).map(Point::After));
     for point in points {
         breaker.set(point).await;
-        let answer = call().send().await;
+        let answer = call().send_among_gateways().await;
         breaker.set(Point::Nowhere).await;
         if answer.status.is_success() {
             let Point::After(rows) = point else {

@@ -80,6 +80,6 @@ fn door() -> Door<'static> {
         method: "DELETE",
         path: "/admin/customers/0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e/api-keys/0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e",
         least: Role::Operator,
-        allow: &["DELETE"],
+        allow: &["DELETE", "PATCH"],
     }
 }
