@@ -160,6 +160,7 @@ impl RunningControlPlane {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.wait().await;
+        self.app.registry.gateways.leave().await;
     }
 }
 

@@ -79,6 +79,8 @@ pub struct ApiKey {
     pub api_version: ApiVersionPin,
     /// Since when it is in its rotation grace.
     pub rotated_at: Option<UnixMillis>,
+    /// Since when an operator, or the policy for leaked keys, holds it disabled: whose it is can't enable it.
+    pub held_at: Option<UnixMillis>,
     /// Who made it.
     pub created_by: String,
     /// When it was made.
@@ -157,6 +159,7 @@ impl Draft<'_> {
                 no_downgrade_after: None,
             },
             rotated_at: None,
+            held_at: None,
             created_by: self.created_by.to_owned(),
             created_at: now,
             updated_at: now,
@@ -246,6 +249,7 @@ impl ApiKey {
             sealed: None,
             state: KeyState::Active,
             rotated_at: None,
+            held_at: None,
             created_by: made.by.to_owned(),
             created_at: made.at,
             updated_at: made.at,

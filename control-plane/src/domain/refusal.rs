@@ -86,6 +86,9 @@ pub enum Conflict {
     /// Time to go back was long enough.
     #[error("the time in which this key could go back to a lower API version is over")]
     VersionSettled,
+    /// Leaked, or disabled by an operator: only operators enable it again.
+    #[error("the key was disabled by an operator, or because it leaked: ask the operator")]
+    KeyHeld,
     /// What is dead for good stays so.
     #[error("the key is revoked for good")]
     KeyRevoked,

@@ -5,7 +5,7 @@ use keyward_contract::{AccountId, KeyId, KeyMask, KeyState, UnixMillis};
 use uuid::Uuid;
 
 use super::key::ApiKey;
-use super::refusal::InvalidField;
+use super::refusal::{Conflict, InvalidField, Refusal};
 use super::text::Name;
 
 /// The longest name of a user's key, in characters.
@@ -90,13 +90,13 @@ impl UserKey {
 /// Switches a key. Says whether that changed anything; what is dead for good stays so.
 ///
 /// # Errors
-/// When it is to be active, and its time is over.
-pub fn switch(key: &mut ApiKey, to: Switch, now: UnixMillis) -> Result<bool, InvalidField> {
+/// When it is to be active, and its time is over or an operator holds it.
+pub fn switch(key: &mut ApiKey, to: Switch, now: UnixMillis) -> Result<bool, Refusal> {
     if to == Switch::Active && key.is_expired(now) {
-        return Err(InvalidField::new(
-            "status",
-            "can't be active: the key has expired",
-        ));
+        return Err(InvalidField::new("status", "can't be active: the key has expired").into());
+    }
+    if to == Switch::Active && key.held_at.is_some() {
+        return Err(Conflict::KeyHeld.into());
     }
     let state = match (key.state, to) {
         (KeyState::Active, Switch::Inactive) => KeyState::Disabled,

@@ -50,6 +50,7 @@ const COLUMNS: &[&str] = &[
     "api_version_changed_at",
     "no_downgrade_after",
     "rotated_at",
+    "held_at",
     "created_by",
     "created_at",
     "updated_at",

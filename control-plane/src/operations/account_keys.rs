@@ -314,9 +314,9 @@ fn edited(key: &ApiKey, edit: Edit, now: UnixMillis) -> Result<ApiKey> {
     }
     let mut edited = key.clone();
     if let Some(standing) = edit.standing {
-        edited.state = match standing {
-            Standing::Active => KeyState::Active,
-            Standing::Disabled => KeyState::Disabled,
+        (edited.state, edited.held_at) = match standing {
+            Standing::Active => (KeyState::Active, None),
+            Standing::Disabled => (KeyState::Disabled, key.held_at.or(Some(now))),
         };
     }
     edited.name = edit.name.unwrap_or(edited.name);

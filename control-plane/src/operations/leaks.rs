@@ -185,14 +185,16 @@ impl Dealing<'_> {
         let now = self.change.now;
         let account = accounts::load(&mut self.change.tx, key.account).await?;
         let gone = account.is_none_or(|account| account.status == AccountStatus::Cancelled);
-        let before = key.state;
+        let (before, held_before) = (key.state, key.held_at);
         let action = match (self.registry.leaks, key.state) {
             (_, KeyState::Revoked | KeyState::Deleted) => Action::AlreadyDead,
             _ if gone || key.is_expired(now) => Action::AlreadyDead,
-            (LeakPolicy::Quarantine, KeyState::Disabled) => Action::AlreadyDead,
+            (LeakPolicy::Quarantine, KeyState::Disabled) if key.held_at.is_some() => Action::AlreadyDead,
             (LeakPolicy::Report, _) => Action::None,
-            (LeakPolicy::Quarantine, KeyState::Active) => {
+            // One that its user has disabled is held too: the user must not enable what others know.
+            (LeakPolicy::Quarantine, KeyState::Active | KeyState::Disabled) => {
                 key.state = KeyState::Disabled;
+                key.held_at = Some(now);
                 key.updated_at = now;
                 Action::Quarantined
             }
@@ -201,7 +203,7 @@ impl Dealing<'_> {
                 Action::Revoked
             }
         };
-        if key.state != before {
+        if (key.state, key.held_at) != (before, held_before) {
             keys::save(&mut self.change.tx, &key).await?;
             let limits = match key.customer {
                 Some(id) => {

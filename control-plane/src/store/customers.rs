@@ -213,6 +213,11 @@ async fn insert_all_cut(
     Ok(())
 }
 
+/// Counts a living customer in whose row is about to be stored by others than [`insert`].
+pub(super) async fn count_in(tx: &mut Transaction<'static, Any>, customer: &EndCustomer) -> Result<()> {
+    chunks::count_in(tx, place(customer), (customer.created_at, 1), CUT).await
+}
+
 async fn insert_rows(tx: &mut Transaction<'static, Any>, customers: &[EndCustomer]) -> Result<()> {
     let rows: Vec<_> = (0..customers.len())
         .map(|row| {

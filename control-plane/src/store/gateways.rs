@@ -299,6 +299,19 @@ pub async fn resign(store: &Store, control_plane: &str) -> Result<()> {
     Ok(())
 }
 
+/// Takes back this control plane's sign of life, once it answers no call any more: what it left unfinished can be made
+/// again at once.
+///
+/// # Errors
+/// When the database fails.
+pub async fn leave(store: &Store, control_plane: &str) -> Result<()> {
+    sqlx::query("DELETE FROM control_planes WHERE id = $1")
+        .bind(control_plane)
+        .execute(store.coordination()?)
+        .await?;
+    Ok(())
+}
+
 /// Notes that these have no stream on this control plane, whatever their rows say.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::records::narrow;
-use super::{Result, Store, StoreError, Tx};
+use super::{Result, Store, StoreError, Tx, customers};
 use crate::domain::customer::EndCustomer;
 use crate::domain::user::User;
 
@@ -191,6 +191,9 @@ pub async fn insert_end_customer(
     customer: &EndCustomer,
     deleted_at: Option<UnixMillis>,
 ) -> Result<()> {
+    if deleted_at.is_none() {
+        customers::count_in(tx, customer).await?;
+    }
     sqlx::query(
         "INSERT INTO end_customers (account_id, environment, id, name, status, rate_limit, burst_limit, \
          created_at, updated_at, deleted_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",

@@ -14,7 +14,7 @@ macro_rules! select_key {
         concat!(
             "SELECT id, number, account_id, environment, customer_id, user_id, origin, name, mask, digest, sealed, ",
             "state, expires_at, allowed_ips, api_version, api_version_changed_at, no_downgrade_after, rotated_at, ",
-            "created_by, created_at, updated_at, revoked_at, deleted_at FROM api_keys ",
+            "created_by, created_at, updated_at, revoked_at, deleted_at, held_at FROM api_keys ",
             $rest
         )
     };
@@ -259,8 +259,8 @@ pub async fn insert_numbered(tx: &mut Transaction<'static, Any>, key: &ApiKey) -
     sqlx::query(
         "INSERT INTO api_keys (id, number, account_id, environment, customer_id, user_id, origin, name, mask, \
          digest, sealed, state, expires_at, allowed_ips, api_version, api_version_changed_at, no_downgrade_after, \
-         rotated_at, created_by, created_at, updated_at, revoked_at, deleted_at) VALUES ($1, $2, $3, $4, $5, $6, \
-         $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)",
+         rotated_at, created_by, created_at, updated_at, revoked_at, deleted_at, held_at) VALUES ($1, $2, $3, $4, $5, $6, \
+         $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
     )
     .bind(key.id.to_string())
     .bind(key.number)
@@ -285,6 +285,7 @@ pub async fn insert_numbered(tx: &mut Transaction<'static, Any>, key: &ApiKey) -
     .bind(key.updated_at.0)
     .bind(key.revoked_at.map(|at| at.0))
     .bind(key.deleted_at.map(|at| at.0))
+    .bind(key.held_at.map(|at| at.0))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -298,7 +299,7 @@ pub async fn save(tx: &mut Transaction<'static, Any>, key: &ApiKey) -> Result<()
     sqlx::query(
         "UPDATE api_keys SET name = $2, state = $3, expires_at = $4, allowed_ips = $5, api_version = $6, \
          api_version_changed_at = $7, no_downgrade_after = $8, rotated_at = $9, updated_at = $10, \
-         revoked_at = $11, deleted_at = $12 WHERE id = $1",
+         revoked_at = $11, deleted_at = $12, held_at = $13 WHERE id = $1",
     )
     .bind(key.id.to_string())
     .bind(key.name.as_ref().map(Name::as_str))
@@ -312,6 +313,7 @@ pub async fn save(tx: &mut Transaction<'static, Any>, key: &ApiKey) -> Result<()
     .bind(key.updated_at.0)
     .bind(key.revoked_at.map(|at| at.0))
     .bind(key.deleted_at.map(|at| at.0))
+    .bind(key.held_at.map(|at| at.0))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -360,6 +362,7 @@ pub(super) fn key(row: &AnyRow) -> Result<ApiKey> {
             no_downgrade_after: instant(row, "no_downgrade_after")?,
         },
         rotated_at: instant(row, "rotated_at")?,
+        held_at: instant(row, "held_at")?,
         created_by: row.try_get("created_by")?,
         created_at: UnixMillis(row.try_get("created_at")?),
         updated_at: UnixMillis(row.try_get("updated_at")?),

@@ -159,6 +159,8 @@ pub struct NewApiKey {
     pub no_downgrade_after: Option<UnixMillis>,
     /// Since when it is in its rotation grace.
     pub rotated_at: Option<UnixMillis>,
+    /// Since when an operator holds it disabled.
+    pub held_at: Option<UnixMillis>,
     /// Since when it is revoked.
     pub revoked_at: Option<UnixMillis>,
     /// Who made it.

@@ -420,6 +420,7 @@ impl Desk<'_> {
                 no_downgrade_after: wanted.no_downgrade_after,
             },
             rotated_at: wanted.rotated_at,
+            held_at: wanted.held_at.filter(|_| wanted.state == KeyState::Disabled),
             created_by: wanted.created_by.clone().unwrap_or_else(|| BY.to_owned()),
             created_at,
             updated_at: wanted.common.updated_at.unwrap_or(created_at),

@@ -35,6 +35,7 @@ pub struct KeyEdit {
     request_body = KeyEdit,
     responses(
         (status = 200, description = "As it is now.", body = Key),
+        (status = 409, description = "It leaked, or an operator disabled it: only operators enable it again."),
     ),
 )]
 pub async fn update(

@@ -315,6 +315,16 @@ impl Gateways {
         }
     }
 
+    /// Says that this control plane answers no call any more.
+    pub(crate) async fn leave(&self) {
+        if let Some(shared) = &self.0.shared {
+            let leaving = gateways::leave(&shared.store, self.control_plane());
+            if !matches!(tokio::time::timeout(LONGEST, leaving).await, Ok(Ok(()))) {
+                tracing::warn!("calls that were left unfinished can be made again in ten seconds, not now");
+            }
+        }
+    }
+
     /// Writes how gateways stand, and takes in what that tells; answers when it began.
     async fn renew(&self, shared: &Shared, which: Which, news: News) -> store::Result<Instant> {
         let began = Instant::now();

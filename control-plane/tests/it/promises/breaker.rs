@@ -7,7 +7,14 @@ use sqlx::any::AnyTypeInfoKind;
 use sqlx::{AssertSqlSafe, Column, Row, TypeInfo, ValueRef};
 
 /// What is written beside changes, at any time.
-const BESIDE: [&str; 4] = ["_sqlx_migrations", "control_planes", "gateways", "idempotency"];
+const BESIDE: [&str; 6] = [
+    "_sqlx_migrations",
+    "control_planes",
+    "gateways",
+    "idempotency",
+    "job_claims",
+    "signing_keys",
+];
 /// Never reached.
 const NEVER: i64 = 1_000_000;
 

@@ -175,3 +175,36 @@ async fn what_is_no_number_or_no_key_of_this_surface_is_not_found() {
     ada.call(&plane, "DELETE", one(&made)).send().await.expect(204);
     expect_missing(switch(&plane, &ada, &one(&made), "active").await);
 }
+
+#[tokio::test]
+async fn a_key_that_leaked_or_that_an_operator_disabled_is_not_for_its_user_to_enable() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let ada = person(&plane, &company.id, &["Issuer_Dev"]).await;
+    for disabled_first in [false, true] {
+        let made = create(&plane, &ada, "ci").await;
+        if disabled_first {
+            switch(&plane, &ada, &one(&made), "inactive").await.expect(200);
+        }
+        let reports = json!([{"token": made["rawKey"], "type": "keyward", "url": "", "source": "content"}]);
+        let call = plane.admin("POST", "/admin/leaks").json(&reports);
+        let answer = call.send().await.expect(200).json();
+        assert_eq!(answer[0]["action"], "quarantined", "{answer}");
+        let refused = switch(&plane, &ada, &one(&made), "active").await;
+        expect_refusal(refused, 409, "operator");
+        // Only an operator gives it back.
+        let path = format!(
+            "/admin/customers/{}/api-keys/{}",
+            company.id,
+            answer[0]["api_key_id"].as_str().unwrap()
+        );
+        for status in ["active", "disabled", "active"] {
+            let body = json!({"status": status});
+            plane.admin("PATCH", &path).json(&body).send().await.expect(200);
+            let enabled = switch(&plane, &ada, &one(&made), "active").await.status;
+            assert_eq!(enabled, if status == "active" { 200 } else { 409 });
+        }
+        switch(&plane, &ada, &one(&made), "inactive").await.expect(200);
+        switch(&plane, &ada, &one(&made), "active").await.expect(200);
+    }
+}
