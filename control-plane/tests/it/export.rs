@@ -1,4 +1,5 @@
-//! `keyward-control-plane export`: what it writes, what it keeps to itself, and that `import` reads it.
+//! `keyward-control-plane export`: what it writes, what it keeps to itself, and that `import` reads it. The programs run
+//! beside the control plane, so its threads are not the test's own.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -138,17 +139,17 @@ async fn check_round_trip(name: &str) {
     second.admin("POST", rotate).send().await.expect(200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_with_digests_moves_the_keys_themselves() {
     check_round_trip("all.jsonl").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_as_csv_moves_the_same() {
     check_round_trip("all.csv").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_digests_nobody_can_test_a_guess() {
     let plane = Plane::start().await;
     let (company, ..) = filled(&plane).await;
@@ -183,7 +184,7 @@ async fn without_digests_nobody_can_test_a_guess() {
     assert_eq!(account["company_name"], "Acme, \"Inc.\"");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn digests_of_another_digest_key_are_refused() {
     let first = Plane::start().await;
     filled(&first).await;
@@ -208,7 +209,7 @@ async fn digests_of_another_digest_key_are_refused() {
     assert!(again.report.iter().any(|line| line["field"] == "digest"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_can_not_be_made_is_2() {
     let plane = Plane::start().await;
     let ran = Command::new(PROGRAM)

@@ -142,7 +142,7 @@ async fn revision(plane: &Plane) -> u64 {
     shown["revision"].as_u64().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_given_out_elsewhere_works_here_and_a_repeat_changes_nothing() {
     let plane = Plane::start().await;
     let account_key = key(KeyKind::Account, Environment::Production);
@@ -234,7 +234,7 @@ async fn what_was_given_out_elsewhere_works_here_and_a_repeat_changes_nothing() 
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_line_is_left_out_alone_and_told_by_its_field() {
     let plane = Plane::start().await;
     let (account_key, customer_key) = (
@@ -401,7 +401,7 @@ async fn a_bad_line_is_left_out_alone_and_told_by_its_field() {
     assert_eq!(customers(&plane).await.len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn csv_says_the_same_by_its_header() {
     let plane = Plane::start().await;
     let account_key = key(KeyKind::Account, Environment::Test);
@@ -448,7 +448,7 @@ async fn csv_says_the_same_by_its_header() {
     assert_eq!(told.statuses(), ["exists"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_begun_is_2() {
     let plane = Plane::start().await;
     let nowhere = plane.folder.path().join("nowhere");
@@ -480,7 +480,7 @@ async fn what_can_not_be_begun_is_2() {
     assert_eq!(customers(&plane).await.len(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_run_goes_on_where_it_stopped_and_makes_nothing_twice() {
     const LINES: usize = 2_400;
     let plane = Plane::start().await;
