@@ -11,6 +11,7 @@ use tonic::Code;
 
 use crate::gateway::{Gateway, hello};
 use crate::plane::{Company, Plane};
+use crate::user_keys::PATH;
 
 /// A control plane on a server of its own.
 async fn start() -> (Postgres, Plane) {
@@ -108,6 +109,35 @@ async fn a_database_that_is_away_is_503_in_the_form_of_each_surface() {
         .send()
         .await
         .expect_error(503, "unavailable");
+    let keys = plane
+        .call("GET", "/keys")
+        .key(&company.live)
+        .send()
+        .await
+        .expect(503);
+    let told = keys.json();
+    assert_eq!(told["status"], 503, "{told}");
+    assert_eq!(told["requestId"], keys.header("x-request-id").unwrap());
+    assert!(told["message"].as_str().is_some_and(|text| !text.is_empty()));
+    let user_keys = plane
+        .call("GET", PATH)
+        .key(&company.live)
+        .send()
+        .await
+        .expect(503);
+    let told = user_keys.json();
+    assert_eq!(told["statusCode"], 503, "{told}");
+    assert_eq!(told["message"], "PSP Product Manager Api is unavailable.");
+    assert_eq!(told["error"], "Service Unavailable");
+    let token = plane
+        .call("POST", "/oauth/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .bytes(format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}",
+            company.id, company.live
+        ));
+    let token = token.send().await.expect(503);
+    assert_eq!(token.json()["error"], "temporarily_unavailable");
     let ready = reqwest::get(format!("http://{}/readyz", plane.running.admin))
         .await
         .unwrap();
