@@ -8,7 +8,7 @@ use super::refusal::InvalidField;
 use super::text::Name;
 use super::tier::{Overrides, Terms};
 
-/// How many keys each user of a new environment may have.
+/// How many keys the users of a new environment may have together.
 pub const DEFAULT_USER_KEY_LIMIT: u32 = 20;
 /// The most that an operator may allow.
 pub const MAX_USER_KEY_LIMIT: u32 = 100_000;
@@ -98,7 +98,7 @@ impl Environments {
 pub struct EnvironmentSettings {
     /// Its id.
     pub id: EnvironmentId,
-    /// How many keys each user may have.
+    /// How many keys its users may have together.
     pub user_key_limit: u32,
 }
 

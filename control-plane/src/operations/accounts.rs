@@ -242,7 +242,7 @@ pub async fn cancel(registry: &Registry, actor: &Actor, id: AccountId) -> Result
     Ok(Changed { value: (), settled })
 }
 
-/// Sets how many keys each user of an environment may have.
+/// Sets how many keys an environment may have over all its users.
 ///
 /// # Errors
 /// When there is no such account or environment, the account is cancelled, or the database fails.

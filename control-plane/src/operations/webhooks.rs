@@ -102,8 +102,8 @@ pub async fn find(registry: &Registry, id: WebhookId) -> Result<Webhook> {
     Ok(found.ok_or(Missing::Webhook)?)
 }
 
-/// Changes what is given of a webhook, and nothing else. One that is switched on again goes on with what it missed
-/// in the last day.
+/// Changes what is given of a webhook, and nothing else. One that is switched on again goes on with what was
+/// pending; what happened while it was off was not kept for it.
 ///
 /// # Errors
 /// When there is none with this id or the database fails.

@@ -303,7 +303,7 @@ pub async fn save(tx: &mut Transaction<'static, Any>, account: &Account) -> Resu
     Ok(())
 }
 
-/// Saves how many keys each user of an environment may have.
+/// Saves how many keys an environment may have over all its users.
 ///
 /// # Errors
 /// When the database fails.

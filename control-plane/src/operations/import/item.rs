@@ -71,7 +71,7 @@ pub struct NewAccount {
     pub metadata: Metadata,
     /// What it negotiated.
     pub overrides: Option<Overrides>,
-    /// Test, then production: the id that it keeps, and how many keys each user may have.
+    /// Test, then production: the id that it keeps, and how many keys its users may have.
     pub environments: [(Option<EnvironmentId>, Option<u32>); 2],
     /// Whether its test environment gets the sandbox customer.
     pub sandbox: bool,

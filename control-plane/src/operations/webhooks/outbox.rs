@@ -70,8 +70,8 @@ fn events(now: UnixMillis, entry: &Entry, records: &[Record]) -> Vec<(EventKind,
         .collect();
     let mut events: Vec<_> = of_account(entry).into_iter().chain(of_quota(entry)).collect();
     match entry.action {
-        // Made by the thousand, for load tests.
-        "seed.made" => return Vec::new(),
+        // Made by the thousand: for load tests, and of what was made and ended elsewhere.
+        "seed.made" | "import.made" => return Vec::new(),
         "key.expiring" => events.extend(expiring(entry)),
         action if action.ends_with("rotated") && !keys.is_empty() => {
             events.extend(rotated(now, entry, &keys));

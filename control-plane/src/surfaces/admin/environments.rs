@@ -25,7 +25,7 @@ pub struct EnvironmentEdit {
     pub user_key_limit: u32,
 }
 
-/// Sets how many keys each user of an environment may have.
+/// Sets how many keys an environment may have over all its users.
 ///
 /// # Errors
 /// When there is no such account or environment, or the number is out of range.
