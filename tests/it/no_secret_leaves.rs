@@ -22,7 +22,11 @@ struct Secrets(BTreeMap<String, String>);
 
 impl Secrets {
     fn add(&mut self, what: &str, key: &str) {
-        let random = key.rsplit('_').next().unwrap();
+        self.add_random(what, key.rsplit('_').next().unwrap());
+    }
+
+    /// One that is random from its first character on.
+    fn add_random(&mut self, what: &str, random: &str) {
         assert!(random.len() > TELLING, "no key");
         self.0.insert(what.to_owned(), random[..TELLING].to_owned());
     }
@@ -62,6 +66,7 @@ async fn no_key_is_in_a_file_a_log_a_metric_or_a_refusal() {
     let mut secrets = Secrets::default();
     secrets.add("admin key", &stack.admin);
     let (account, customer) = managed(&stack, &mut secrets).await;
+    of_people(&stack, &account, &mut secrets).await;
     called(&stack, &secrets, &account, &customer).await;
     logged(access_log.path()).await;
 
@@ -96,6 +101,8 @@ async fn no_key_is_in_a_file_a_log_a_metric_or_a_refusal() {
         "/admin/customers",
         "/admin/gateways",
         "/admin/admin-keys",
+        "/admin/webhooks",
+        "/admin/audit/export",
     ] {
         let shown = stack.admin(Method::GET, path, Value::Null).await;
         secrets.check(path, shown.expect(200).text.as_bytes());
@@ -206,6 +213,66 @@ async fn managed(stack: &Stack, secrets: &mut Secrets) -> (Account, Customer) {
         .await;
     assert_eq!(text(&shown.expect(200).json()["apiKey"]), key);
     (account, Customer { id: first.id, key })
+}
+
+/// Makes what surfaces 3 and 4, the token endpoint and webhooks give out, and reports a key that leaked.
+async fn of_people(stack: &Stack, account: &Account, secrets: &mut Secrets) {
+    let of_account = format!("/admin/customers/{}", account.id);
+    let ada = json!({ "name": "Ada", "email": "ada@acme.example", "claims": ["Issuer_Dev"] });
+    let ada = stack
+        .admin(Method::POST, &format!("{of_account}/users"), ada)
+        .await;
+    let ada = text(&ada.expect(201).json()["user_id"]);
+    let made = stack
+        .portal(&account.key, Method::POST, "/keys", json!({ "userId": ada }))
+        .await;
+    let companys = text(&made.expect(201).json()["key"]);
+    secrets.add("company's key", &companys);
+    let path = "/api/v1/psp/product-manager/customer-user-api-keys";
+    let made = stack
+        .portal(&companys, Method::POST, path, json!({ "name": "own" }))
+        .await;
+    let own = text(&made.expect(201).json()["rawKey"]);
+    secrets.add("user's own key", &own);
+
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", &account.id),
+        ("client_secret", &companys),
+    ];
+    let form: Vec<String> = form
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let token: Value = reqwest::Client::new()
+        .post(format!("{}/oauth/token", stack.control_plane.api_url()))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form.join("&"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let token = text(&token["access_token"]);
+    // What proves it is its last part.
+    secrets.add_random("token", token.rsplit('.').next().unwrap());
+    let listed = stack.portal(&token, Method::GET, "/keys", Value::Null).await;
+    listed.expect(200);
+
+    let hook = json!({ "url": "http://127.0.0.1:9/hook" });
+    let made = stack.admin(Method::POST, "/admin/webhooks", hook).await;
+    secrets.add("webhook's secret", &text(&made.expect(201).json()["secret"]));
+
+    let reports = json!([
+        { "token": own, "type": "keyward", "url": format!("https://paste.example/?x={own}"), "source": "content" },
+        { "token": token, "type": "keyward", "url": "https://paste.example/t", "source": "content" },
+    ]);
+    let reported = stack
+        .admin(Method::POST, "/admin/leaks", reports)
+        .await
+        .expect(200);
+    assert_eq!(reported.json()[0]["action"], "quarantined", "{}", reported.text);
 }
 
 /// Makes a customer by a call whose answer is kept, key and all, to be given again.
