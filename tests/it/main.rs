@@ -24,4 +24,5 @@ mod revocation;
 mod scan;
 mod standalone;
 mod ten_thousand_keys;
+mod two_control_planes;
 mod user_keys;
