@@ -73,9 +73,8 @@ peers: tools ## the gateway against nginx on the same work: processor time per r
 	target/release/peers $(ARGS)
 
 control-plane-bench: tools ## the control plane on SQLite and PostgreSQL; ARGS="--customers 1000000" for long lists
-	@.ci/install pg_createcluster:postgresql
-	$(CARGO) build --release --locked -p keyward-control-plane
-	$(CARGO) build --release --locked -p keyward-benches --bin control-plane-bench
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-benches \
+		--bin keyward-gateway --bin keyward-control-plane --bin control-plane-bench
 	target/release/control-plane-bench $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,

@@ -5,6 +5,7 @@
 
 pub mod fill;
 pub mod pages;
+pub mod spread;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -53,7 +54,7 @@ impl Side {
         let url = url.unwrap_or(file);
         let setup = ControlPlaneSetup::new(folder)?
             .configured(CONFIGURATION)
-            .env("KEYWARD__DATABASE__URL", &url)
+            .on_database(&url)
             .env("KEYWARD_LOG", "warn");
         let control_plane = ControlPlaneProcess::start(&setup).await?;
         pin(control_plane.process().pid(), core)?;

@@ -105,6 +105,14 @@ impl Postgres {
     }
 }
 
+impl Drop for Postgres {
+    /// Its processes are to have ended, all of them, when the folder is removed, and to leave no shared memory behind.
+    fn drop(&mut self) {
+        // One that doesn't end in time is killed with its process.
+        let _ = self.stop_immediately();
+    }
+}
+
 /// A fresh database on the server that all tests of this program share, made from the database `template` when one is
 /// given. Nothing in it survives a power cut: the server doesn't wait for its disk.
 ///
