@@ -8,6 +8,7 @@ mod create;
 mod list;
 mod revoke;
 mod rotate;
+pub(super) mod update;
 
 pub(super) fn keys(company: &Company) -> String {
     format!("/admin/customers/{}/api-keys", company.id)
