@@ -83,6 +83,8 @@ fn route() -> Route {
         require: Require::Account,
         cost: 1,
         max_body: 1,
+        max_in_flight: None,
+        mode: keyward_contract::LimitMode::Enforce,
         timeout: Duration::from_secs(1),
         forward_credentials: false,
         encoded_slashes: EncodedSlashes::Refuse,

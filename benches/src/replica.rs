@@ -57,6 +57,9 @@ fn account() -> Result<AccountRecord> {
         contract: Contract::default(),
         test_environment: EnvironmentId::random()?,
         production_environment: EnvironmentId::random()?,
+        limit_mode: keyward_contract::LimitMode::Enforce,
+        fallback: None,
+        grants: Vec::new(),
     })
 }
 

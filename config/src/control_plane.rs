@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use keyward_contract::{Fallback, LimitMode};
+
+use crate::redis::RedisConfig;
+
 pub use crate::leaf::url::Password;
 
 /// A checked control-plane configuration.
@@ -25,6 +29,8 @@ pub struct ControlPlaneConfig {
     pub rules: Rules,
     /// `leaks.policy`.
     pub leaks: LeakPolicy,
+    /// `limiter.redis` and what belongs to it: the buckets that gateways share, to show how they stand.
+    pub redis: Option<RedisConfig>,
     /// `management_limits`: how fast each credential may call the REST surfaces.
     pub management_limits: ManagementLimits,
     /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
@@ -140,6 +146,10 @@ pub struct Tier {
     pub burst_limit: u32,
     /// `sla`, such as `99.95%`.
     pub sla: String,
+    /// `mode`: what its limits do at the gateways.
+    pub mode: LimitMode,
+    /// `fallback`: what holds while the shared buckets are away; `None`: what each gateway is configured to do.
+    pub fallback: Option<Fallback>,
     /// Whether an account on it may carry numbers of its own; only the built-in `custom` may.
     pub negotiable: bool,
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use keyward_contract::Environment;
+use keyward_contract::{Environment, Fallback, LimitMode};
+
+use crate::redis::RedisConfig;
 
 /// A checked gateway configuration.
 #[derive(Clone, Debug)]
@@ -93,6 +95,32 @@ pub enum WhenStale {
 pub enum Limiter {
     /// Buckets in this process: right for one gateway.
     Local,
+    /// Buckets in Redis, which all gateways share.
+    Shared(SharedLimiter),
+}
+
+/// `limiter`, when the buckets are in Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLimiter {
+    /// `mode`: how tokens are taken.
+    pub taking: Taking,
+    /// `redis` and what belongs to it: where the buckets are.
+    pub redis: RedisConfig,
+    /// `fallback`: what holds while Redis is away, for tiers that say nothing themselves.
+    pub fallback: Fallback,
+    /// `timeout`: after how long without an answer Redis counts as away.
+    pub timeout: Duration,
+    /// `max_wait`: how long a call may wait for tokens.
+    pub max_wait: Duration,
+}
+
+/// `limiter.mode`, when the buckets are in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// In slices, ahead of need.
+    Leased,
+    /// One by one, a question a call.
+    Exact,
 }
 
 /// `credentials`: the header names of each slot, lower case, none twice.
@@ -201,6 +229,10 @@ pub struct Route {
     pub cost: u32,
     /// `max_body`: bytes.
     pub max_body: u64,
+    /// `max_in_flight`: calls of one account at the same time.
+    pub max_in_flight: Option<u32>,
+    /// `mode`: what limits do on this route.
+    pub mode: LimitMode,
     /// `timeout`: the whole call.
     pub timeout: Duration,
     /// `forward_credentials`: whether the upstream sees the credential headers.

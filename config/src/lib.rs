@@ -17,6 +17,7 @@ mod kind;
 mod leaf;
 mod load;
 mod reading;
+pub mod redis;
 mod report;
 pub mod schema;
 pub mod standalone;
@@ -31,10 +32,11 @@ pub use control_plane::{
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
     AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
-    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Route, Staleness, Timeouts, Upstream,
-    WhenStale,
+    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Route, SharedLimiter, Staleness, Taking,
+    Timeouts, Upstream, WhenStale,
 };
 pub use kind::{Kind, check};
 pub use leaf::issuer::is_https_or_loopback;
+pub use redis::{RedisConfig, Topology};
 pub use standalone::StandaloneConfig;
 pub use surroundings::Surroundings;

@@ -304,8 +304,7 @@ impl KeySet {
             let period_start = UnixMillis(usage.period_start_ms);
             cell.quota()
                 .turn(period_start, cell.policy().record.contract.start);
-            cell.quota()
-                .hear(period_start, usage.used_elsewhere, usage.granted);
+            cell.quota().hear(period_start, usage.used_elsewhere);
         }
         kept
     }
@@ -423,11 +422,8 @@ fn recall_quota(cell: &AccountCell, contract_start: Option<UnixMillis>, view: &V
         // The kept period decides until a call's own clock turns it over.
         cell.quota()
             .turn(UnixMillis(kept.period_start_ms), contract_start);
-        cell.quota().hear(
-            UnixMillis(kept.period_start_ms),
-            kept.used_elsewhere,
-            kept.granted,
-        );
+        cell.quota()
+            .hear(UnixMillis(kept.period_start_ms), kept.used_elsewhere);
     }
 }
 

@@ -74,6 +74,12 @@ impl Ledger {
         self.boot.epoch()
     }
 
+    /// The oldest start that has usage still to be reported, or this one.
+    #[must_use]
+    pub fn oldest_boot_epoch(&self) -> u64 {
+        self.boot.epoch()
+    }
+
     /// Finds a counter or makes it. One read of a map when it exists; keep it for the caller's next call.
     ///
     /// An hour that was closed is counted in the first that is open: after a step back of the wall clock a

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use keyward_config::{EncodedSlashes, GatewayConfig, Require};
-use keyward_contract::Environment;
+use keyward_contract::{Environment, LimitMode};
 
 use self::host::Hosts;
 use crate::path::{self, Normalised};
@@ -46,6 +46,10 @@ pub struct Route {
     pub cost: u32,
     /// Bytes a request body may have.
     pub max_body: u64,
+    /// Calls of one account at the same time.
+    pub max_in_flight: Option<u32>,
+    /// What limits do here.
+    pub mode: LimitMode,
     /// How long the whole call may take.
     pub timeout: Duration,
     /// Whether the upstream sees the credential headers.
@@ -68,6 +72,8 @@ impl Route {
             require: route.require,
             cost: route.cost,
             max_body: route.max_body,
+            max_in_flight: route.max_in_flight,
+            mode: route.mode,
             timeout: route.timeout,
             forward_credentials: route.forward_credentials,
             encoded_slashes: route.encoded_slashes,

@@ -83,6 +83,8 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         upstream: 0,
         require: Require::Account,
         cost: 1,
+        max_in_flight: None,
+        mode: keyward_contract::LimitMode::Enforce,
         max_body: 1024,
         timeout: Duration::from_secs(1),
         forward_credentials: false,
@@ -280,6 +282,9 @@ fn a_call_is_decided_without_allocating() {
         contract: Contract::default(),
         test_environment: EnvironmentId::random().unwrap(),
         production_environment: EnvironmentId::random().unwrap(),
+        limit_mode: keyward_contract::LimitMode::Enforce,
+        fallback: None,
+        grants: Vec::new(),
     };
     let customer = "clx8f2k9h0001qr5tgvwxyz12".parse::<CustomerId>().unwrap();
     let key = |kind, customer| {

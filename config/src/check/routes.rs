@@ -96,6 +96,8 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
         },
         cost: u32::try_from(cost).unwrap_or(1),
         max_body: typed.max_body.map_or(defaults.max_body, |size| size.0),
+        max_in_flight: None,
+        mode: keyward_contract::LimitMode::Enforce,
         timeout: typed.timeout.map_or(defaults.timeout, |time| time.0),
         forward_credentials: typed.forward_credentials,
         encoded_slashes: match typed.encoded_slashes.unwrap_or(Slashes::Refuse) {

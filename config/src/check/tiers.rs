@@ -64,6 +64,8 @@ fn built_in((key, name, annual_price, annual_limit, rate_limit, burst_limit, sla
         rate_limit: *rate_limit,
         burst_limit: *burst_limit,
         sla: (*sla).to_owned(),
+        mode: keyward_contract::LimitMode::Enforce,
+        fallback: None,
         negotiable: *key == "custom",
     }
 }
@@ -114,6 +116,8 @@ fn added(at: &str, key: &str, typed: &typed::control_plane::Tier, report: &mut R
             rate_limit: typed.rate_limit?.0,
             burst_limit: burst(typed.burst_limit?),
             sla: typed.sla.as_ref()?.0.clone(),
+            mode: keyward_contract::LimitMode::Enforce,
+            fallback: None,
             negotiable: false,
         })
     })();

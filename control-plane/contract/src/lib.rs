@@ -18,5 +18,6 @@ pub use id::{AccountId, CustomerId, EnvironmentId, KeyId, MalformedId, UserId};
 pub use key::{Environment, KeyKind, KeyMask, KeyShape, MalformedKey, PlainKey};
 pub use period::{QuotaPeriod, UnixMillis};
 pub use record::{
-    AccountRecord, AccountStatus, Contract, InvalidRecord, KeyRecord, KeyState, Limits, Record,
+    AccountRecord, AccountStatus, Contract, Fallback, Grant, InvalidRecord, KeyRecord, KeyState, LimitMode,
+    Limits, Record,
 };

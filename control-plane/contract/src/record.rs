@@ -8,7 +8,7 @@ use crate::digest::KeyDigest;
 use crate::feed;
 use crate::id::{AccountId, CustomerId, EnvironmentId, KeyId};
 use crate::key::Environment;
-use crate::period::UnixMillis;
+use crate::period::{QuotaPeriod, UnixMillis};
 
 /// A rate and a burst, both above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +66,57 @@ pub struct AccountRecord {
     pub test_environment: EnvironmentId,
     /// The id of its production environment.
     pub production_environment: EnvironmentId,
+    /// What its limits do.
+    pub limit_mode: LimitMode,
+    /// What holds while the shared buckets are away; `None`: what the gateway is configured to do.
+    pub fallback: Option<Fallback>,
+    /// Extra validations that were granted, of the running contract year and later.
+    pub grants: Vec<Grant>,
+}
+
+/// What the limits of a tier or route do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LimitMode {
+    /// Calls over a limit are refused.
+    #[default]
+    Enforce,
+    /// Calls over a limit are counted, and let through.
+    Shadow,
+}
+
+/// What holds for an account while the shared buckets are away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Fallback {
+    /// Each gateway has a bucket of the rate divided by the number of live gateways.
+    #[default]
+    Share,
+    /// Every call passes.
+    Allow,
+    /// No call passes.
+    Deny,
+}
+
+/// Extra validations for the contract year that an instant lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// When they were granted.
+    pub at: UnixMillis,
+    /// How many.
+    pub validations: u64,
 }
 
 impl AccountRecord {
+    /// Validations in one contract year: the annual limit and what was granted for that year.
+    #[must_use]
+    pub fn quota_in(&self, period: QuotaPeriod) -> u64 {
+        let granted = self
+            .grants
+            .iter()
+            .filter(|grant| period.start <= grant.at && grant.at < period.end)
+            .fold(0u64, |sum, grant| sum.saturating_add(grant.validations));
+        self.annual_limit.saturating_add(granted)
+    }
+
     /// The id of one of its environments.
     #[must_use]
     pub fn environment_id(&self, environment: Environment) -> EnvironmentId {
@@ -182,6 +230,18 @@ impl TryFrom<feed::Account> for AccountRecord {
             }
         };
         let environment_id = |bytes: &[u8]| EnvironmentId::from_slice(bytes);
+        let limit_mode = match feed::LimitMode::try_from(wire.limit_mode) {
+            Ok(feed::LimitMode::Enforce) => LimitMode::Enforce,
+            Ok(feed::LimitMode::Shadow) => LimitMode::Shadow,
+            Err(_) => return Err(invalid(format!("unknown limit mode {}", wire.limit_mode))),
+        };
+        let fallback = match feed::Fallback::try_from(wire.fallback) {
+            Ok(feed::Fallback::OfGateway) => None,
+            Ok(feed::Fallback::Share) => Some(Fallback::Share),
+            Ok(feed::Fallback::Allow) => Some(Fallback::Allow),
+            Ok(feed::Fallback::Deny) => Some(Fallback::Deny),
+            Err(_) => return Err(invalid(format!("unknown fallback {}", wire.fallback))),
+        };
         if wire.tier.is_empty() || wire.tier.len() > 64 || !wire.tier.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(invalid("tier is not 1 to 64 visible ASCII characters".into()));
         }
@@ -203,6 +263,9 @@ impl TryFrom<feed::Account> for AccountRecord {
                 .map_err(|e| invalid(e.to_string()))?,
             production_environment: environment_id(&wire.production_environment_id)
                 .map_err(|e| invalid(e.to_string()))?,
+            limit_mode,
+            fallback,
+            grants: wire.grants.iter().map(Grant::from).collect(),
             tier: wire.tier,
         })
     }
@@ -225,6 +288,47 @@ impl From<&AccountRecord> for feed::Account {
             contract_end_ms: account.contract.end.map(|at| at.0),
             test_environment_id: account.test_environment.as_bytes().to_vec(),
             production_environment_id: account.production_environment.as_bytes().to_vec(),
+            limit_mode: feed::LimitMode::from(account.limit_mode).into(),
+            fallback: feed::Fallback::from(account.fallback).into(),
+            grants: account.grants.iter().map(feed::Grant::from).collect(),
+        }
+    }
+}
+
+impl From<LimitMode> for feed::LimitMode {
+    fn from(mode: LimitMode) -> Self {
+        match mode {
+            LimitMode::Enforce => Self::Enforce,
+            LimitMode::Shadow => Self::Shadow,
+        }
+    }
+}
+
+impl From<Option<Fallback>> for feed::Fallback {
+    fn from(fallback: Option<Fallback>) -> Self {
+        match fallback {
+            None => Self::OfGateway,
+            Some(Fallback::Share) => Self::Share,
+            Some(Fallback::Allow) => Self::Allow,
+            Some(Fallback::Deny) => Self::Deny,
+        }
+    }
+}
+
+impl From<&feed::Grant> for Grant {
+    fn from(wire: &feed::Grant) -> Self {
+        Self {
+            at: UnixMillis(wire.at_ms),
+            validations: wire.validations,
+        }
+    }
+}
+
+impl From<&Grant> for feed::Grant {
+    fn from(grant: &Grant) -> Self {
+        Self {
+            at_ms: grant.at.0,
+            validations: grant.validations,
         }
     }
 }
@@ -395,6 +499,12 @@ mod tests {
             },
             test_environment: EnvironmentId::random().unwrap(),
             production_environment: EnvironmentId::random().unwrap(),
+            limit_mode: LimitMode::Shadow,
+            fallback: Some(Fallback::Deny),
+            grants: vec![Grant {
+                at: UnixMillis(3),
+                validations: 10,
+            }],
         });
         assert_eq!(Record::try_from(feed::Record::from(&account)).unwrap(), account);
     }

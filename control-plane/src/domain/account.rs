@@ -69,6 +69,9 @@ impl Account {
             contract: self.contract,
             test_environment: self.environments.test.id,
             production_environment: self.environments.production.id,
+            limit_mode: keyward_contract::LimitMode::Enforce,
+            fallback: None,
+            grants: Vec::new(),
         }
     }
 }

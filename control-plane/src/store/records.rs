@@ -96,6 +96,9 @@ fn account_record(row: &AnyRow) -> Result<AccountRecord> {
         },
         test_environment: environment("test_id")?,
         production_environment: environment("production_id")?,
+        limit_mode: keyward_contract::LimitMode::Enforce,
+        fallback: None,
+        grants: Vec::new(),
     })
 }
 

@@ -226,7 +226,7 @@ impl QuotaBook {
                     account_id: account.as_uuid().as_bytes().to_vec(),
                     period_start_ms: entry.period.start.0,
                     used_elsewhere: entry.spent.saturating_sub(own),
-                    granted: 0,
+                    ..feed::QuotaUsage::default()
                 });
             }
         }

@@ -445,6 +445,7 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             user_key_lifetime: Duration::from_secs(365 * 86_400),
         },
         leaks: LeakPolicy::Quarantine,
+        redis: None,
         management_limits: ManagementLimits {
             portal: plenty,
             others: plenty,
@@ -471,6 +472,8 @@ fn tiers() -> Vec<Tier> {
         rate_limit,
         burst_limit: rate_limit * 2,
         sla: sla.into(),
+        mode: keyward_contract::LimitMode::Enforce,
+        fallback: None,
         negotiable: key == "custom",
     })
     .collect()

@@ -83,6 +83,9 @@ fn account() -> AccountRecord {
         contract: Contract::default(),
         test_environment: EnvironmentId::random().unwrap(),
         production_environment: EnvironmentId::random().unwrap(),
+        limit_mode: keyward_contract::LimitMode::Enforce,
+        fallback: None,
+        grants: Vec::new(),
     }
 }
 

@@ -16,7 +16,6 @@ pub struct Quota {
     start_ms: AtomicI64,
     end_ms: AtomicI64,
     elsewhere: AtomicU64,
-    granted: AtomicU64,
     own: AtomicU64,
     turning: Mutex<()>,
 }
@@ -52,7 +51,7 @@ impl Quota {
         annual_limit: u64,
     ) -> Result<(), QuotaLevel> {
         self.turn(now, contract_start);
-        let limit = annual_limit.saturating_add(self.granted.load(Ordering::Relaxed));
+        let limit = annual_limit;
         let elsewhere = self.elsewhere.load(Ordering::Relaxed);
         let room = limit.saturating_sub(elsewhere);
         let charged = self
@@ -83,7 +82,7 @@ impl Quota {
     ) -> QuotaLevel {
         self.turn(now, contract_start);
         QuotaLevel {
-            limit: annual_limit.saturating_add(self.granted.load(Ordering::Relaxed)),
+            limit: annual_limit,
             used: self
                 .elsewhere
                 .load(Ordering::Relaxed)
@@ -94,11 +93,10 @@ impl Quota {
 
     /// Takes over what the control plane says was used elsewhere in the period that starts at `period_start`.
     /// A message of another period is of no use: an old one is late, a newer one will come again.
-    pub fn hear(&self, period_start: UnixMillis, used_elsewhere: u64, granted: u64) {
+    pub fn hear(&self, period_start: UnixMillis, used_elsewhere: u64) {
         let _turning = self.turning.lock();
         if self.start_ms.load(Ordering::Relaxed) == period_start.0 {
             self.elsewhere.store(used_elsewhere, Ordering::Relaxed);
-            self.granted.store(granted, Ordering::Relaxed);
         }
     }
 
@@ -125,7 +123,6 @@ impl Quota {
             self.start_ms.store(period.start.0, Ordering::Relaxed);
             self.own.store(0, Ordering::Relaxed);
             self.elsewhere.store(0, Ordering::Relaxed);
-            self.granted.store(0, Ordering::Relaxed);
             self.end_ms.store(period.end.0, Ordering::Relaxed);
         }
     }
@@ -156,11 +153,10 @@ mod tests {
     fn what_others_used_counts_and_a_grant_gives_exactly_its_number() {
         let quota = Quota::default();
         quota.turn(NOW, None);
-        quota.hear(start_of_year(), 7, 0);
+        quota.hear(start_of_year(), 7);
         assert!((0..3).all(|_| quota.charge(NOW, None, 10).is_ok()));
         assert!(quota.charge(NOW, None, 10).is_err());
-        quota.hear(start_of_year(), 7, 2);
-        assert_eq!((0..5).filter(|_| quota.charge(NOW, None, 10).is_ok()).count(), 2);
+        assert_eq!((0..5).filter(|_| quota.charge(NOW, None, 12).is_ok()).count(), 2);
     }
 
     #[test]
@@ -177,7 +173,7 @@ mod tests {
     fn a_message_of_another_period_changes_nothing() {
         let quota = Quota::default();
         quota.turn(NOW, None);
-        quota.hear(UnixMillis(0), 10, 0);
+        quota.hear(UnixMillis(0), 10);
         assert_eq!(quota.level(NOW, None, 10).used, 0);
     }
 }

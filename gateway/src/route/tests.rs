@@ -40,6 +40,8 @@ fn configured(text: &str) -> Configured {
         require: Require::Account,
         cost: 1,
         max_body: 1024,
+        max_in_flight: None,
+        mode: keyward_contract::LimitMode::Enforce,
         timeout: Duration::from_secs(1),
         forward_credentials: false,
         encoded_slashes: EncodedSlashes::Refuse,

@@ -90,6 +90,7 @@ impl Follower {
             address: self.link.address.clone(),
             max_staleness_ms: max_ms,
             denies_when_stale: max.is_some() && then == WhenStale::Deny,
+            oldest_boot_epoch: self.ledger.oldest_boot_epoch(),
         }
     }
 

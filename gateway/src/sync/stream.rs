@@ -104,6 +104,7 @@ impl Stream<'_> {
                 revision: self.follower.keys.position().revision,
                 sent_at_ms: wall_clock().0,
                 steady_ms: self.follower.state.steady_ms(),
+                oldest_boot_epoch: self.follower.ledger.oldest_boot_epoch(),
             }))
             .await?;
         }

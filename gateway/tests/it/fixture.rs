@@ -55,6 +55,9 @@ impl Keys {
             contract: Contract::default(),
             test_environment: EnvironmentId::random().unwrap(),
             production_environment: EnvironmentId::random().unwrap(),
+            limit_mode: keyward_contract::LimitMode::Enforce,
+            fallback: None,
+            grants: Vec::new(),
         };
         change(&mut account);
         self.records.push(Record::Account(account.clone()));

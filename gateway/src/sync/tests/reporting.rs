@@ -118,7 +118,7 @@ async fn what_others_spent_reaches_the_accounts_quota_also_across_a_snapshot() {
         account_id: account.id.as_uuid().as_bytes().to_vec(),
         period_start_ms: period.start.0,
         used_elsewhere: 77,
-        granted: 5,
+        ..feed::QuotaUsage::default()
     };
     peer.say(down::Frame::QuotaUsage(usage)).await;
     peer.snapshot(
