@@ -169,6 +169,7 @@ struct Shared {
     plan: Paced,
     started: Instant,
     stopped: AtomicBool,
+    sent: AtomicU64,
     /// The next call of each lane.
     next: Vec<AtomicU64>,
 }
@@ -198,6 +199,7 @@ impl Paced {
             plan: self,
             started: Instant::now(),
             stopped: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
         });
         let mut connections = JoinSet::new();
         for (lane, stream) in streams {
@@ -221,6 +223,12 @@ impl Running {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.shared.started.elapsed()
+    }
+
+    /// How many calls were sent so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// Sends no more calls, and waits for the answers to those that were sent.

@@ -63,6 +63,7 @@ impl Connection {
             let Some(caller) = (begin + number).checked_rem(callers) else { break };
             let caller = usize::try_from(caller).unwrap_or_default();
             let Some(request) = plan.callers.at(caller) else { break };
+            shared.sent.fetch_add(1, Ordering::Relaxed);
             let answer = self.call(lane.target, request).await;
             self.calls.push(Call {
                 lane: self.lane,
