@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use keyward_contract::Fallback;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -177,8 +178,29 @@ fn detail(shared: &Shared) -> serde_json::Value {
             "cached": shared.keys.cached_count(),
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),
-        "limiter": { "mode": "local" },
+        "limiter": limiter_detail(shared),
     })
+}
+
+fn limiter_detail(shared: &Shared) -> serde_json::Value {
+    let Some(limits) = shared.limiter.shared() else {
+        return serde_json::json!({ "mode": "local" });
+    };
+    let (away, lanes) = limits.away();
+    serde_json::json!({
+        "mode": if limits.is_leased() { "leased" } else { "exact" },
+        "redis": if away == 0 { "up" } else if away < lanes { "partly away" } else { "away" },
+        "fallback": word_of(limits.config().fallback),
+        "liveGateways": limits.sharers(),
+    })
+}
+
+fn word_of(fallback: Fallback) -> &'static str {
+    match fallback {
+        Fallback::Share => "share",
+        Fallback::Allow => "allow",
+        Fallback::Deny => "deny",
+    }
 }
 
 /// Twice a second the wall clock, every ten seconds what is idle.
