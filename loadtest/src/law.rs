@@ -51,7 +51,11 @@ impl Law {
             for (accepted, (_, until)) in (1..).zip(within) {
                 let allowed = self.allowed(until.saturating_sub(from));
                 let excess = |broken: &Broken| broken.accepted - broken.allowed;
-                if accepted > allowed && worst.as_ref().is_none_or(|worst| accepted - allowed > excess(worst)) {
+                if accepted > allowed
+                    && worst
+                        .as_ref()
+                        .is_none_or(|worst| accepted - allowed > excess(worst))
+                {
                     worst = Some(Broken {
                         from,
                         until: *until,
@@ -89,7 +93,10 @@ impl Law {
 mod tests {
     use super::*;
 
-    const LAW: Law = Law { rate: 100, burst: 200 };
+    const LAW: Law = Law {
+        rate: 100,
+        burst: 200,
+    };
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -115,7 +122,10 @@ mod tests {
         // A bucket that is full again is no more than full.
         let calls = at(0, 1).chain(at(60_000, 201));
         let broken = LAW.broken_by(calls).unwrap();
-        assert_eq!((broken.from, broken.accepted, broken.allowed), (ms(60_000), 201, 200));
+        assert_eq!(
+            (broken.from, broken.accepted, broken.allowed),
+            (ms(60_000), 201, 200)
+        );
     }
 
     #[test]

@@ -225,6 +225,11 @@ impl Running {
         self.shared.started.elapsed()
     }
 
+    /// Waits until it has been going on for so long.
+    pub async fn reached(&self, moment: Duration) {
+        tokio::time::sleep_until((self.shared.started + moment).into()).await;
+    }
+
     /// How many calls were sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {

@@ -71,10 +71,7 @@ impl Tally {
     /// Calls by the key's id; those without one are under the empty text.
     #[must_use]
     pub fn by_key(&self) -> BTreeMap<String, u64> {
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All calls.
@@ -158,7 +155,9 @@ mod tests {
         stream.write_all(calls.as_bytes()).unwrap();
         stream.write_all(call("a").as_bytes()).unwrap();
         // A call that breaks off never reached it.
-        stream.write_all(b"GET / HTTP/1.1\r\nKeyward-Key-Id: a\r\n").unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nKeyward-Key-Id: a\r\n")
+            .unwrap();
         let mut answers = vec![0; ANSWER.len() * 4];
         stream.read_exact(&mut answers).unwrap();
         drop(stream);

@@ -19,7 +19,10 @@ use crate::wire::{self, Wire};
 
 pub(crate) const GATEWAYS: usize = 4;
 /// The tier of the accounts whose rate is judged.
-pub(crate) const GROWTH: Law = Law { rate: 100, burst: 200 };
+pub(crate) const GROWTH: Law = Law {
+    rate: 100,
+    burst: 200,
+};
 
 /// `/a` needs an account key, every other path a customer's too.
 const ROUTES: &str = "[[routes]]\npath = \"/a\"\nupstream = \"api\"\nrequire = \"account\"\n\

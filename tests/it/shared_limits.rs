@@ -42,7 +42,11 @@ async fn evenly(mode: &str) {
     let heard = load.run().await.unwrap();
     holds(&heard, GROWTH, mode);
     let least = GROWTH.allowed(LONG) * 97 / 100;
-    assert!(heard.accepted() >= least, "{mode}: {} of {least}", heard.accepted());
+    assert!(
+        heard.accepted() >= least,
+        "{mode}: {} of {least}",
+        heard.accepted()
+    );
     assert_eq!(fleet.tally.total(), heard.accepted());
 }
 
@@ -125,7 +129,7 @@ async fn an_end_customer_is_held_to_its_own_limit_and_takes_nothing_from_others_
 
 async fn own_limit(mode: &str) {
     const SMALL: Law = Law { rate: 10, burst: 20 };
-    const LASTS: Duration = Duration::from_secs(8);
+    const LASTS: Duration = Duration::from_secs(5);
     let _alone = fleet::alone().await;
     let redis = RedisServer::start().await.unwrap();
     let fleet = Fleet::start(&patient(mode, &redis)).await;
@@ -137,13 +141,25 @@ async fn own_limit(mode: &str) {
     let heard = fleet.steady(150, callers, LASTS).run().await.unwrap();
     accepted_or_limited(&heard);
     assert_eq!(GROWTH.broken_by(accepted(&heard, |_| true)), None, "{mode}");
-    assert_eq!(SMALL.broken_by(accepted(&heard, |caller| caller == 0)), None, "{mode}");
+    assert_eq!(
+        SMALL.broken_by(accepted(&heard, |caller| caller == 0)),
+        None,
+        "{mode}"
+    );
     // The account's tokens all go to those who may have them: a refused call took none.
     let least = GROWTH.allowed(LASTS) * 93 / 100;
-    assert!(heard.accepted() >= least, "{mode}: {} of {least}", heard.accepted());
+    assert!(
+        heard.accepted() >= least,
+        "{mode}: {} of {least}",
+        heard.accepted()
+    );
     let by_customer = heard.count(|call| call.answer == Answer::Limited(Limit::Customer));
     let of_small = heard.count(|call| call.caller == 0 && call.answer == Answer::Limited(Limit::Customer));
-    assert!(by_customer > 0 && by_customer == of_small, "{mode}: {:?}", heard.answers());
+    assert!(
+        by_customer > 0 && by_customer == of_small,
+        "{mode}: {:?}",
+        heard.answers()
+    );
 }
 
 /// No stretch of time, the whole one included, has more accepted calls than the law allows.
@@ -155,6 +171,10 @@ fn holds(heard: &Heard, law: Law, mode: &str) {
         .collect();
     let allowed = law.allowed(heard.elapsed);
     assert!(heard.accepted() <= allowed, "{mode}: {lanes:?} of {allowed}");
-    assert_eq!(law.broken_by(accepted(heard, |_| true)), None, "{mode}: {lanes:?}");
+    assert_eq!(
+        law.broken_by(accepted(heard, |_| true)),
+        None,
+        "{mode}: {lanes:?}"
+    );
     assert!(lanes.iter().all(|accepted| *accepted > 0), "{mode}: {lanes:?}");
 }

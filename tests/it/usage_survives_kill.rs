@@ -90,7 +90,11 @@ async fn counted_is(stack: &Stack, accounts: &[Account], seen: &BTreeMap<String,
             let shown = shown.expect(200).json();
             let count = shown["usage"]["current_year"]["count"].as_u64().unwrap();
             let seen = seen.get(&account.key_id).copied().unwrap_or_default();
-            assert!(count <= seen, "{count} of {seen}: {}", text(&shown["customer_id"]));
+            assert!(
+                count <= seen,
+                "{count} of {seen}: {}",
+                text(&shown["customer_id"])
+            );
             counted.insert(account.key_id.clone(), count);
         }
         anyhow::ensure!(counted == *seen, "{counted:?} of {seen:?}");

@@ -124,7 +124,11 @@ impl Sight {
         let elapsed = now_ms.saturating_sub(self.at_ms);
         let gained = i64::try_from(elapsed.saturating_mul(u64::from(limits.rate))).unwrap_or(i64::MAX);
         // What others held then has ended by now, or they have it still.
-        let held = if elapsed < LEASE_MS { self.held_elsewhere } else { 0 };
+        let held = if elapsed < LEASE_MS {
+            self.held_elsewhere
+        } else {
+            0
+        };
         let most = capacity.saturating_sub(held) as i64;
         self.level.saturating_add(gained).min(most)
     }
@@ -331,7 +335,11 @@ impl Lease {
         let mut holding = self.collect(now_ms, book, unmet);
         let expected = book.demand.expected(HORIZON_MS).min(capacity(limits));
         // Under one token nothing is held ahead: a call asks.
-        let target = if expected < TOKEN { 0 } else { expected.next_multiple_of(TOKEN) };
+        let target = if expected < TOKEN {
+            0
+        } else {
+            expected.next_multiple_of(TOKEN)
+        };
         let keeps = match intent {
             Intent::Use => target.max(need).saturating_mul(2),
             Intent::Leave => 0,

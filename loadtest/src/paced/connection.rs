@@ -60,9 +60,13 @@ impl Connection {
             if now < due {
                 due = sent;
             }
-            let Some(caller) = (begin + number).checked_rem(callers) else { break };
+            let Some(caller) = (begin + number).checked_rem(callers) else {
+                break;
+            };
             let caller = usize::try_from(caller).unwrap_or_default();
-            let Some(request) = plan.callers.at(caller) else { break };
+            let Some(request) = plan.callers.at(caller) else {
+                break;
+            };
             shared.sent.fetch_add(1, Ordering::Relaxed);
             let answer = self.call(lane.target, request).await;
             self.calls.push(Call {
@@ -144,7 +148,11 @@ mod tests {
             (429, body("customer"), Answer::Limited(Limit::Customer)),
             (429, body("route"), Answer::Limited(Limit::Route)),
             (429, String::new(), Answer::Limited(Limit::Unsaid)),
-            (403, "{\"code\":\"QUOTA_EXCEEDED\"}".to_owned(), Answer::QuotaExceeded),
+            (
+                403,
+                "{\"code\":\"QUOTA_EXCEEDED\"}".to_owned(),
+                Answer::QuotaExceeded,
+            ),
             (403, String::new(), Answer::Status(403)),
             (503, String::new(), Answer::Status(503)),
         ] {
