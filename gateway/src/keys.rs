@@ -301,8 +301,10 @@ impl KeySet {
         if let Ok(id) = AccountId::from_slice(&usage.account_id)
             && let Some(cell) = self.accounts.get(&id)
         {
-            cell.quota()
-                .turn(UnixMillis(usage.period_start_ms), cell.policy().record.contract.start);
+            cell.quota().turn(
+                UnixMillis(usage.period_start_ms),
+                cell.policy().record.contract.start,
+            );
             cell.quota().hear(usage);
         }
         kept

@@ -121,9 +121,9 @@ impl AccountRecord {
     /// for a later one.
     #[must_use]
     pub fn greatest_quota(&self) -> u64 {
-        self.grants
-            .iter()
-            .fold(self.annual_limit, |sum, grant| sum.saturating_add(grant.validations))
+        self.grants.iter().fold(self.annual_limit, |sum, grant| {
+            sum.saturating_add(grant.validations)
+        })
     }
 
     /// The id of one of its environments.

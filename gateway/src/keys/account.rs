@@ -78,7 +78,10 @@ impl AccountCell {
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
         let limits = self.policy().record.limits;
         let allowances = [&self.test, &self.production];
-        allowances.iter().all(|allowance| allowance.is_idle(now_ms, limits)) && self.quota.is_untouched()
+        allowances
+            .iter()
+            .all(|allowance| allowance.is_idle(now_ms, limits))
+            && self.quota.is_untouched()
     }
 
     pub(super) fn replace_policy(&self, policy: AccountPolicy) {

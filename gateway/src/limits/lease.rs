@@ -22,6 +22,8 @@ pub const LEASE_MS: u64 = 1_000;
 const MARGIN_MS: u64 = 50;
 /// So much of the expected demand is held.
 const HORIZON_MS: u64 = 250;
+/// So little is not handed back while calls come.
+const FEW: u64 = 5 * TOKEN;
 const TOKEN: u64 = 1_000;
 
 /// This gateway's part of one shared bucket.
@@ -124,7 +126,11 @@ impl Sight {
         let elapsed = now_ms.saturating_sub(self.at_ms);
         let gained = i64::try_from(elapsed.saturating_mul(u64::from(limits.rate))).unwrap_or(i64::MAX);
         // What others held then has ended by now, or they have it still.
-        let held = if elapsed < LEASE_MS { self.held_elsewhere } else { 0 };
+        let held = if elapsed < LEASE_MS {
+            self.held_elsewhere
+        } else {
+            0
+        };
         let most = capacity.saturating_sub(held) as i64;
         self.level.saturating_add(gained).min(most)
     }
@@ -331,9 +337,13 @@ impl Lease {
         let mut holding = self.collect(now_ms, book, unmet);
         let expected = book.demand.expected(HORIZON_MS).min(capacity(limits));
         // Under one token nothing is held ahead: a call asks.
-        let target = if expected < TOKEN { 0 } else { expected.next_multiple_of(TOKEN) };
+        let target = if expected < TOKEN {
+            0
+        } else {
+            expected.next_multiple_of(TOKEN)
+        };
         let keeps = match intent {
-            Intent::Use => target.max(need).saturating_mul(2),
+            Intent::Use => target.max(need).saturating_mul(2).max(FEW),
             Intent::Leave => 0,
         };
         let returning = self.hand_back(holding.saturating_sub(keeps));
@@ -539,3 +549,6 @@ fn unpacked(word: u64) -> Limits {
         burst: (word as u32).max(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -353,7 +353,11 @@ impl Quota {
         let mut held = self.collect(now_ms, books, unmet);
         let expected = books.demand.expected(HORIZON_MS) / UNIT;
         let need = unmet / UNIT;
-        let keeps = if leaves { 0 } else { expected.max(need).saturating_mul(2) };
+        let keeps = if leaves {
+            0
+        } else {
+            expected.max(need).saturating_mul(2)
+        };
         held -= self.hand_back(books, held.saturating_sub(keeps));
         books.before = held;
         books.asked_at_ms = now_ms;
@@ -425,7 +429,11 @@ impl Quota {
             self.room_until_ms.store(0, Ordering::Release);
             let room = self.room.swap(0, Ordering::AcqRel);
             books.given = books.given.saturating_sub(room);
-            spent = if until == ALONE { 0 } else { books.before.saturating_sub(room) };
+            spent = if until == ALONE {
+                0
+            } else {
+                books.before.saturating_sub(room)
+            };
             0
         };
         if spent > 0 || unmet > 0 {
@@ -455,7 +463,8 @@ impl Quota {
         if asked.quota.period_start.0 == self.start_ms.load(Ordering::Relaxed) {
             self.see(&mut books, answer, asked);
             if answer.rebuilding {
-                self.rebuilding_until_ms.store(now_ms + LEASE_MS, Ordering::Relaxed);
+                self.rebuilding_until_ms
+                    .store(now_ms + LEASE_MS, Ordering::Relaxed);
             } else {
                 self.rebuilding_until_ms.store(0, Ordering::Relaxed);
                 self.take_in(&mut books, answer.granted, asked_ms, now_ms);
@@ -535,3 +544,6 @@ impl Quota {
         self.books.lock().is_listed = false;
     }
 }
+
+#[cfg(test)]
+mod tests;

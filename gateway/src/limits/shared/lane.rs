@@ -103,7 +103,9 @@ impl<'l> Runner<'l> {
         match answers {
             Some(answers) => self.settle(link, questions, answers, asked_ms).await,
             None => {
-                questions.into_iter().for_each(|question| self.unanswered(question));
+                questions
+                    .into_iter()
+                    .for_each(|question| self.unanswered(question));
                 self.connected.give_up(link);
             }
         }
@@ -180,7 +182,8 @@ impl<'l> Runner<'l> {
         let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
         // A cluster mends its own connections, unless that takes long.
         let is_beyond_repair = now_ms.saturating_sub(since_ms) >= LEASE_MS;
-        if error.is_connection_lost() && (!self.limits.buckets.is_cluster() || is_beyond_repair) || is_beyond_repair
+        if error.is_connection_lost() && (!self.limits.buckets.is_cluster() || is_beyond_repair)
+            || is_beyond_repair
         {
             self.failing_since_ms = None;
             self.connected.give_up(link);
@@ -237,7 +240,8 @@ impl<'l> Runner<'l> {
     fn review(&mut self) {
         let now_ms = self.limits.now_ms();
         let lane = self.lane;
-        lane.holding.store(self.watched.leases.len() as u64, Ordering::Relaxed);
+        lane.holding
+            .store(self.watched.leases.len() as u64, Ordering::Relaxed);
         self.watched.leases.retain(|lease| match lease.review(now_ms) {
             None => {
                 lease.unlist();

@@ -66,7 +66,9 @@ impl Connected {
                     (pause, is_told) = (FIRST_PAUSE, false);
                     continue;
                 }
-                Ok(Err(error)) if !is_told => tracing::warn!(%error, "Redis is away; limits go by their fallback"),
+                Ok(Err(error)) if !is_told => {
+                    tracing::warn!(%error, "Redis is away; limits go by their fallback")
+                }
                 Err(_) if !is_told => tracing::warn!("Redis does not answer; limits go by their fallback"),
                 Ok(Err(_)) | Err(_) => {}
             }

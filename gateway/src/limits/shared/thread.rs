@@ -29,7 +29,9 @@ impl LimiterThread {
     /// When no thread can be started.
     pub fn start(limits: Arc<SharedLimits>) -> std::io::Result<Self> {
         let stop = CancellationToken::new();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
             .name("keyward-limiter".into())
@@ -51,7 +53,12 @@ async fn run(limits: &SharedLimits, stop: &CancellationToken) {
         .iter()
         .map(|lane| Runner::new(limits, lane, &connected))
         .collect();
-    let failed = || limits.lanes_in_use().iter().for_each(|lane| limits.went_away(lane));
+    let failed = || {
+        limits
+            .lanes_in_use()
+            .iter()
+            .for_each(|lane| limits.went_away(lane))
+    };
     let reconnected = async {
         loop {
             connected.link().await;
@@ -83,8 +90,8 @@ async fn settle_past(limits: &SharedLimits) {
     let mut clear_since: Option<Instant> = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let is_clear = limits.sync.is_following()
-            && limits.ledger.oldest_boot_epoch() == limits.ledger.boot_epoch();
+        let is_clear =
+            limits.sync.is_following() && limits.ledger.oldest_boot_epoch() == limits.ledger.boot_epoch();
         clear_since = is_clear.then(|| clear_since.unwrap_or_else(Instant::now));
         if clear_since.is_some_and(|since| since.elapsed() >= SETTLED) {
             limits.knows_past.store(true, Ordering::Relaxed);
