@@ -22,6 +22,8 @@ pub const LEASE_MS: u64 = 1_000;
 const MARGIN_MS: u64 = 50;
 /// So much of the expected demand is held.
 const HORIZON_MS: u64 = 250;
+/// So little is not handed back while calls come.
+const FEW: u64 = 5 * TOKEN;
 const TOKEN: u64 = 1_000;
 
 /// This gateway's part of one shared bucket.
@@ -341,7 +343,7 @@ impl Lease {
             expected.next_multiple_of(TOKEN)
         };
         let keeps = match intent {
-            Intent::Use => target.max(need).saturating_mul(2),
+            Intent::Use => target.max(need).saturating_mul(2).max(FEW),
             Intent::Leave => 0,
         };
         let returning = self.hand_back(holding.saturating_sub(keeps));
@@ -547,3 +549,6 @@ fn unpacked(word: u64) -> Limits {
         burst: (word as u32).max(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

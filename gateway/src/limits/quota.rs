@@ -544,3 +544,6 @@ impl Quota {
         self.books.lock().is_listed = false;
     }
 }
+
+#[cfg(test)]
+mod tests;
