@@ -31,7 +31,6 @@ const TIMEOUT: &str = "timeout = \"50ms\"\nmax_wait = \"50ms\"\n";
 const HELD: u64 = GROWTH.burst / 10;
 
 /// One fault under load: when it began, when Redis was back, and until when it was watched after that.
-#[derive(Debug)]
 struct Fault {
     name: &'static str,
     began: Duration,
@@ -130,19 +129,19 @@ impl Scene {
 impl Fault {
     fn judge(&self, heard: &Heard) {
         let tokens = |law: Law, time: Duration| law.allowed(time) - law.burst;
-        let away = self.back - self.began;
+        let (name, away) = (self.name, self.back - self.began);
         let meanwhile = heard.accepted_between(self.began, self.back);
         let most = tokens(SHARED, away) + HELD;
-        assert!(meanwhile <= most, "{self:?}: {meanwhile} of {most} while away");
+        assert!(meanwhile <= most, "{name}: {meanwhile} of {most} while away");
         if self.noticed == Noticed::Yes {
             let least = tokens(GROWTH, away) * 8 / 10;
-            assert!(meanwhile >= least, "{self:?}: {meanwhile} of {least} while away");
+            assert!(meanwhile >= least, "{name}: {meanwhile} of {least} while away");
         }
         let (from, until) = (self.back + SETTLED, self.until);
         let after = heard.accepted_between(from, until);
         let exact = tokens(GROWTH, until - from);
-        assert!(after <= exact + HELD, "{self:?}: {after} of {exact} afterwards");
-        assert!(after * 10 >= exact * 9, "{self:?}: {after} of {exact} afterwards");
+        assert!(after <= exact + HELD, "{name}: {after} of {exact} afterwards");
+        assert!(after * 10 >= exact * 9, "{name}: {after} of {exact} afterwards");
     }
 }
 
