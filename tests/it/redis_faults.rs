@@ -21,7 +21,8 @@ const SHARED: Law = Law {
 const EACH: u32 = 100;
 /// Long enough to empty the bucket.
 const BEFORE: Duration = Duration::from_secs(2);
-const AWAY: Duration = Duration::from_secs(2);
+/// Longer than a bucket takes to be full.
+const AWAY: Duration = Duration::from_secs(4);
 /// So long after Redis is back, the rate is exact again.
 const SETTLED: Duration = Duration::from_secs(2);
 const JUDGED: Duration = Duration::from_secs(3);
@@ -102,8 +103,8 @@ impl Scene {
 
     async fn redis_is(&self, state: &str, name: &str) {
         let told = |told: &Value| match state {
-            "up" => told["limiter"]["redis"] == "up",
-            _ => told["limiter"]["redis"] != "up",
+            "up" => told["detail"]["limiter"]["redis"] == "up",
+            _ => told["detail"]["limiter"]["redis"] != "up",
         };
         self.fleet.all_say(&format!("{name}: not {state}"), told).await;
     }
@@ -127,9 +128,23 @@ impl Scene {
 }
 
 impl Fault {
+    /// Accepted calls in each quarter of a second, from one second before it on.
+    fn course(&self, heard: &Heard) -> Vec<u64> {
+        const STEP: Duration = Duration::from_millis(250);
+        let mut from = self.began.saturating_sub(STEP * 4);
+        let mut course = Vec::new();
+        while from < self.until {
+            course.push(heard.accepted_between(from, from + STEP));
+            from += STEP;
+        }
+        course
+    }
+
     fn judge(&self, heard: &Heard) {
         let tokens = |law: Law, time: Duration| law.allowed(time) - law.burst;
-        let (name, away) = (self.name, self.back - self.began);
+        let away = self.back - self.began;
+        let name = format!("{} at {:?}, back at {:?}", self.name, self.began, self.back);
+        let name = format!("{name}, accepted every 250 ms: {:?}", self.course(heard));
         let meanwhile = heard.accepted_between(self.began, self.back);
         let most = tokens(SHARED, away) + HELD;
         assert!(meanwhile <= most, "{name}: {meanwhile} of {most} while away");
@@ -155,7 +170,7 @@ async fn a_single_redis_that_stops_dies_pauses_forgets_or_refuses_harms_no_call(
     };
     let (stop, go_on) = (async || redis.pause().unwrap(), async || redis.resume().unwrap());
     scene.outage("stopped", stop, go_on).await;
-    let (pause, none) = (async || told(&["CLIENT", "PAUSE", "2000", "ALL"]), async || {});
+    let (pause, none) = (async || told(&["CLIENT", "PAUSE", "4000", "ALL"]), async || {});
     scene.outage("paused", pause, none).await;
     scene.incident("flushed", async || told(&["FLUSHALL"])).await;
     let refuse = async || told(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
@@ -252,7 +267,7 @@ async fn each_tier_falls_back_in_its_own_way() {
     load.reached(BEFORE).await;
     let began = load.elapsed();
     redis.pause().unwrap();
-    let away = |told: &Value| told["limiter"]["redis"] == "away";
+    let away = |told: &Value| told["detail"]["limiter"]["redis"] == "away";
     fleet.all_say("not away", away).await;
     let noticed = load.elapsed();
     load.reached(noticed + LEASE + AWAY).await;
