@@ -172,6 +172,21 @@ struct Shared {
     sent: AtomicU64,
     /// The next call of each lane.
     next: Vec<AtomicU64>,
+    /// For each connection, when the call that it waits for was sent, in microseconds; [`IDLE`]: none.
+    waiting: Vec<AtomicU64>,
+}
+
+const IDLE: u64 = u64::MAX;
+
+impl Shared {
+    /// Which connections wait for an answer, and since when.
+    fn unanswered(&self) -> Vec<(usize, Duration)> {
+        let waiting = self.waiting.iter().map(|sent| sent.load(Ordering::Relaxed));
+        let since = waiting.enumerate().filter(|(_, sent)| *sent != IDLE);
+        since
+            .map(|(number, sent)| (number, Duration::from_micros(sent)))
+            .collect()
+    }
 }
 
 /// A load that goes on.
@@ -200,10 +215,11 @@ impl Paced {
             started: Instant::now(),
             stopped: AtomicBool::new(false),
             sent: AtomicU64::new(0),
+            waiting: streams.iter().map(|_| AtomicU64::new(IDLE)).collect(),
         });
         let mut connections = JoinSet::new();
-        for (lane, stream) in streams {
-            let connection = Connection::new(Arc::clone(&shared), lane, stream);
+        for (number, (lane, stream)) in streams.into_iter().enumerate() {
+            let connection = Connection::new(Arc::clone(&shared), (number, lane), stream);
             connections.spawn(connection.drive());
         }
         Ok(Running { shared, connections })
@@ -264,7 +280,7 @@ impl Running {
             .saturating_sub(self.shared.started.elapsed());
         tokio::time::timeout(left + LONGEST_CALL, all_ended)
             .await
-            .with_context(|| format!("a call without an answer for {LONGEST_CALL:?}"))??;
+            .with_context(|| format!("never answered: {:?}", self.shared.unanswered()))??;
         Ok(Heard {
             started: self.shared.started,
             elapsed: self.shared.started.elapsed(),

@@ -9,7 +9,7 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Answer, Call, Limit, Shared};
+use super::{Answer, Call, IDLE, Limit, Shared};
 use crate::answer::AnswerHead;
 
 pub(super) async fn open(target: SocketAddr) -> std::io::Result<TcpStream> {
@@ -20,6 +20,7 @@ pub(super) async fn open(target: SocketAddr) -> std::io::Result<TcpStream> {
 
 pub(super) struct Connection {
     shared: Arc<Shared>,
+    number: usize,
     lane: usize,
     stream: Option<TcpStream>,
     buffer: Vec<u8>,
@@ -27,9 +28,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, lane: usize, stream: TcpStream) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, (number, lane): (usize, usize), stream: TcpStream) -> Self {
         Self {
             shared,
+            number,
             lane,
             stream: Some(stream),
             buffer: Vec::with_capacity(16 * 1024),
@@ -68,7 +70,9 @@ impl Connection {
                 break;
             };
             shared.sent.fetch_add(1, Ordering::Relaxed);
+            self.waits(u64::try_from(sent.as_micros()).unwrap_or_default());
             let answer = self.call(lane.target, request).await;
+            self.waits(IDLE);
             self.calls.push(Call {
                 lane: self.lane,
                 caller,
@@ -79,6 +83,12 @@ impl Connection {
             });
         }
         self.calls
+    }
+
+    fn waits(&self, sent: u64) {
+        if let Some(waiting) = self.shared.waiting.get(self.number) {
+            waiting.store(sent, Ordering::Relaxed);
+        }
     }
 
     async fn call(&mut self, target: SocketAddr, request: &[u8]) -> Answer {
