@@ -107,7 +107,7 @@ fn decide(finder: &Finder, names: &CredentialNames, route: &Route, headers: &Hea
     let identified = admission::identify(finder, &presented, route.require).unwrap();
     let admitted =
         admission::authorise(identified, route, IpAddr::V4(Ipv4Addr::LOCALHOST), now.unix).unwrap();
-    let permit = limits::charge(Engine::Local, admitted, route.cost, now)
+    let permit = limits::charge(Engine::Local, admitted, &route, now)
         .now_or_never()
         .unwrap()
         .unwrap();

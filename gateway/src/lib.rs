@@ -32,6 +32,7 @@ pub mod head;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
@@ -186,6 +187,7 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         credentials: credential::CredentialNames::new(&config.credentials),
         trusted: address::TrustedProxies::new(&config.trusted_proxies),
         engine: limits::Engine::Local,
+        route_calls: Arc::default(),
         keys,
         ledger,
         telemetry,

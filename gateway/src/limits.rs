@@ -6,15 +6,16 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
-use keyward_contract::{Environment, Limits};
+use keyward_contract::{Environment, LimitMode, Limits};
 
 use crate::admission::{Admitted, Caller, Refused};
 use crate::clock::Now;
 use crate::rejection::Rejection;
+use crate::route::Route;
 
 pub mod bucket;
 pub mod fields;
+pub mod in_flight;
 pub mod quota;
 
 use bucket::{Level, Taken};
@@ -27,15 +28,24 @@ pub enum Which {
     Account,
     /// The end customer's bucket.
     Customer,
+    /// A route's bound on calls in flight.
+    Route,
+    /// The account's yearly quota.
+    Quota,
 }
 
 impl Which {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Account, Self::Customer, Self::Route, Self::Quota];
+
     /// Its name in headers and in `details.limit`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Account => "account",
             Self::Customer => "customer",
+            Self::Route => "route",
+            Self::Quota => "quota",
         }
     }
 }
@@ -57,10 +67,18 @@ pub struct Permit {
 
 #[derive(Clone, Debug)]
 struct Charged {
+    /// `None`: the buckets gave nothing, and that only counts.
+    buckets: Option<Buckets>,
+    standing: Standing,
+    would_limit: Option<Which>,
+}
+
+/// What was taken from the buckets.
+#[derive(Clone, Copy, Debug)]
+struct Buckets {
     account: Limits,
     customer: Option<Limits>,
     cost: u32,
-    standing: Standing,
 }
 
 impl Permit {
@@ -82,17 +100,25 @@ impl Permit {
         self.charged.as_ref().map(|charged| &charged.standing)
     }
 
+    /// The limit in shadow mode that would have refused this call.
+    #[must_use]
+    pub fn would_limit(&self) -> Option<Which> {
+        self.charged.as_ref()?.would_limit
+    }
+
     /// Gives back everything that was taken: the call never reached an upstream.
     pub fn give_back(&self) {
         let (Some(charged), Some(caller)) = (&self.charged, self.admitted.caller()) else {
             return;
         };
         let account = caller.account();
-        account
-            .bucket(caller.environment())
-            .give_back(charged.account, charged.cost);
-        if let (Some(customer), Some(limits)) = (caller.customer(), charged.customer) {
-            customer.bucket.give_back(limits, charged.cost);
+        if let Some(buckets) = charged.buckets {
+            account
+                .bucket(caller.environment())
+                .give_back(buckets.account, buckets.cost);
+            if let (Some(customer), Some(limits)) = (caller.customer(), buckets.customer) {
+                customer.bucket.give_back(limits, buckets.cost);
+            }
         }
         if caller.environment() == Environment::Production {
             account.quota().give_back();
@@ -100,17 +126,20 @@ impl Permit {
     }
 }
 
-/// Charges a call of `cost` tokens. Local: about six atomic operations, no allocation.
+/// Charges a call what its route costs. Local: about six atomic operations, no allocation.
+///
+/// Limits in shadow mode refuse nothing: where the buckets have too little they give nothing, as if the call had been
+/// refused, so that what is counted is what enforcing would do. The quota counts it all the same.
 ///
 /// # Errors
 /// `QuotaExceeded` or `RateLimited`, and then nothing is charged.
-pub async fn charge(engine: Engine, admitted: Admitted, cost: u32, now: Now) -> Result<Permit, Refused> {
+pub async fn charge(engine: Engine, admitted: Admitted, route: &Route, now: Now) -> Result<Permit, Refused> {
     match engine {
-        Engine::Local => charge_locally(admitted, cost, now),
+        Engine::Local => charge_locally(admitted, route, now),
     }
 }
 
-fn charge_locally(admitted: Admitted, cost: u32, now: Now) -> Result<Permit, Refused> {
+fn charge_locally(admitted: Admitted, route: &Route, now: Now) -> Result<Permit, Refused> {
     let charged = match admitted.caller() {
         None => {
             return Ok(Permit {
@@ -118,7 +147,7 @@ fn charge_locally(admitted: Admitted, cost: u32, now: Now) -> Result<Permit, Ref
                 charged: None,
             });
         }
-        Some(caller) => charge_caller(caller, cost, now),
+        Some(caller) => charge_caller(caller, route, now),
     };
     match charged {
         Ok(charged) => Ok(Permit {
@@ -129,24 +158,45 @@ fn charge_locally(admitted: Admitted, cost: u32, now: Now) -> Result<Permit, Ref
     }
 }
 
-fn charge_caller(caller: &Caller, cost: u32, now: Now) -> Result<Charged, Rejection> {
+fn charge_caller(caller: &Caller, route: &Route, now: Now) -> Result<Charged, Rejection> {
     let record = &caller.policy().record;
     let is_metered = caller.environment() == Environment::Production;
-    if is_metered {
-        let charged = caller
-            .account()
-            .quota()
-            .charge(now.unix, record.contract.start, record.annual_limit);
-        charged.map_err(Rejection::QuotaExceeded)?;
-    }
-    take_both(caller, cost, now).inspect_err(|_| {
-        if is_metered {
-            caller.account().quota().give_back();
+    let over_quota = is_metered && !charge_quota(caller, now)?;
+    match take_both(caller, route.cost, now) {
+        Ok((buckets, standing)) => Ok(Charged {
+            buckets: Some(buckets),
+            standing,
+            would_limit: over_quota.then_some(Which::Quota),
+        }),
+        Err((which, _)) if route.limit_mode(record.limit_mode) == LimitMode::Shadow => Ok(Charged {
+            buckets: None,
+            standing: standing(caller, now),
+            would_limit: Some(if over_quota { Which::Quota } else { which }),
+        }),
+        Err((which, level)) => {
+            if is_metered {
+                caller.account().quota().give_back();
+            }
+            Err(limited(caller, which, level, route.cost, now))
         }
-    })
+    }
 }
 
-fn take_both(caller: &Caller, cost: u32, now: Now) -> Result<Charged, Rejection> {
+/// Whether there was room; where there was none and the tier only counts, it is counted beyond.
+fn charge_quota(caller: &Caller, now: Now) -> Result<bool, Rejection> {
+    let (record, quota) = (&caller.policy().record, caller.account().quota());
+    let charge = |limit| quota.charge(now.unix, record.contract.start, limit);
+    match charge(record.annual_limit) {
+        Ok(()) => Ok(true),
+        Err(_) if record.limit_mode == LimitMode::Shadow => {
+            charge(u64::MAX).map_err(Rejection::QuotaExceeded)?;
+            Ok(false)
+        }
+        Err(level) => Err(Rejection::QuotaExceeded(level)),
+    }
+}
+
+fn take_both(caller: &Caller, cost: u32, now: Now) -> Result<(Buckets, Standing), (Which, Level)> {
     let account_limits = caller.policy().record.limits;
     let now_ms = now.monotonic_ms();
     let customer = match caller.customer() {
@@ -155,7 +205,7 @@ fn take_both(caller: &Caller, cost: u32, now: Now) -> Result<Charged, Rejection>
             let limits = cell.limits(account_limits);
             match cell.bucket.take(now_ms, limits, cost) {
                 Taken::Yes(level) => Some((cell, limits, level)),
-                Taken::Empty(level) => return Err(limited(caller, Which::Customer, level, cost)),
+                Taken::Empty(level) => return Err((Which::Customer, level)),
             }
         }
     };
@@ -168,14 +218,17 @@ fn take_both(caller: &Caller, cost: u32, now: Now) -> Result<Charged, Rejection>
             if let Some((cell, limits, _)) = customer {
                 cell.bucket.give_back(limits, cost);
             }
-            Err(limited(caller, Which::Account, level, cost))
+            Err((Which::Account, level))
         }
-        Taken::Yes(level) => Ok(Charged {
-            account: account_limits,
-            customer: customer.as_ref().map(|(_, limits, _)| *limits),
-            cost,
-            standing: tighter(caller, level, customer.map(|(_, _, level)| level)),
-        }),
+        Taken::Yes(level) => {
+            let buckets = Buckets {
+                account: account_limits,
+                customer: customer.as_ref().map(|(_, limits, _)| *limits),
+                cost,
+            };
+            let standing = tighter(caller, level, customer.map(|(_, _, level)| level), now);
+            Ok((buckets, standing))
+        }
     }
 }
 
@@ -190,11 +243,11 @@ pub fn standing(caller: &Caller, now: Now) -> Standing {
     let customer = caller
         .customer()
         .map(|cell| cell.bucket.level(now_ms, cell.limits(limits)));
-    tighter(caller, account, customer)
+    tighter(caller, account, customer, now)
 }
 
 /// Shows the bucket with fewer tokens left; the end customer's when they are equal.
-fn tighter(caller: &Caller, account: Level, customer: Option<Level>) -> Standing {
+fn tighter(caller: &Caller, account: Level, customer: Option<Level>, now: Now) -> Standing {
     let (which, level) = match customer {
         Some(customer) if customer.remaining() <= account.remaining() => (Which::Customer, customer),
         _ => (Which::Account, account),
@@ -202,43 +255,22 @@ fn tighter(caller: &Caller, account: Level, customer: Option<Level>) -> Standing
     Standing {
         which,
         level,
-        policy: policy_field(caller),
+        policy: fields::policy_of(caller, now.unix),
         reset_after: level.until_full(),
     }
 }
 
-fn limited(caller: &Caller, which: Which, level: Level, cost: u32) -> Rejection {
+fn limited(caller: &Caller, which: Which, level: Level, cost: u32, now: Now) -> Rejection {
     let retry_after = level.until_available(cost);
     let standing = Standing {
         which,
         level,
-        policy: policy_field(caller),
+        policy: fields::policy_of(caller, now.unix),
         reset_after: retry_after,
     };
     Rejection::RateLimited {
         standing,
         retry_after: with_jitter(retry_after),
-    }
-}
-
-fn policy_field(caller: &Caller) -> HeaderValue {
-    let policy = caller.policy();
-    let limits = policy.record.limits;
-    let variants = match caller.environment() {
-        Environment::Test => &policy.test_policies,
-        Environment::Production => &policy.production_policies,
-    };
-    match caller.customer().map(|cell| cell.limits(limits)) {
-        None => variants[0].clone(),
-        Some(own) if own == limits => variants[1].clone(),
-        Some(own) => {
-            let is_production = caller.environment() == Environment::Production;
-            fields::policy(
-                limits,
-                Some(own),
-                is_production.then_some(policy.record.annual_limit),
-            )
-        }
     }
 }
 

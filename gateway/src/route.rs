@@ -82,6 +82,37 @@ impl Route {
         }
     }
 
+    /// A route that the gateway answers itself: it takes keys of every environment and is in no configuration.
+    #[must_use]
+    pub fn at_edge(require: Require) -> Self {
+        Self {
+            index: u16::MAX,
+            name: "".into(),
+            environments: Environment::ALL.into(),
+            upstream: usize::MAX,
+            require,
+            cost: 0,
+            max_body: 0,
+            max_in_flight: None,
+            mode: LimitMode::Enforce,
+            timeout: Duration::ZERO,
+            forward_credentials: false,
+            encoded_slashes: EncodedSlashes::Refuse,
+            methods: None,
+            strip: Box::default(),
+        }
+    }
+
+    /// What rates and `max_in_flight` do here for an account whose tier says this: where either only counts, nothing
+    /// is refused.
+    #[must_use]
+    pub fn limit_mode(&self, of_tier: LimitMode) -> LimitMode {
+        match (self.mode, of_tier) {
+            (LimitMode::Enforce, LimitMode::Enforce) => LimitMode::Enforce,
+            (LimitMode::Shadow, _) | (_, LimitMode::Shadow) => LimitMode::Shadow,
+        }
+    }
+
     /// Whether keys of this environment may use it.
     #[must_use]
     pub fn serves(&self, environment: Environment) -> bool {

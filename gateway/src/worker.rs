@@ -18,6 +18,7 @@ use crate::deadlines::Deadlines;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::Ledger;
 use crate::limits::Engine;
+use crate::limits::in_flight::RouteCalls;
 use crate::route::RouteTable;
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
@@ -40,6 +41,8 @@ pub struct Shared {
     pub trusted: TrustedProxies,
     /// Where the buckets are.
     pub engine: Engine,
+    /// Calls in flight on routes that bound them.
+    pub route_calls: Arc<RouteCalls>,
     /// Usage.
     pub ledger: Arc<Ledger>,
     /// How the link to the control plane stands.

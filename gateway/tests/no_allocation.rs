@@ -338,7 +338,7 @@ fn a_call_is_decided_without_allocating() {
         let identified = admission::identify(&finder, &presented, Require::Customer).unwrap();
         let admitted =
             admission::authorise(identified, &route, IpAddr::from([127, 0, 0, 1]), now.unix).unwrap();
-        let permit = limits::charge(Engine::Local, admitted, 1, now)
+        let permit = limits::charge(Engine::Local, admitted, &route, now)
             .now_or_never()
             .unwrap()
             .unwrap();
