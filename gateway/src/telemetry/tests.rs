@@ -56,7 +56,6 @@ fn value(telemetry: &Telemetry, series: &str) -> f64 {
 
 #[test]
 fn calls_over_a_limit_that_only_counts_are_counted_under_tier_and_limit() {
-    use crate::limits::Which;
     let telemetry = telemetry();
     let (one, other) = (telemetry.worker(), telemetry.worker());
     let growth = telemetry.tier("growth");
@@ -407,7 +406,7 @@ fn what_is_shown_is_what_is_documented() {
     let telemetry = telemetry();
     let worker = telemetry.worker();
     worker.finished(&call());
-    worker.would_limit(TierSlot::NONE, crate::limits::Which::Account);
+    worker.would_limit(TierSlot::NONE, Which::Account);
     let text = telemetry.render();
     let mut shown = BTreeSet::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
