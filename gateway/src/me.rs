@@ -19,7 +19,7 @@ use crate::head::Parsed;
 use crate::keys::KeyEntry;
 use crate::limits::bucket::Level;
 use crate::limits::quota::QuotaLevel;
-use crate::limits::{Which, fields};
+use crate::limits::{Levels, Which, fields};
 use crate::rejection::Rejection;
 
 /// Where it is asked for, on every host.
@@ -54,15 +54,15 @@ pub fn required_of(presented: &Presented<'_>) -> Require {
 
 /// The answer, without the headers that every answer carries.
 #[must_use]
-pub fn response(caller: &Caller, now: Now) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(describe(caller, now).to_string()));
+pub fn response(caller: &Caller, levels: Levels, now: Now) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(describe(caller, &levels, now).to_string()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-fn describe(caller: &Caller, now: Now) -> Value {
+fn describe(caller: &Caller, levels: &Levels, now: Now) -> Value {
     let record = &caller.policy().record;
     let environment = caller.environment();
     let key = caller.key();
@@ -83,8 +83,8 @@ fn describe(caller: &Caller, now: Now) -> Value {
         })),
         "tier": record.tier,
         "apiVersion": api_version,
-        "limits": limits(caller, now),
-        "quota": fields::quota_level(caller, now).as_ref().map(quota),
+        "limits": limits(levels, now),
+        "quota": levels.quota.as_ref().map(quota),
     })
 }
 
@@ -102,18 +102,10 @@ fn describe_key(key: &KeyEntry) -> Value {
 }
 
 /// The account's bucket, and the end customer's when there is one.
-fn limits(caller: &Caller, now: Now) -> Vec<Value> {
-    let (limits, now_ms) = (caller.policy().record.limits, now.monotonic_ms());
-    let account = caller
-        .account()
-        .bucket(caller.environment())
-        .level(now_ms, limits);
-    let customer = caller
-        .customer()
-        .map(|cell| cell.bucket.level(now_ms, cell.limits(limits)));
-    let account = std::iter::once((Which::Account, account));
+fn limits(levels: &Levels, now: Now) -> Vec<Value> {
+    let account = std::iter::once((Which::Account, levels.account));
     account
-        .chain(customer.map(|level| (Which::Customer, level)))
+        .chain(levels.customer.map(|level| (Which::Customer, level)))
         .map(|(which, level)| limit(which, level, now))
         .collect()
 }

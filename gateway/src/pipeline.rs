@@ -26,7 +26,7 @@ use crate::clock::Now;
 use crate::connection::Connection;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
-use crate::limits::{self, Permit, in_flight};
+use crate::limits::{Limiter, Permit};
 use crate::me;
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
@@ -109,7 +109,7 @@ async fn handle(
     };
     let (onward, fate) = match asked.onward(body, &permit, now) {
         Ok(ready) => ready,
-        Err(rejection) => return Err(withdraw(permit, rejection)),
+        Err(rejection) => return Err(withdraw(&shared.limiter, permit, rejection)),
     };
     let departure = Leaving {
         call,
@@ -124,7 +124,9 @@ async fn handle(
             permit,
             deadline: now.monotonic + route.timeout,
         }))),
-        Err(unanswered) if unanswered.reach == Reach::Never => Err(withdraw(permit, unanswered.rejection)),
+        Err(unanswered) if unanswered.reach == Reach::Never => {
+            Err(withdraw(&shared.limiter, permit, unanswered.rejection))
+        }
         Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
     }
 }
@@ -150,26 +152,25 @@ fn tell(call: &mut Call, parts: &Parts, client: IpAddr) -> Result<AtEdge, Refuse
     let admitted = admission::authorise(identified, &route, client, now.unix)?;
     let caller = admitted.into_caller().ok_or(Rejection::Unauthorized)?;
     call.recognise(&caller);
-    let mut response = me::response(&caller, now);
+    let limiter = &worker.shared().limiter;
+    let mut response = me::response(&caller, limiter.levels(&caller, now), now);
     onward::rotation(response.headers_mut(), &caller);
     Ok(AtEdge {
         response,
-        standing: Some(limits::standing(&caller, now)),
+        standing: Some(limiter.standing(&caller, now)),
     })
 }
 
 /// A place among the calls in flight first, because it charges nothing; then quota and buckets.
 async fn limit(call: &mut Call, admitted: Admitted, route: &Route) -> Result<Permit, Refused> {
     let (worker, now) = (Rc::clone(call.worker()), call.started());
-    let shared = worker.shared();
-    let entered = admitted
-        .caller()
-        .map(|caller| in_flight::enter(&shared.route_calls, caller, route, now));
+    let limiter = &worker.shared().limiter;
+    let entered = admitted.caller().map(|caller| limiter.enter(caller, route, now));
     match entered.transpose() {
         Ok(entered) => entered.into_iter().for_each(|entered| call.enter(entered)),
         Err(rejection) => return Err(Refused::caller(rejection, admitted.into_caller())),
     }
-    let permit = limits::charge(shared.engine, admitted, route, now).await?;
+    let permit = limiter.charge(admitted, route, now).await?;
     if let Some(limit) = permit.would_limit() {
         call.would_limit(limit);
     }
@@ -177,8 +178,8 @@ async fn limit(call: &mut Call, admitted: Admitted, route: &Route) -> Result<Per
 }
 
 /// A call that no upstream got: what it took is given back.
-fn withdraw(permit: Permit, rejection: Rejection) -> Refused {
-    permit.give_back();
+fn withdraw(limiter: &Limiter, permit: Permit, rejection: Rejection) -> Refused {
+    limiter.give_back(&permit);
     Refused::caller(rejection, permit.into_caller())
 }
 
@@ -384,7 +385,10 @@ fn refuse(
     let (mut parts, body) = answer.into_parts();
     let standing = match (rejection, &refused.caller) {
         (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
-        (_, Some(caller)) if rejection.shows_limits() => Some(limits::standing(caller, call.started())),
+        (_, Some(caller)) if rejection.shows_limits() => {
+            let limiter = &call.worker().shared().limiter;
+            Some(limiter.standing(caller, call.started()))
+        }
         _ => None,
     };
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);

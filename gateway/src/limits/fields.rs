@@ -9,9 +9,7 @@ use keyward_contract::{AccountRecord, Environment, Limits, QuotaPeriod, UnixMill
 
 use super::Which;
 use super::bucket::Level;
-use super::quota::QuotaLevel;
 use crate::admission::Caller;
-use crate::clock::Now;
 
 /// Bucket size.
 pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -125,26 +123,11 @@ pub fn policy_of(caller: &Caller, now: UnixMillis) -> HeaderValue {
         Some(own) if own == limits => with_customer.clone(),
         Some(own) => {
             let is_metered = caller.environment() == Environment::Production;
-            let quota = is_metered.then(|| quota_limit(caller, now));
+            let record = &caller.policy().record;
+            let quota = is_metered.then(|| record.quota_in(QuotaPeriod::at(now, record.contract.start)));
             policy(limits, Some(own), quota)
         }
     }
-}
-
-/// How a caller's yearly quota stands, grants included; `None` in the test environment, which has none.
-#[must_use]
-pub fn quota_level(caller: &Caller, now: Now) -> Option<QuotaLevel> {
-    if caller.environment() == Environment::Test {
-        return None;
-    }
-    let start = caller.policy().record.contract.start;
-    let limit = quota_limit(caller, now.unix);
-    Some(caller.account().quota().level(now.unix, start, limit))
-}
-
-fn quota_limit(caller: &Caller, now: UnixMillis) -> u64 {
-    let record = &caller.policy().record;
-    record.quota_in(QuotaPeriod::at(now, record.contract.start))
 }
 
 /// A `RateLimit-Policy` with the bound of a route on calls in flight beside it.

@@ -15,7 +15,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::bucket::Level;
 use super::fields::{self, Standing};
-use super::{Which, standing};
+use super::{Limiter, Which};
 use crate::admission::Caller;
 use crate::clock::Now;
 use crate::rejection::Rejection;
@@ -105,53 +105,54 @@ impl Drop for Held {
     }
 }
 
-/// Enters a call that is about to be charged.
-///
-/// # Errors
-/// `RateLimited` with `route`, when the account has as many calls in flight here as it may, or `QuotaExceeded`
-/// when its quota is used up as well: that row comes first.
-pub fn enter(
-    calls: &Arc<RouteCalls>,
-    caller: &Caller,
-    route: &Route,
-    now: Now,
-) -> Result<Entered, Rejection> {
-    let Some(bound) = route.max_in_flight else {
-        return Ok(Entered::Unbounded);
-    };
-    let place = Place {
-        account: caller.account().id(),
-        route: route.index,
-    };
-    let mode = route.limit_mode(caller.policy().record.limit_mode);
-    if let Some(entered) = calls.enter(place, bound, mode) {
-        return Ok(entered);
+impl Limiter {
+    /// Calls in flight on routes that bound them.
+    #[must_use]
+    pub fn route_calls(&self) -> &RouteCalls {
+        &self.route_calls
     }
-    match fields::quota_level(caller, now) {
-        Some(quota) if quota.remaining() == 0 && caller.policy().record.limit_mode == LimitMode::Enforce => {
-            Err(Rejection::QuotaExceeded(quota))
-        }
-        _ => Err(full(caller, bound, now)),
-    }
-}
 
-fn full(caller: &Caller, bound: u32, now: Now) -> Rejection {
-    let limits = Limits {
-        rate: bound,
-        burst: bound,
-    };
-    let standing = Standing {
-        which: Which::Route,
-        level: Level {
-            millitokens: 0,
-            limits,
-        },
-        policy: fields::with_in_flight(&standing(caller, now).policy, bound),
-        reset_after: NEXT_TRY,
-    };
-    Rejection::RateLimited {
-        standing,
-        retry_after: some_time_around(NEXT_TRY),
+    /// Gives a call that is about to be charged its place among those in flight on its route.
+    ///
+    /// # Errors
+    /// `RateLimited` with `route`, when the account has as many calls in flight here as it may, or `QuotaExceeded`
+    /// when its quota is used up as well: that row comes first.
+    pub fn enter(&self, caller: &Caller, route: &Route, now: Now) -> Result<Entered, Rejection> {
+        let Some(bound) = route.max_in_flight else {
+            return Ok(Entered::Unbounded);
+        };
+        let place = Place {
+            account: caller.account().id(),
+            route: route.index,
+        };
+        let of_tier = caller.policy().record.limit_mode;
+        if let Some(entered) = self.route_calls.enter(place, bound, route.limit_mode(of_tier)) {
+            return Ok(entered);
+        }
+        match self.levels(caller, now).quota {
+            Some(quota) if quota.remaining() == 0 => Err(Rejection::QuotaExceeded(quota)),
+            _ => Err(self.full(caller, bound, now)),
+        }
+    }
+
+    fn full(&self, caller: &Caller, bound: u32, now: Now) -> Rejection {
+        let limits = Limits {
+            rate: bound,
+            burst: bound,
+        };
+        let standing = Standing {
+            which: Which::Route,
+            level: Level {
+                millitokens: 0,
+                limits,
+            },
+            policy: fields::with_in_flight(&fields::policy_of(caller, now.unix), bound),
+            reset_after: NEXT_TRY,
+        };
+        Rejection::RateLimited {
+            standing,
+            retry_after: some_time_around(NEXT_TRY),
+        }
     }
 }
 

@@ -29,7 +29,14 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Calls that are under way on routes with a bound.
 fn held(world: &World) -> usize {
-    world.gateway.as_ref().unwrap().shared().route_calls.counters()
+    world
+        .gateway
+        .as_ref()
+        .unwrap()
+        .shared()
+        .limiter
+        .route_calls()
+        .counters()
 }
 
 /// Begins a call that the upstream answers only after a while, and waits until the upstream has it.
