@@ -24,7 +24,7 @@ use keyward_gateway::admission::{self, FindKey};
 use keyward_gateway::clock::Clock;
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::keys::{KeySet, Lookup, Recent};
-use keyward_gateway::limits::Limiter;
+use keyward_gateway::limits;
 use keyward_gateway::path::normalise;
 use keyward_gateway::route::{Match, Route, RouteTable};
 use keyward_gateway::sync::SyncState;
@@ -338,7 +338,7 @@ fn a_call_is_decided_without_allocating() {
         then: keyward_config::WhenStale::Serve,
     };
     let sync = SyncState::new(staleness, clock.now().monotonic);
-    let limiter = Limiter::new(std::sync::Arc::new(sync), None);
+    let limiter = limits::Limiter::new(std::sync::Arc::new(sync), None);
     assert_no_allocation("deciding", || {
         let now = clock.now();
         let presented = names.present(&headers).unwrap();

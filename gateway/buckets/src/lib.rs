@@ -5,6 +5,8 @@
 //! when no answer comes, is not decided here.
 
 mod ask;
+mod shim;
+pub use shim::*;
 
 pub use ask::{
     Answer, Ask, BucketName, ChargeAnswer, ChargeAsk, Charged, Known, LeaseAnswer, LeaseAsk, QuotaAnswer,

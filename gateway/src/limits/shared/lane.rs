@@ -14,7 +14,7 @@ use crate::limits::lease::{Intent, LEASE_MS, Lease, Review};
 use crate::limits::quota::Quota;
 
 /// What no call waits for is asked together so often.
-const WINDOW: Duration = Duration::from_millis(25);
+const WINDOW: Duration = Duration::from_millis(50);
 /// Questions of one batch.
 const BATCH: usize = 512;
 /// How often leases are looked at that nobody asked about.
