@@ -18,6 +18,7 @@ use crate::clock::Now;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
+use crate::limits::addresses::{Passed, Toll};
 use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
@@ -47,6 +48,8 @@ pub struct Call {
     would_limit: Cell<Option<Which>>,
     /// Its place among the calls in flight on its route, where that is bounded.
     place: Option<Entered>,
+    /// What it took from the bucket of its client's address.
+    toll: Option<Toll>,
     counter: Option<Arc<Counter>>,
     alarm: Option<Alarm>,
     log: Option<Box<Logged>>,
@@ -90,6 +93,7 @@ impl Call {
             bytes_out: Cell::new(0),
             would_limit: Cell::new(None),
             place: None,
+            toll: None,
             counter: None,
             alarm: None,
             log: None,
@@ -159,6 +163,15 @@ impl Call {
         self.place = Some(entered);
     }
 
+    /// Keeps what it took from the bucket of its client's address, in case it is refused before an upstream has it.
+    pub fn pass(&mut self, passed: Passed) {
+        match passed {
+            Passed::Unbounded => {}
+            Passed::Paid(toll) => self.toll = Some(toll),
+            Passed::Beyond => self.would_limit(Which::Address),
+        }
+    }
+
     /// A limit in shadow mode would have refused it. Of several the first is told.
     pub fn would_limit(&self, limit: Which) {
         if self.would_limit.get().is_none() {
@@ -204,6 +217,9 @@ impl Call {
         self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {
             return;
+        }
+        if let Some(toll) = self.toll.take() {
+            toll.give_back();
         }
         self.decision.set(Some(rejection.decision()));
         let Some(counter) = &self.counter else { return };

@@ -15,6 +15,7 @@ use crate::rejection::Rejection;
 use crate::route::Route;
 use crate::sync::SyncState;
 
+pub mod addresses;
 pub mod allowance;
 pub mod bucket;
 pub mod demand;
@@ -30,6 +31,7 @@ mod leased;
 mod legs;
 mod local;
 
+use addresses::Addresses;
 use bucket::Level;
 use fields::Standing;
 use in_flight::RouteCalls;
@@ -44,15 +46,23 @@ pub enum Which {
     Account,
     /// The end customer's bucket.
     Customer,
-    /// What the route itself bounds.
+    /// A route's bound on calls in flight.
     Route,
+    /// A public route's bound on calls from one address.
+    Address,
     /// The account's yearly quota.
     Quota,
 }
 
 impl Which {
     /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Account, Self::Customer, Self::Route, Self::Quota];
+    pub const ALL: [Self; 5] = [
+        Self::Account,
+        Self::Customer,
+        Self::Route,
+        Self::Address,
+        Self::Quota,
+    ];
 
     /// Its name in headers and in `details.limit`.
     #[must_use]
@@ -60,7 +70,7 @@ impl Which {
         match self {
             Self::Account => "account",
             Self::Customer => "customer",
-            Self::Route => "route",
+            Self::Route | Self::Address => "route",
             Self::Quota => "quota",
         }
     }
@@ -72,6 +82,7 @@ pub struct Limiter {
     sync: Arc<SyncState>,
     shared: Option<Arc<SharedLimits>>,
     route_calls: Arc<RouteCalls>,
+    addresses: Addresses,
 }
 
 /// The right to forward one call: who it is, and what was taken for it.
@@ -124,6 +135,7 @@ impl Limiter {
             sync,
             shared,
             route_calls: Arc::default(),
+            addresses: Addresses::default(),
         }
     }
 

@@ -99,7 +99,7 @@ async fn handle(
     if let Some(caller) = admitted.caller() {
         call.identify(caller);
     }
-    let permit = limit(call, admitted, route).await?;
+    let permit = limit(call, admitted, route, client).await?;
     let asked = Asked {
         connection,
         parts,
@@ -161,14 +161,24 @@ fn tell(call: &mut Call, parts: &Parts, client: IpAddr) -> Result<AtEdge, Refuse
     })
 }
 
-/// A place among the calls in flight first, because it charges nothing; then quota and buckets.
-async fn limit(call: &mut Call, admitted: Admitted, route: &Route) -> Result<Permit, Refused> {
+/// A place among the calls in flight first, because it charges nothing; then quota and buckets. Without a key it is the
+/// client's address that is charged.
+async fn limit(
+    call: &mut Call,
+    admitted: Admitted,
+    route: &Route,
+    client: IpAddr,
+) -> Result<Permit, Refused> {
     let (worker, now) = (Rc::clone(call.worker()), call.started());
     let limiter = &worker.shared().limiter;
-    let entered = admitted.caller().map(|caller| limiter.enter(caller, route, now));
-    match entered.transpose() {
-        Ok(entered) => entered.into_iter().for_each(|entered| call.enter(entered)),
-        Err(rejection) => return Err(Refused::caller(rejection, admitted.into_caller())),
+    let entered = match admitted.caller() {
+        Some(caller) => limiter
+            .enter(caller, route, now)
+            .map(|entered| call.enter(entered)),
+        None => limiter.pass(client, route, now).map(|passed| call.pass(passed)),
+    };
+    if let Err(rejection) = entered {
+        return Err(Refused::caller(rejection, admitted.into_caller()));
     }
     let permit = limiter.charge(admitted, route, now).await?;
     if let Some(limit) = permit.would_limit() {

@@ -267,7 +267,7 @@ impl Rejection {
             Self::QuotaExceeded(_) => "the account's validations for this contract year are used up",
             Self::RateLimited { standing, .. } => match standing.which {
                 Which::Route => "too many calls at the same time; come back after the time in Retry-After",
-                Which::Account | Which::Customer | Which::Quota => {
+                Which::Account | Which::Customer | Which::Address | Which::Quota => {
                     "too many calls; come back after the time in Retry-After"
                 }
             },
@@ -314,7 +314,7 @@ fn limit_details(standing: &Standing, retry_after: Duration) -> Value {
         Which::Route => json!({
             "limit": limit, "maxInFlight": limits.burst, "retryAfterSeconds": retry_after,
         }),
-        Which::Account | Which::Customer | Which::Quota => json!({
+        Which::Account | Which::Customer | Which::Address | Which::Quota => json!({
             "limit": limit, "ratePerSecond": limits.rate, "burst": limits.burst,
             "retryAfterSeconds": retry_after,
         }),

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use keyward_config::{EncodedSlashes, GatewayConfig, Require};
-use keyward_contract::{Environment, LimitMode};
+use keyward_contract::{Environment, LimitMode, Limits};
 
 use self::host::Hosts;
 use crate::path::{self, Normalised};
@@ -48,6 +48,8 @@ pub struct Route {
     pub max_body: u64,
     /// Calls of one account at the same time.
     pub max_in_flight: Option<u32>,
+    /// The bucket of each client address, on public routes.
+    pub per_address: Option<Limits>,
     /// What limits do here.
     pub mode: LimitMode,
     /// How long the whole call may take.
@@ -73,6 +75,7 @@ impl Route {
             cost: route.cost,
             max_body: route.max_body,
             max_in_flight: route.max_in_flight,
+            per_address: route.per_address,
             mode: route.mode,
             timeout: route.timeout,
             forward_credentials: route.forward_credentials,
@@ -94,6 +97,7 @@ impl Route {
             cost: 0,
             max_body: 0,
             max_in_flight: None,
+            per_address: None,
             mode: LimitMode::Enforce,
             timeout: Duration::ZERO,
             forward_credentials: false,

@@ -142,10 +142,26 @@ pub fn with_in_flight(policy: &HeaderValue, bound: u32) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| policy.clone())
 }
 
+/// `RateLimit-Policy` of a public route that bounds calls from one address.
+#[must_use]
+pub fn address_policy(limits: Limits) -> HeaderValue {
+    let text = format!(
+        "\"{}\";q={};w={}",
+        Which::Address.name(),
+        limits.burst,
+        window(limits)
+    );
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"route\";q=1;w=1"))
+}
+
+/// The seconds in which a bucket refills.
+fn window(limits: Limits) -> u32 {
+    limits.burst.div_ceil(limits.rate.max(1)).max(1)
+}
+
 /// `RateLimit-Policy` for calls under these limits: `q` the burst, `w` the seconds in which it refills.
 #[must_use]
 pub fn policy(account: Limits, customer: Option<Limits>, quota: Option<u64>) -> HeaderValue {
-    let window = |limits: Limits| limits.burst.div_ceil(limits.rate.max(1)).max(1);
     let mut text = format!("\"account\";q={};w={}", account.burst, window(account));
     if let Some(customer) = customer {
         text.push_str(&format!(

@@ -307,3 +307,53 @@ fn a_tier_in_shadow_refuses_for_no_limit_at_all() {
     assert_eq!(counted(&world, |counter| counter.accepted), 6);
     assert_eq!(counted(&world, |counter| counter.quota_refused), 0);
 }
+
+const PUBLIC: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"none\"\nper_address = { rate = 1, burst = 3 }\n";
+
+#[test]
+fn a_public_route_may_bound_the_calls_of_each_client_address() {
+    let unbounded = "[[routes]]\npath = \"/open\"\nupstream = \"api\"\nrequire = \"none\"\n";
+    let trusted = "trusted_proxies = [\"127.0.0.1\"]\n";
+    let world = World::start(&Keys::new(), &format!("{trusted}{PUBLIC}{unbounded}"));
+    let call = |client: &str| world.get("/", &[("x-forwarded-for", client)]);
+    let passed = (0..10).filter(|_| call("192.0.2.1").status == 200).count();
+    assert!((3..=5).contains(&passed), "{passed}");
+    let refused = call("192.0.2.1");
+    assert_eq!((refused.status, refused.code().as_str()), (429, "RATE_LIMITED"));
+    let details = refused.json()["error"]["details"].clone();
+    assert_eq!(
+        (&details["limit"], &details["ratePerSecond"], &details["burst"]),
+        (&"route".into(), &1.into(), &3.into())
+    );
+    assert_eq!(refused.header("x-ratelimit-limit"), Some("3"));
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"route\";q=3;w=3"));
+    assert!(refused.header("retry-after").is_some());
+    // Another client has its own bucket, and another route none.
+    assert_eq!(call("192.0.2.2").status, 200);
+    assert_eq!(
+        world.get("/open", &[("x-forwarded-for", "192.0.2.1")]).status,
+        200
+    );
+}
+
+#[test]
+fn a_public_call_that_no_upstream_gets_gives_back_what_it_took() {
+    let public = PUBLIC.replace("\"api\"", "\"nobody\"");
+    let world = World::start(&Keys::new(), &public);
+    for _ in 0..8 {
+        assert_eq!(world.get("/", &[]).code(), "UPSTREAM_UNAVAILABLE");
+    }
+}
+
+#[test]
+fn a_bound_on_addresses_in_shadow_only_counts() {
+    let world = World::start(&Keys::new(), &format!("{PUBLIC}mode = \"shadow\"\n"));
+    for _ in 0..10 {
+        assert_eq!(world.get("/", &[]).status, 200);
+    }
+    let series = "keyward_would_limit_total{tier=\"none\",limit=\"route\"}";
+    eventually("calls that would have been refused", || {
+        metric(&world, series) >= 4.0
+    });
+}
