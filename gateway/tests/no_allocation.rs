@@ -334,9 +334,9 @@ fn a_call_is_decided_without_allocating() {
     headers.insert("x-customer-key", customer_key.expose().parse().unwrap());
     let route = Route::new(0, &route(HostPattern::Any, &[], None));
     let clock = Clock::default();
-    let staleness = keyward_config::Staleness {
+    let staleness = Staleness {
         max: None,
-        then: keyward_config::WhenStale::Serve,
+        then: WhenStale::Serve,
     };
     let sync = SyncState::new(staleness, clock.now().monotonic);
     let limiter = limits::Limiter::new(std::sync::Arc::new(sync), None);

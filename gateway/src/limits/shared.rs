@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyward_buckets::{Ask, Buckets, ChargeAnswer, ChargeAsk, LANES, RefundAsk};
-use keyward_config::{SharedLimiter, Taking};
+use keyward_config::{SharedLimiter, Taking, Topology};
 use keyward_contract::AccountId;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -186,8 +186,14 @@ impl SharedLimits {
         self.lanes_in_use().iter().map(holding).sum()
     }
 
+    /// Whether parts of it can be away while others are there. A cluster's connection mends itself.
+    fn is_cluster(&self) -> bool {
+        self.config.redis.topology == Topology::Cluster
+    }
+
     fn lanes_in_use(&self) -> &[Lane] {
-        self.lanes.get(..self.buckets.lanes()).unwrap_or(&self.lanes)
+        let many = if self.is_cluster() { LANES } else { 1 };
+        self.lanes.get(..many).unwrap_or(&self.lanes)
     }
 
     fn lane(&self, account: AccountId) -> Option<&Lane> {

@@ -38,7 +38,6 @@ pub(super) struct Runner<'l> {
     pub(super) lane: &'l Lane,
     pub(super) connected: &'l Connected,
     watched: Watched,
-    failing_since_ms: Option<u64>,
 }
 
 impl<'l> Runner<'l> {
@@ -48,7 +47,6 @@ impl<'l> Runner<'l> {
             lane,
             connected,
             watched: Watched::default(),
-            failing_since_ms: None,
         }
     }
 
@@ -106,7 +104,9 @@ impl<'l> Runner<'l> {
                 questions
                     .into_iter()
                     .for_each(|question| self.unanswered(question));
-                self.connected.give_up(link);
+                if !self.limits.is_cluster() {
+                    self.connected.give_up(link);
+                }
             }
         }
         is_full
@@ -164,10 +164,7 @@ impl<'l> Runner<'l> {
             }
         }
         match failure {
-            None => {
-                self.failing_since_ms = None;
-                self.limits.came_back(self.lane);
-            }
+            None => self.limits.came_back(self.lane),
             Some(error) => self.failed(link, &error, is_answered).await,
         }
     }
@@ -178,14 +175,7 @@ impl<'l> Runner<'l> {
             tracing::warn!(%error, "Redis failed; limits go by their fallback");
         }
         self.limits.went_away(self.lane);
-        let now_ms = self.limits.now_ms();
-        let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
-        // A cluster mends its own connections, unless that takes long.
-        let is_beyond_repair = now_ms.saturating_sub(since_ms) >= LEASE_MS;
-        if error.is_connection_lost() && (!self.limits.buckets.is_cluster() || is_beyond_repair)
-            || is_beyond_repair
-        {
-            self.failing_since_ms = None;
+        if error.is_connection_lost() {
             self.connected.give_up(link);
         }
         if !is_answered {
