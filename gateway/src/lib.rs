@@ -32,6 +32,7 @@ pub mod head;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;

@@ -85,6 +85,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         require: Require::Account,
         cost: 1,
         max_in_flight: None,
+        per_address: None,
         mode: keyward_contract::LimitMode::Enforce,
         max_body: 1024,
         timeout: Duration::from_secs(1),

@@ -37,6 +37,7 @@ pub struct Counter {
     rate_limited: AtomicU64,
     quota_refused: AtomicU64,
     auth_refused: AtomicU64,
+    would_limit: AtomicU64,
     answers: [AtomicU64; 5],
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -58,6 +59,7 @@ impl Counter {
             rate_limited: AtomicU64::default(),
             quota_refused: AtomicU64::default(),
             auth_refused: AtomicU64::default(),
+            would_limit: AtomicU64::default(),
             answers: Default::default(),
             bytes_in: AtomicU64::default(),
             bytes_out: AtomicU64::default(),
@@ -92,6 +94,11 @@ impl Counter {
     /// A call was refused for the quota.
     pub fn quota_refused(&self, now_ms: i64) {
         self.refused(&self.quota_refused, now_ms);
+    }
+
+    /// An accepted call would have been refused by a limit in shadow mode.
+    pub fn would_limit(&self) {
+        self.count(&self.would_limit);
     }
 
     /// A call was refused for the key, the customer or the account.
@@ -168,6 +175,7 @@ impl Counter {
             last_refused_at_ms: self.last_refused_ms.load(Ordering::SeqCst),
             bucket_millitokens: value(&self.bucket_millitokens),
             bucket_at_ms,
+            would_limit: value(&self.would_limit),
             ..feed::UsageCounter::default()
         }
     }

@@ -111,6 +111,8 @@ catalogue! {
     LIMITER_FALLBACKS: Counter, 0 = "keyward_limiter_fallbacks_total" [] "Calls decided while the shared buckets were away.";
     LIMITER_BUCKETS: Gauge, 0 = "keyward_limiter_buckets" []
         "Token buckets held in this process.";
+    WOULD_LIMIT: Counter, 2 = "keyward_would_limit_total" ["tier", "limit"]
+        "Accepted calls that a limit in shadow mode would have refused: `account`, `customer`, `route` or `quota`.";
     SYNC_REVISION: Gauge, 0 = "keyward_sync_revision" []
         "The revision of the key set that is in force.";
     SYNC_LAG: Gauge, 0 = "keyward_sync_lag_seconds" []

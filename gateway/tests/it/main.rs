@@ -9,3 +9,5 @@ mod fixture;
 mod forwarding;
 mod framing;
 mod lifecycle;
+mod limits;
+mod me;
