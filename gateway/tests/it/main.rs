@@ -8,4 +8,5 @@ mod decisions;
 mod fixture;
 mod forwarding;
 mod framing;
+mod killed;
 mod lifecycle;
