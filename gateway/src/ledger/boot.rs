@@ -30,7 +30,7 @@ pub enum LedgerError {
 #[derive(Debug)]
 pub(super) struct Boot {
     epoch: u64,
-    _lock: File,
+    lock: File,
 }
 
 impl Boot {
@@ -60,11 +60,18 @@ impl Boot {
         keep(folder, EPOCH, epoch.to_string().as_bytes())
             .or_else(|error| keep_in_place(&file, epoch).map_err(|_| error))
             .map_err(failed(&file))?;
-        Ok(Self { epoch, _lock: lock })
+        Ok(Self { epoch, lock })
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+}
+
+impl Drop for Boot {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started may still have a copy.
+        let _ = self.lock.unlock();
     }
 }
 

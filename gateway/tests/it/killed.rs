@@ -32,7 +32,6 @@ fn victim(test: &str, folder: &Path, upstream: SocketAddr) -> Child {
         .env(FOLDER, folder)
         .env(UPSTREAM, upstream.to_string())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .spawn()
         .unwrap()
 }
@@ -185,6 +184,7 @@ fn whoever_is_killed_while_sending_has_counted_what_was_sent_and_nothing_else() 
     const KILLS: usize = 40;
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
     let (seen, mut control_plane) = (Seen::default(), ControlPlane::default());
     for round in 0..KILLS {
         let before = seen.sum();
@@ -195,7 +195,13 @@ fn whoever_is_killed_while_sending_has_counted_what_was_sent_and_nothing_else() 
         );
         std::thread::scope(|scope| {
             for _ in 0..WORKERS {
-                let (stream, _) = listener.accept().unwrap();
+                let mut stream = None;
+                eventually("it connects", || {
+                    stream = listener.accept().ok();
+                    stream.is_some()
+                });
+                let (stream, _) = stream.unwrap();
+                stream.set_nonblocking(false).unwrap();
                 scope.spawn(|| seen.read(stream));
             }
             eventually("it sends", || seen.sum() > before);
