@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     pub ledger_path: PathBuf,
     /// `ledger.sync_interval`: what a power loss may lose.
     pub ledger_sync_interval: Duration,
+    /// `ledger.max_size`: bytes that its files may have.
+    pub ledger_max_size: u64,
     /// `cache.entries`: hot keys held in memory.
     pub cache_entries: u64,
     /// `sync`: what holds when the control plane has not been heard for long.

@@ -4,13 +4,17 @@
 //! client is gone; dropping settles metrics, usage and access log. So no way of ending a call can be forgotten.
 
 use std::cell::Cell;
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 
 use crate::access_log::{Entry, Verdict};
 use crate::admission::Caller;
@@ -50,7 +54,7 @@ pub struct Call {
     place: Option<Entered>,
     /// What it took from the bucket of its client's address.
     toll: Option<Toll>,
-    counter: Option<Arc<Counter>>,
+    counter: Option<Rc<Counter>>,
     alarm: Option<Alarm>,
     log: Option<Box<Logged>>,
 }
@@ -179,21 +183,40 @@ impl Call {
         }
     }
 
-    /// It was sent to an upstream: from here on it is accepted, whatever comes back.
-    pub fn accepted(&self, upstream: u16, standing: Option<&Standing>) {
-        // A repeated attempt is still one call.
-        if self.decision.get() == Some(ACCEPTED) {
-            return;
-        }
-        self.decision.set(Some(ACCEPTED));
-        self.code.set("accepted");
-        self.upstream.set(Some(upstream));
-        if let Some(counter) = &self.counter {
-            counter.accepted(self.started.unix.0);
-            if let Some(standing) = standing.filter(|standing| standing.which == Which::Customer) {
-                counter.bucket(standing.level.millitokens, self.started.unix.0);
+    /// Hands the first bytes of an attempt to the upstream. Once it has taken any, the call is accepted, whatever
+    /// comes back; a repeated attempt is still one call.
+    ///
+    /// # Errors
+    /// What the system said; `WouldBlock` when the connection takes nothing now. Nothing was sent then.
+    pub fn send(
+        &self,
+        socket: &TcpStream,
+        bytes: &[u8],
+        upstream: u16,
+        standing: Option<&Standing>,
+    ) -> io::Result<usize> {
+        let now = self.started.unix.0;
+        let counter = self.counter.as_ref().filter(|_| !self.is_accepted());
+        let taken = match counter {
+            Some(counter) => self.worker.book().send(counter, socket.as_fd(), bytes, now)?,
+            None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
+        };
+        if taken > 0 && !self.is_accepted() {
+            self.decision.set(Some(ACCEPTED));
+            self.code.set("accepted");
+            self.upstream.set(Some(upstream));
+            let customers = standing.filter(|standing| standing.which == Which::Customer);
+            if let (Some(counter), Some(standing)) = (counter, customers) {
+                counter.bucket(standing.level.millitokens, now);
             }
         }
+        Ok(taken)
+    }
+
+    /// Whether an upstream may have seen it.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.decision.get() == Some(ACCEPTED)
     }
 
     /// The upstream's answer head has come.
@@ -355,9 +378,9 @@ impl Drop for Call {
     }
 }
 
-/// The usage counter of this caller on this route in this hour: nearly always the one of the key's last call.
-fn counter(worker: &Worker, caller: &Caller, route: u16, now: Now) -> Arc<Counter> {
-    let key = CounterKey {
+/// The usage counter of this caller on this route in this hour.
+fn counter(worker: &Worker, caller: &Caller, route: u16, now: Now) -> Rc<Counter> {
+    worker.book().counter(CounterKey {
         account: caller.account().id(),
         environment: caller.environment(),
         customer: caller.customer().map(|customer| customer.id),
@@ -365,15 +388,5 @@ fn counter(worker: &Worker, caller: &Caller, route: u16, now: Now) -> Arc<Counte
         customer_key: caller.customer_key().map(|key| key.record.id),
         route,
         hour: now.unix.hour(),
-    };
-    // The customer key says most: beside it there is mostly the same account key.
-    let place = &caller.customer_key().unwrap_or_else(|| caller.key()).last_counter;
-    if let Some(counter) = &*place.load()
-        && *counter.key() == key
-    {
-        return Arc::clone(counter);
-    }
-    let counter = worker.ledger().counter(key);
-    place.store(Some(Arc::clone(&counter)));
-    counter
+    })
 }

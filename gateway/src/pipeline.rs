@@ -7,6 +7,7 @@
 //! is one wrapper ([`serve`]): request id, one clock reading, account, refusal → answer, panic → 500.
 
 use std::borrow::Cow;
+use std::io;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use keyward_config::Require;
+use tokio::net::TcpStream;
 
 use crate::admission::{self, Admitted, Refused};
 use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
@@ -296,9 +298,13 @@ impl Departure for Leaving<'_> {
         admission::confirm(caller, &**worker, &worker.shared().keys, self.route, self.client)
     }
 
-    fn departed(&self) {
+    fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         let upstream = u16::try_from(self.route.upstream).unwrap_or(u16::MAX);
-        self.call.accepted(upstream, self.permit.standing());
+        self.call.send(socket, bytes, upstream, self.permit.standing())
+    }
+
+    fn has_departed(&self) -> bool {
+        self.call.is_accepted()
     }
 }
 

@@ -113,6 +113,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
         replica_path: PathBuf::new(),
         ledger_path: PathBuf::new(),
         ledger_sync_interval: second,
+        ledger_max_size: 1 << 30,
         cache_entries: 1,
         staleness: Staleness {
             max: None,

@@ -151,6 +151,8 @@ pub(crate) struct Ledger {
     pub(crate) path: FilePath,
     /// The most that a power loss may lose.
     pub(crate) sync_interval: Time,
+    /// The most that its files may have.
+    pub(crate) max_size: Size,
 }
 
 impl Default for Ledger {
@@ -158,6 +160,7 @@ impl Default for Ledger {
         Self {
             path: FilePath("keyward-data/gateway/ledger".into()),
             sync_interval: Time::seconds(1),
+            max_size: Size(1 << 30),
         }
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::leaf::network::{Address, Block};
-use crate::leaf::unit::Time;
+use crate::leaf::unit::{Size, Time};
 use crate::typed::control_plane::{Auth, Leaks, ManagementLimits, Propagation, Rules, Tier};
 use crate::typed::gateway::{
     AccessLog, Bounds, Cache, Credentials, Drain, Errors, Identity, Limiter, Route, Sync, Timeouts, Upstream,
@@ -99,12 +99,15 @@ impl Default for Listen {
 pub(crate) struct Ledger {
     /// The most that a power loss may lose.
     pub(crate) sync_interval: Time,
+    /// The most that its files may have.
+    pub(crate) max_size: Size,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
         Self {
             sync_interval: Time::seconds(1),
+            max_size: Size(1 << 30),
         }
     }
 }

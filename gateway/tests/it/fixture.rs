@@ -93,7 +93,7 @@ impl Keys {
         Key { plain, record }
     }
 
-    fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         let set = KeySet::open(folder, 1_000, Box::new(|_| TierSlot::NONE)).unwrap();
         set.adopt_digest_key(self.digest_key.clone()).unwrap();
         let mut writer = set.begin_snapshot("epoch", 1).unwrap();
