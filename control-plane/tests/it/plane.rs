@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keyward_config::{
     Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
+    UsageRetention,
 };
 use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
@@ -445,6 +446,10 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             user_key_lifetime: Duration::from_secs(365 * 86_400),
         },
         leaks: LeakPolicy::Quarantine,
+        usage: UsageRetention {
+            keep_hours: Duration::from_secs(90 * 86_400),
+            keep_days: Duration::from_secs(1_100 * 86_400),
+        },
         redis: None,
         management_limits: ManagementLimits {
             portal: plenty,
