@@ -195,6 +195,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         auth: typed.auth,
         rules: typed.rules,
         leaks: typed.leaks,
+        usage: typed.usage,
         management_limits: typed.management_limits,
         errors: typed.errors,
         tiers: typed.tiers,

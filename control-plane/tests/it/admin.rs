@@ -14,7 +14,7 @@ mod environments;
 mod gateways;
 mod leaks;
 mod tiers;
-mod usage;
+pub(crate) mod usage;
 pub(crate) mod users;
 mod webhooks;
 
