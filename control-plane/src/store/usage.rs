@@ -16,7 +16,10 @@ mod report;
 mod rows;
 
 pub use merge::{MERGED, Merger, Spent};
-pub use quota::{accounts_in_use, contract_start, spent_by_boot, spent_in};
+pub use quota::{
+    Counted, accounts_in_use, contract_starts, counted_in, has_counted, newest_gateways, spent_by_boot,
+    spent_in,
+};
 pub use report::{InvalidUsage, Report, Reported};
 
 const DAY_MS: i64 = 86_400_000;

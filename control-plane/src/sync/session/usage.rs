@@ -18,12 +18,9 @@ pub(super) async fn merge_reports(
     merged: mpsc::Sender<u64>,
 ) -> Result<(), Status> {
     let intake = &session.service.intake;
-    let _open = loop {
-        match intake.open(session.boot.clone()).await {
-            Some(open) => break open,
-            None => tokio::time::sleep(TRY_AGAIN).await,
-        }
-    };
+    while !intake.open(session.boot.clone()).await {
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
     while let Some(report) = reports.recv().await {
         let sequence = report.sequence;
         let checked = check(session, report);
