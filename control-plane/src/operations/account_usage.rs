@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use keyward_contract::{AccountId, QuotaPeriod, UnixMillis};
 
-use super::{Registry, Result};
+use super::{Registry, Result, grants};
 use crate::domain::account::Account;
 use crate::domain::moment;
 use crate::domain::refusal::Missing;
@@ -51,6 +51,8 @@ pub struct Used {
     pub usage: AccountUsage,
     /// Its contract year.
     pub period: QuotaPeriod,
+    /// What was granted for that year, beyond its annual limit.
+    pub granted: u64,
     /// Its production calls over time, without gaps, when that was asked for.
     pub series: Option<Vec<(UnixMillis, UsageCounts)>>,
     /// When this was read.
@@ -70,6 +72,7 @@ pub async fn used(registry: &Registry, id: AccountId, wanted: Wanted) -> Result<
         .ok_or(Missing::Account)?;
     let period = QuotaPeriod::at(now, account.contract.start);
     let usage = usage::account_usage(&registry.store, id, period, now).await?;
+    let granted = grants::granted(registry, &account, period).await?;
     let series = match (span, starts) {
         (Some(span), Some(starts)) => Some(series(registry, id, span, starts).await?),
         _ => None,
@@ -78,6 +81,7 @@ pub async fn used(registry: &Registry, id: AccountId, wanted: Wanted) -> Result<
         account,
         usage,
         period,
+        granted,
         series,
         now,
     })

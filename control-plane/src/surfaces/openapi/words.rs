@@ -72,6 +72,7 @@ fn replace(object: &mut Map<String, Value>, known: &Known) {
                 "company.keys:list company.keys:write",
             ],
         }),
+        "grant-period" => json!({"enum": ["current", "all"]}),
         "granularity" => json!({"enum": ["hour", "day", "month"]}),
         "address" => json!({
             "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"format": "cidr"}],
