@@ -21,9 +21,10 @@ use keyward_gateway::admission::{self, FindKey};
 use keyward_gateway::clock::{Clock, Now};
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::keys::{KeySet, Lookup, Recent};
+use keyward_gateway::limits::Limiter;
 use keyward_gateway::limits::bucket::Bucket;
-use keyward_gateway::limits::{self, Engine};
 use keyward_gateway::route::Route;
+use keyward_gateway::sync::SyncState;
 use keyward_gateway::telemetry::TierSlot;
 
 const KEYS: usize = 100_000;
@@ -33,6 +34,7 @@ struct Finder {
     keys: Arc<KeySet>,
     recent: RefCell<Recent>,
     clock: Clock,
+    limiter: Limiter,
 }
 
 impl FindKey for Finder {
@@ -93,6 +95,17 @@ fn route() -> Route {
     Route::new(0, &configured)
 }
 
+fn limiter() -> Limiter {
+    let staleness = keyward_config::Staleness {
+        max: None,
+        then: keyward_config::WhenStale::Serve,
+    };
+    Limiter::new(
+        std::sync::Arc::new(SyncState::new(staleness, Duration::ZERO)),
+        None,
+    )
+}
+
 fn request(key: &PlainKey) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("api.example"));
@@ -107,7 +120,9 @@ fn decide(finder: &Finder, names: &CredentialNames, route: &Route, headers: &Hea
     let identified = admission::identify(finder, &presented, route.require).unwrap();
     let admitted =
         admission::authorise(identified, route, IpAddr::V4(Ipv4Addr::LOCALHOST), now.unix).unwrap();
-    let permit = limits::charge(Engine::Local, admitted, route.cost, now)
+    let permit = finder
+        .limiter
+        .charge(admitted, route, now)
         .now_or_never()
         .unwrap()
         .unwrap();
@@ -125,6 +140,7 @@ fn decision(criterion: &mut Criterion) {
         keys: KeySet::open(folder.path(), 200_000, Box::new(|_| TierSlot::NONE)).unwrap(),
         recent: RefCell::new(Recent::with_capacity(recent)),
         clock: Clock::default(),
+        limiter: limiter(),
     };
     let (route, names) = (
         route(),

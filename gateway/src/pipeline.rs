@@ -26,7 +26,7 @@ use crate::clock::Now;
 use crate::connection::Connection;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
-use crate::limits::{self, Permit};
+use crate::limits::{Limiter, Permit};
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
@@ -97,7 +97,7 @@ async fn handle(
     if let Some(caller) = admitted.caller() {
         call.identify(caller);
     }
-    let permit = limits::charge(shared.engine, admitted, route.cost, now).await?;
+    let permit = shared.limiter.charge(admitted, route, now).await?;
     let asked = Asked {
         connection,
         parts,
@@ -107,7 +107,7 @@ async fn handle(
     };
     let (onward, fate) = match asked.onward(body, &permit, now) {
         Ok(ready) => ready,
-        Err(rejection) => return Err(withdraw(permit, rejection)),
+        Err(rejection) => return Err(withdraw(&shared.limiter, permit, rejection)),
     };
     let departure = Leaving {
         call,
@@ -122,14 +122,16 @@ async fn handle(
             permit,
             deadline: now.monotonic + route.timeout,
         }))),
-        Err(unanswered) if unanswered.reach == Reach::Never => Err(withdraw(permit, unanswered.rejection)),
+        Err(unanswered) if unanswered.reach == Reach::Never => {
+            Err(withdraw(&shared.limiter, permit, unanswered.rejection))
+        }
         Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
     }
 }
 
 /// A call that no upstream got: what it took is given back.
-fn withdraw(permit: Permit, rejection: Rejection) -> Refused {
-    permit.give_back();
+fn withdraw(limiter: &Limiter, permit: Permit, rejection: Rejection) -> Refused {
+    limiter.give_back(&permit);
     Refused::caller(rejection, permit.into_caller())
 }
 
@@ -316,7 +318,10 @@ fn refuse(
     let (mut parts, body) = answer.into_parts();
     let standing = match (rejection, &refused.caller) {
         (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
-        (_, Some(caller)) if rejection.shows_limits() => Some(limits::standing(caller, call.started())),
+        (_, Some(caller)) if rejection.shows_limits() => {
+            let limiter = &call.worker().shared().limiter;
+            Some(limiter.standing(caller, call.started()))
+        }
         _ => None,
     };
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);

@@ -45,7 +45,7 @@ pub(crate) fn control_plane(
             Leak::Revoke => LeakPolicy::Revoke,
             Leak::Report => LeakPolicy::Report,
         },
-        redis: None,
+        redis: check::limiter::redis(typed.limiter, report),
         management_limits: management_limits(&typed.management_limits, report),
         documentation_url: typed.errors.documentation_url.0,
         tiers: check::tiers::catalogue(&typed.tiers, report),

@@ -72,6 +72,7 @@ fn check_names(typed: &[typed::gateway::Route], report: &mut Report<'_>) {
 }
 
 fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report: &mut Report<'_>) -> Route {
+    let max_in_flight = max_in_flight(at, &typed, report);
     let path = typed.path.unwrap_or_else(root);
     let cost = typed.cost.unwrap_or(1);
     report.within(&format!("{at}.cost"), cost, 1..=1_000_000);
@@ -96,8 +97,8 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
         },
         cost: u32::try_from(cost).unwrap_or(1),
         max_body: typed.max_body.map_or(defaults.max_body, |size| size.0),
-        max_in_flight: None,
-        mode: keyward_contract::LimitMode::Enforce,
+        max_in_flight,
+        mode: typed.mode.map(Into::into).unwrap_or_default(),
         timeout: typed.timeout.map_or(defaults.timeout, |time| time.0),
         forward_credentials: typed.forward_credentials,
         encoded_slashes: match typed.encoded_slashes.unwrap_or(Slashes::Refuse) {
@@ -107,6 +108,19 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
         strip_prefix: typed.strip_prefix.map(|prefix| prefix.to_string()),
         path: path.pattern,
     }
+}
+
+fn max_in_flight(at: &str, typed: &typed::gateway::Route, report: &mut Report<'_>) -> Option<u32> {
+    let count = typed.max_in_flight?;
+    let path = format!("{at}.max_in_flight");
+    report.within(&path, count, 1..=1_000_000);
+    if typed.require == Some(Credential::None) {
+        report.wrong(
+            &path,
+            "is counted for each account, and the calls of a public route have none; remove it",
+        );
+    }
+    u32::try_from(count).ok()
 }
 
 fn root() -> Path {

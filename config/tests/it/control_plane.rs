@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyward_config::DatabasePassword;
+use keyward_contract::{Fallback, LimitMode};
 
 use crate::parse_control_plane;
 
@@ -86,6 +87,28 @@ fn a_tier_of_the_file_changes_or_adds_to_the_catalogue() {
 }
 
 #[test]
+fn a_tier_says_what_its_limits_do_and_what_holds_without_redis() {
+    let text = "[[tiers]]\nkey = \"growth\"\nmode = \"shadow\"\nfallback = \"allow\"\n\
+        [[tiers]]\nkey = \"trial\"\nname = \"Trial\"\nannual_price = 0\nannual_limit = 1000\nrate_limit = 5\nburst_limit = 10\nsla = \"99%\"\nfallback = \"deny\"\n";
+    let tiers = parse_control_plane(text, &[]).unwrap().tiers;
+    let said: Vec<_> = tiers
+        .iter()
+        .map(|t| (t.key.as_str(), t.mode, t.fallback))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("starter", LimitMode::Enforce, None),
+            ("growth", LimitMode::Shadow, Some(Fallback::Allow)),
+            ("scale", LimitMode::Enforce, None),
+            ("enterprise", LimitMode::Enforce, None),
+            ("custom", LimitMode::Enforce, None),
+            ("trial", LimitMode::Enforce, Some(Fallback::Deny)),
+        ]
+    );
+}
+
+#[test]
 fn a_wrong_tier_is_refused() {
     for (tier, expected) in [
         (
@@ -122,8 +145,16 @@ fn a_wrong_tier_is_refused() {
             "3: tiers[0].sla: \"101%\" is no availability; write a percentage such as \"99.9%\"",
         ),
         (
+            "key = \"growth\"\nmode = \"observe\"",
+            "3: tiers[0].mode: \"observe\" is not known here; write \"enforce\" or \"shadow\"",
+        ),
+        (
+            "key = \"growth\"\nfallback = \"open\"",
+            "3: tiers[0].fallback: \"open\" is not known here; write \"share\", \"allow\" or \"deny\"",
+        ),
+        (
             "key = \"growth\"\nnegotiable = true",
-            "3: tiers[0].negotiable: is no known key; in tiers[0] there can be key, name, annual_price, annual_limit, rate_limit, burst_limit, sla",
+            "3: tiers[0].negotiable: is no known key; in tiers[0] there can be key, name, annual_price, annual_limit, rate_limit, burst_limit, sla, mode, fallback",
         ),
     ] {
         refused(&format!("[[tiers]]\n{tier}\n"), expected);
@@ -393,10 +424,6 @@ fn the_rest_is_checked_too() {
         (
             "[listen]\nsync = \"0.0.0.0:8081\"",
             "2: listen.sync: 0.0.0.0:8081 is also listen.api; give each its own port",
-        ),
-        (
-            "[limiter]\nredis = \"redis://a\"",
-            "2: limiter.redis: is not supported by this version yet; remove it",
         ),
         (
             "[listen]\ntls = {}",
