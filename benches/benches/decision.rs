@@ -101,10 +101,7 @@ fn limiter() -> Limiter {
         max: None,
         then: keyward_config::WhenStale::Serve,
     };
-    Limiter::new(
-        std::sync::Arc::new(SyncState::new(staleness, Duration::ZERO)),
-        None,
-    )
+    Limiter::new(Arc::new(SyncState::new(staleness, Duration::ZERO)), None)
 }
 
 fn request(key: &PlainKey) -> HeaderMap {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId, QuotaPeriod, UnixMillis};
 
-use super::{Registry, Result};
+use super::{Registry, Result, grants};
 use crate::domain::account::Account;
 use crate::domain::refusal::{InvalidField, Missing};
 use crate::domain::series::{Granularity, Span};
@@ -81,6 +81,8 @@ pub struct Used {
     pub usage: AccountUsage,
     /// Its contract year.
     pub period: QuotaPeriod,
+    /// What was granted for that year, beyond its annual limit.
+    pub granted: u64,
     /// The wanted calls over time, when they were asked for.
     pub series: Option<Series>,
     /// The same by key, end customer or route, the most accepted first, when that was asked for; what had none has no
@@ -121,12 +123,14 @@ pub async fn used(registry: &Registry, id: AccountId, wanted: Wanted) -> Result<
         false => None,
     };
     let period = QuotaPeriod::at(now, account.contract.start);
+    let granted = grants::granted(registry, &account, period).await?;
     // Last: it is never behind a series that ends now.
     let usage = usage::account_usage(&registry.store, id, period, now).await?;
     Ok(Used {
         account,
         usage,
         period,
+        granted,
         series,
         groups,
         now,

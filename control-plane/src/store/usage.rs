@@ -30,7 +30,10 @@ mod walk;
 pub use billed::{Billed, billed};
 pub use known::{end_customer_is_known, key};
 pub use merge::{MERGED, Merger, Spent};
-pub use quota::{accounts_in_use, contract_start, spent_by_boot, spent_in};
+pub use quota::{
+    GatewayCounted, accounts_in_use, contract_starts, counted_in, has_counted, newest_gateways,
+    spent_by_boot, spent_in,
+};
 pub use report::{InvalidUsage, Report, Reported};
 pub use retention::{Horizon, forget};
 pub use series::{Counted, Grouping, MOST_GROUPS, Selection, Stretch, UsedKey, groups, series};

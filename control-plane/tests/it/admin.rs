@@ -12,6 +12,7 @@ mod audit;
 mod customers;
 mod environments;
 mod gateways;
+pub(crate) mod grants;
 mod leaks;
 mod tiers;
 pub(crate) mod usage;

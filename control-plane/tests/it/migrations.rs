@@ -73,7 +73,9 @@ async fn every_earlier_version_is_brought_forward_with_its_data() {
         for _ in 0..2 {
             let store = Store::open(&url).await.unwrap();
             let mut tx = store.begin_reading().await.unwrap();
-            let accounts = records::account_records(&mut tx, None, 10).await.unwrap();
+            let accounts = records::account_records(&mut tx, None, 10, UnixMillis(0))
+                .await
+                .unwrap();
             assert_eq!(accounts[0].id.to_string(), ACCOUNT, "from version {version}");
             let keys = records::key_records(&mut tx, 0, 10).await.unwrap();
             assert_eq!(keys.len(), 1);

@@ -38,10 +38,10 @@ pub struct AccountUsage {
     tier: String,
     annual_limit: u64,
     usage: CalendarUsage,
-    /// Of the contract year's quota.
+    /// What was used of the contract year's quota: of the annual limit and what was granted. May pass 100.
     #[schema(minimum = 0)]
     usage_percent: f64,
-    /// Of the contract year's quota.
+    /// What is left of the contract year's quota; never below zero.
     remaining: u64,
     quota: ContractYear,
     /// Its calls over time, without gaps; only when `from`, `to`, `granularity` or a filter is given.
@@ -81,6 +81,7 @@ pub struct ContractYear {
     #[schema(format = DateTime)]
     period_end: String,
     used: u64,
+    /// Validations that were granted for this year, beyond the annual limit.
     granted: u64,
 }
 
@@ -144,7 +145,8 @@ pub async fn show(
 ) -> Result<Json<AccountUsage>, Problem> {
     let asked = Asked::read(&params)?;
     let used = account_usage::used(&app.registry, id, asked.wanted).await?;
-    let (limit, count) = (used.account.annual_limit, used.usage.in_period);
+    let count = used.usage.in_period;
+    let limit = used.account.annual_limit.saturating_add(used.granted);
     let day = used.now.date();
     let counted = |period, count| PeriodCount { period, count };
     let kept_from = used.series.as_ref().and_then(|series| series.kept_from);
@@ -152,7 +154,7 @@ pub async fn show(
     Ok(Json(AccountUsage {
         customer_id: id,
         tier: used.account.tier,
-        annual_limit: limit,
+        annual_limit: used.account.annual_limit,
         usage: CalendarUsage {
             current_month: counted(format!("{:04}-{:02}", day.year(), day.month()), used.usage.month),
             current_year: counted(format!("{:04}", day.year()), used.usage.year),
@@ -163,7 +165,7 @@ pub async fn show(
             period_start: used.period.start.to_rfc3339_seconds(),
             period_end: used.period.end.to_rfc3339_seconds(),
             used: count,
-            granted: 0,
+            granted: used.granted,
         },
         series_kept_from: kept_from.map(UnixMillis::to_rfc3339_seconds),
         series: entries.map(|entries| asked.detail.entries(&entries)),

@@ -119,6 +119,7 @@ pub struct UsageParams {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaShown {
+    /// The annual limit, and what was granted for this year.
     limit: u64,
     used: u64,
     remaining: u64,

@@ -22,12 +22,9 @@ pub(super) async fn merge_reports(
     merged: mpsc::Sender<u64>,
 ) -> Result<(), Status> {
     let intake = &session.service.intake;
-    let _open = loop {
-        match intake.open(session.boot.clone()).await {
-            Some(open) => break open,
-            None => tokio::time::sleep(TRY_AGAIN).await,
-        }
-    };
+    while !intake.open(session.boot.clone()).await {
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
     // From here on no report of an earlier stream of this gateway waits to be merged on this control plane.
     let mut oldest = session.shared.oldest_boot.subscribe();
     let mut next_word = Instant::now();
