@@ -75,7 +75,7 @@ CREATE TABLE usage_totals (
     PRIMARY KEY (owner, unit, start)
 ) WITHOUT ROWID;
 CREATE INDEX usage_totals_by_age ON usage_totals (unit, start, owner);
-CREATE INDEX usage_boot_days_by_age ON usage_boot_days (day);
+CREATE INDEX usage_boot_days_by_age ON usage_boot_days (day, boot);
 
 -- All of it follows from the counters, of which none was ever deleted.
 INSERT INTO usage_subject_sums (subject, unit, start,

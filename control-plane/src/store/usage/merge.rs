@@ -11,7 +11,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::ids::{Boot, Ids};
 use super::report::{Report, Subject, Values};
-use super::rows::{Cell, Into, ROWS_A_STATEMENT, counted, write};
+use super::rows::{Cell, Into, ROWS_A_STATEMENT, counted, in_order, write};
 use super::settled::Settled;
 use super::sums::{Place, Sums};
 use crate::store::{Engine, Purpose, Result, Store, StoreError};
@@ -189,18 +189,14 @@ async fn read(
     wanted: &Counters,
 ) -> Result<HashMap<(i64, i64, i64), Values>> {
     let keys: Vec<(i64, i64, i64)> = wanted.keys().copied().collect();
+    let engine = Engine::of(tx);
     let mut found = HashMap::with_capacity(keys.len());
     for chunk in keys.chunks(ROWS_A_STATEMENT) {
-        let terms: Vec<String> = (0..chunk.len())
-            .map(|at| {
-                let first = at * 3 + 1;
-                format!(
-                    "(subject = ${first} AND hour = ${} AND boot = ${})",
-                    first + 1,
-                    first + 2
-                )
-            })
-            .collect();
+        let terms = (0..chunk.len()).map(|at| {
+            let [subject, hour, boot] = [1, 2, 3].map(|column| in_order(engine, at * 3 + column, 1));
+            format!("(subject = {subject} AND hour = {hour} AND boot = {boot})")
+        });
+        let terms: Vec<String> = terms.collect();
         let sql = format!(
             "SELECT subject, hour, boot, {} FROM usage_counters WHERE {}",
             Values::NAMES.join(", "),

@@ -35,17 +35,15 @@ pub async fn forget(store: &Store, horizon: Horizon) -> Result<u64> {
     );
     let mut tx = store.begin(Purpose::Usage).await?;
     let mut deleted = 0;
-    let olds = [
-        (TOTALS, 1, hour),
-        (TOTALS, 2, day),
-        (SUBJECT_SUMS, 2, day),
-        (BOOT_DAYS, 0, day),
-    ];
+    let olds = [(TOTALS, 1, hour), (TOTALS, 2, day), (SUBJECT_SUMS, 2, day)];
     for (sql, unit, before) in olds {
         deleted += delete(&mut tx, sql, unit, before).await?;
         if deleted >= ROWS_AT_ONCE.unsigned_abs() {
             break;
         }
+    }
+    if deleted == 0 {
+        deleted = forget_boot_days(&mut tx, day).await?;
     }
     if deleted == 0 {
         deleted = forget_counters(&mut tx, hour).await?;
@@ -59,8 +57,6 @@ const TOTALS: &str = "DELETE FROM usage_totals WHERE (owner, unit, start) IN (SE
 const SUBJECT_SUMS: &str = "DELETE FROM usage_subject_sums WHERE (subject, unit, start) IN (SELECT subject, unit, \
                             start FROM usage_subject_sums WHERE unit = $1 AND start < $2 ORDER BY start, subject \
                             LIMIT $3)";
-const BOOT_DAYS: &str = "DELETE FROM usage_boot_days WHERE (boot, account_id, day) IN (SELECT boot, account_id, day \
-                         FROM usage_boot_days WHERE $1 = 0 AND day < $2 ORDER BY day LIMIT $3)";
 const COUNTERS: &str = "DELETE FROM usage_counters WHERE (subject, hour, boot) IN (SELECT subject, hour, boot \
                         FROM usage_counters WHERE boot = $1 AND hour < $2 ORDER BY hour, subject LIMIT $3)";
 
@@ -69,6 +65,24 @@ async fn delete(tx: &mut Transaction<'static, Any>, sql: &'static str, of: i64, 
         .bind(of)
         .bind(before)
         .bind(ROWS_AT_ONCE)
+        .execute(&mut **tx)
+        .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// Of one start's oldest day after the other: as many as accounts called it then.
+async fn forget_boot_days(tx: &mut Transaction<'static, Any>, before: i64) -> Result<u64> {
+    let oldest: Option<(i64, i64)> =
+        sqlx::query_as("SELECT day, boot FROM usage_boot_days WHERE day < $1 ORDER BY day, boot LIMIT 1")
+            .bind(before)
+            .fetch_optional(&mut **tx)
+            .await?;
+    let Some((day, boot)) = oldest else {
+        return Ok(0);
+    };
+    let deleted = sqlx::query("DELETE FROM usage_boot_days WHERE day = $1 AND boot = $2")
+        .bind(day)
+        .bind(boot)
         .execute(&mut **tx)
         .await?;
     Ok(deleted.rows_affected())

@@ -1,10 +1,12 @@
 //! Statements over many rows at once: a merge touches thousands, and each statement costs a round trip.
 
+use std::sync::Arc;
+
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Transaction};
 
-use super::super::Result;
 use super::report::{MOST_SUM, Values};
+use crate::store::{Engine, Result};
 
 /// How many rows one statement carries: far below every database's bound on placeholders.
 pub(super) const ROWS_A_STATEMENT: usize = 100;
@@ -66,22 +68,27 @@ impl Into {
 
 /// Writes rows in as few statements as fit: `head VALUES (…), (…) tail`.
 ///
-/// `head` and `tail` are texts of this crate; every value is bound.
+/// `head` and `tail` are texts of this crate; every value is bound. All rows are of one width.
 pub(super) async fn write(
     tx: &mut Transaction<'static, Any>,
     head: &str,
     rows: &[Vec<Cell>],
     tail: &str,
 ) -> Result<()> {
+    let width = rows.first().map_or(0, Vec::len);
+    let engine = Engine::of(tx);
+    let text = |many: usize| {
+        let values = (0..many).map(|at| format!("({})", in_order(engine, at * width + 1, width)));
+        let values: Vec<String> = values.collect();
+        Arc::<str>::from(format!("{head} VALUES {} {tail}", values.join(", ")))
+    };
+    // All but the last have the same text.
+    let full = (rows.len() >= ROWS_A_STATEMENT).then(|| text(ROWS_A_STATEMENT));
     for chunk in rows.chunks(ROWS_A_STATEMENT) {
-        let mut next = 1;
-        let mut values = Vec::with_capacity(chunk.len());
-        for row in chunk {
-            values.push(format!("({})", placeholders(next, row.len())));
-            next += row.len();
-        }
-        let sql = format!("{head} VALUES {} {tail}", values.join(", "));
-        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == ROWS_A_STATEMENT);
+        let full = full.clone().filter(|_| chunk.len() == ROWS_A_STATEMENT);
+        let is_full = full.is_some();
+        let sql = full.unwrap_or_else(|| text(chunk.len()));
+        let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(is_full);
         for cell in chunk.iter().flatten() {
             query = match cell {
                 Cell::Int(number) => query.bind(*number),
@@ -91,6 +98,15 @@ pub(super) async fn write(
         query.execute(&mut **tx).await?;
     }
     Ok(())
+}
+
+/// The placeholders of a statement's values, in the order in which they are bound. SQLite takes `$1` for a name, and
+/// goes through all names for each: with a thousand of them that takes longer than the writing.
+pub(super) fn in_order(engine: Engine, first: usize, many: usize) -> String {
+    match engine {
+        Engine::Sqlite => vec!["?"; many].join(", "),
+        Engine::Postgres => placeholders(first, many),
+    }
 }
 
 /// `$first, $first+1, …`: so many placeholders.

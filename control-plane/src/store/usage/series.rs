@@ -264,10 +264,13 @@ fn columns() -> String {
     names.get(..Values::SUMS).unwrap_or_default().join(", ")
 }
 
+// A CROSS JOIN is one like any other, but that SQLite begins with what stands first: of itself it would rather look at
+// what everybody used in that time.
+
 fn totals(question: &mut Question, of: &Selection, key: &str, stretch: Stretch) -> String {
     format!(
-        "SELECT t.start AS named, {columns} FROM usage_owners o JOIN usage_totals t ON t.owner = o.id \
-         WHERE o.account_id = {account} AND o.environment = {environment} AND o.account_key_id = {key} \
+        "SELECT t.start AS named, {columns} FROM usage_owners o CROSS JOIN usage_totals t WHERE t.owner = o.id \
+         AND o.account_id = {account} AND o.environment = {environment} AND o.account_key_id = {key} \
          AND t.unit = {unit} AND t.start >= {from} AND t.start < {to}",
         columns = columns(),
         account = question.text(of.account.to_string()),
@@ -324,7 +327,7 @@ fn subjects(question: &mut Question, of: &Selection, named: NamedBy, stretch: St
         }
     };
     format!(
-        "SELECT {named} AS named, {} FROM usage_subjects s JOIN {table} t ON t.subject = s.id WHERE {}",
+        "SELECT {named} AS named, {} FROM usage_subjects s CROSS JOIN {table} t WHERE t.subject = s.id AND {}",
         columns(),
         conditions.join(" AND ")
     )
@@ -337,6 +340,67 @@ mod tests {
     use super::*;
 
     const HOUR_MS: i64 = 3_600_000;
+
+    /// How SQLite goes about a question.
+    async fn plan(store: &Store, question: Question, sql: &str) -> String {
+        let sql = format!("EXPLAIN QUERY PLAN {sql}");
+        let rows = question.ask(store.readers(), sql).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| row.try_get(3).unwrap()).collect();
+        steps.join("\n")
+    }
+
+    #[tokio::test]
+    async fn usage_is_read_by_ranges_of_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/cp.db", folder.path().display());
+        let store = Store::open(&url).await.unwrap();
+        let customer: CustomerId = "clx8f2k9h0001qr5tgvwxyz12".parse().unwrap();
+        let account = Selection {
+            account: AccountId::new(),
+            environment: Environment::Production,
+            customer: None,
+            key: None,
+            route: None,
+        };
+        let of_customer = Selection {
+            customer: Some(customer),
+            ..account.clone()
+        };
+        let of_customers_key = Selection {
+            key: Some(UsedKey::Customer(KeyId::new(), customer)),
+            ..account.clone()
+        };
+        let of_key = Selection {
+            key: Some(UsedKey::Account(KeyId::new())),
+            ..account.clone()
+        };
+        for granularity in [Granularity::Hour, Granularity::Day, Granularity::Month] {
+            let stretch = Stretch::new(granularity, UnixMillis(0), UnixMillis(HOUR_MS));
+            let mut question = Question::default();
+            let inner = totals(&mut question, &account, "", stretch);
+            let plan_of_totals = plan(&store, question, &summed(&inner, "")).await;
+            assert!(
+                plan_of_totals.contains("(owner=? AND unit=? AND start>? AND start<?)"),
+                "{plan_of_totals}"
+            );
+            for of in [&of_customer, &of_customers_key, &of_key, &account] {
+                let by = NamedBy::Group(Grouping::Route);
+                let mut question = Question::default();
+                let inner = subjects(&mut question, of, by, stretch);
+                let plan = plan(&store, question, &summed(&inner, "")).await;
+                let range = match granularity {
+                    Granularity::Hour => "(subject=? AND hour>? AND hour<?)",
+                    _ => "(subject=? AND unit=? AND start>? AND start<?)",
+                };
+                assert!(plan.contains(range), "{plan}");
+                let whose = match of.customer.is_some() || matches!(of.key, Some(UsedKey::Customer(..))) {
+                    true => "(account_id=? AND environment=? AND customer_id=?",
+                    false => "(account_id=? AND environment=?",
+                };
+                assert!(plan.contains(whose), "{plan}");
+            }
+        }
+    }
 
     proptest! {
         #[test]

@@ -128,7 +128,7 @@ pub async fn fold(store: &Store) -> Result<bool> {
         return Ok(false);
     }
     let mut tx = store.begin(Purpose::Usage).await?;
-    let Some((boot, gateway)) = settled_start(&mut *tx).await? else {
+    let Some((boot, gateway)) = settled_start(&mut tx).await? else {
         return Ok(false);
     };
     let all = boot_id(&mut tx, &(gateway, ALL_SETTLED)).await?;
@@ -194,7 +194,7 @@ async fn fold_days(tx: &mut Transaction<'static, Any>, boot: i64, all: i64) -> R
         .collect();
     write_boot_days(tx, &folded).await?;
     sqlx::query(
-        "DELETE FROM usage_boot_days WHERE (boot, account_id, day) IN (SELECT boot, account_id, day \
+        "DELETE FROM usage_boot_days WHERE boot = $1 AND (account_id, day) IN (SELECT account_id, day \
          FROM usage_boot_days WHERE boot = $1 ORDER BY account_id, day LIMIT $2)",
     )
     .bind(boot)

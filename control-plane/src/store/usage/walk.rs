@@ -52,11 +52,15 @@ pub struct Scope {
 /// A walk through all usage of a stretch.
 #[derive(Clone, Debug)]
 pub struct Walk {
-    scope: Scope,
+    account: Option<String>,
+    environment: Option<&'static str>,
     stretch: Stretch,
-    /// Account, environment and id of the last subject; `None` once there is no more.
-    after: Option<(String, String, i64)>,
+    /// The last subject; `None` once there is no more.
+    after: Option<Place>,
 }
+
+/// Account, environment and id of a subject.
+type Place = (String, String, i64);
 
 /// No step reads more subjects.
 const MOST_SUBJECTS: u64 = 200;
@@ -67,10 +71,16 @@ impl Walk {
     /// Begins at the first subject.
     #[must_use]
     pub fn new(scope: Scope, stretch: Stretch) -> Self {
+        let account = scope.account.map(|account| account.to_string());
+        // Of one account in one environment nothing before it needs to be passed over.
+        let environment = scope.environment.filter(|_| scope.account.is_some());
+        let environment = environment.map_or("", Environment::as_str).to_owned();
+        let first = (account.clone().unwrap_or_default(), environment, 0);
         Self {
-            scope,
+            account,
+            environment: scope.environment.map(|environment| environment.as_str()),
             stretch,
-            after: (!stretch.is_empty()).then(Default::default),
+            after: (!stretch.is_empty()).then_some(first),
         }
     }
 
@@ -79,13 +89,18 @@ impl Walk {
     /// # Errors
     /// When the database fails.
     pub async fn next(&mut self, store: &Store) -> Result<Vec<UsageRow>> {
-        while let Some(after) = self.after.clone() {
-            let subjects = self.subjects(store, after).await?;
-            self.after = subjects
-                .last()
-                .map(|(id, last)| (last.account.clone(), last.environment.clone(), *id));
+        while let Some(after) = self.after.take() {
+            let mut subjects = self.subjects(store, after).await?;
+            let last = subjects.last();
+            self.after = last.map(|(id, last)| (last.account.clone(), last.environment.clone(), *id));
+            let found = subjects.len();
+            subjects.retain(|(_, caller)| self.is_wanted(caller));
+            if self.account.is_some() && subjects.len() < found {
+                // Another account, or environment, begins.
+                self.after = None;
+            }
             if subjects.is_empty() {
-                break;
+                continue;
             }
             let rows = self.rows(store, &subjects).await?;
             if !rows.is_empty() {
@@ -95,27 +110,19 @@ impl Walk {
         Ok(Vec::new())
     }
 
-    async fn subjects(&self, store: &Store, after: (String, String, i64)) -> Result<Vec<(i64, Caller)>> {
+    fn is_wanted(&self, caller: &Caller) -> bool {
+        let is_of = |wanted: Option<&str>, of: &str| wanted.is_none_or(|wanted| wanted == of);
+        is_of(self.account.as_deref(), &caller.account) && is_of(self.environment, &caller.environment)
+    }
+
+    /// The next ones in the order of the index, whosever they are.
+    async fn subjects(&self, store: &Store, after: Place) -> Result<Vec<(i64, Caller)>> {
         let many = (ROWS_A_STEP / self.stretch.len().max(1)).clamp(1, MOST_SUBJECTS);
         let mut question = Question::default();
-        let mut conditions = Vec::new();
-        if let Some(account) = self.scope.account {
-            conditions.push(format!(
-                "account_id = {} AND ",
-                question.text(account.to_string())
-            ));
-        }
-        if let Some(environment) = self.scope.environment {
-            conditions.push(format!(
-                "environment = {} AND ",
-                question.text(environment.as_str())
-            ));
-        }
         let sql = format!(
             "SELECT id, account_id, environment, customer_id, account_key_id, customer_key_id, route \
-             FROM usage_subjects WHERE {}(account_id, environment, id) > ({}, {}, {}) \
+             FROM usage_subjects WHERE (account_id, environment, id) > ({}, {}, {}) \
              ORDER BY account_id, environment, id LIMIT {many}",
-            conditions.concat(),
             question.text(after.0),
             question.text(after.1),
             question.int(after.2),
