@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use keyward_contract::{Environment, Fallback, LimitMode};
+use keyward_contract::{Environment, Fallback, LimitMode, Limits};
 
 use crate::redis::RedisConfig;
 
@@ -233,6 +233,8 @@ pub struct Route {
     pub max_body: u64,
     /// `max_in_flight`: calls of one account at the same time.
     pub max_in_flight: Option<u32>,
+    /// `per_address`: rate and burst of each client address, on public routes.
+    pub per_address: Option<Limits>,
     /// `mode`: what limits do on this route.
     pub mode: LimitMode,
     /// `timeout`: the whole call.

@@ -22,7 +22,9 @@ use crate::clock::Now;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
+use crate::limits::addresses::{Passed, Toll};
 use crate::limits::fields::Standing;
+use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::telemetry::{Decision, Finished, TierSlot};
@@ -47,6 +49,11 @@ pub struct Call {
     upstream_time: Cell<Duration>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
+    would_limit: Cell<Option<Which>>,
+    /// Its place among the calls in flight on its route, where that is bounded.
+    place: Option<Entered>,
+    /// What it took from the bucket of its client's address.
+    toll: Option<Toll>,
     counter: Option<Rc<Counter>>,
     alarm: Option<Alarm>,
     log: Option<Box<Logged>>,
@@ -88,6 +95,9 @@ impl Call {
             upstream_time: Cell::new(Duration::ZERO),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            would_limit: Cell::new(None),
+            place: None,
+            toll: None,
             counter: None,
             alarm: None,
             log: None,
@@ -127,13 +137,18 @@ impl Call {
 
     /// Who calls, and where that is counted.
     pub fn identify(&mut self, caller: &Caller) {
-        self.tier.set(caller.policy().tier_slot);
+        self.recognise(caller);
         self.counter = Some(counter(
             &self.worker,
             caller,
             self.route.get().unwrap_or_default(),
             self.started,
         ));
+    }
+
+    /// Who calls, without usage: for calls that are free of charge.
+    pub fn recognise(&mut self, caller: &Caller) {
+        self.tier.set(caller.policy().tier_slot);
         if let Some(log) = &mut self.log {
             log.caller = Some(Who {
                 account: caller.account().id(),
@@ -141,6 +156,30 @@ impl Call {
                 key: caller.key().record.id,
                 customer: caller.customer().map(|customer| customer.id),
             });
+        }
+    }
+
+    /// Takes its place among the calls in flight on its route, until it is over or refused.
+    pub fn enter(&mut self, entered: Entered) {
+        if let Entered::Beyond(_) = entered {
+            self.would_limit(Which::Route);
+        }
+        self.place = Some(entered);
+    }
+
+    /// Keeps what it took from the bucket of its client's address, in case it is refused before an upstream has it.
+    pub fn pass(&mut self, passed: Passed) {
+        match passed {
+            Passed::Unbounded => {}
+            Passed::Paid(toll) => self.toll = Some(toll),
+            Passed::Beyond => self.would_limit(Which::Address),
+        }
+    }
+
+    /// A limit in shadow mode would have refused it. Of several the first is told.
+    pub fn would_limit(&self, limit: Which) {
+        if self.would_limit.get().is_none() {
+            self.would_limit.set(Some(limit));
         }
     }
 
@@ -194,11 +233,16 @@ impl Call {
     }
 
     /// It was refused. A call that was already accepted stays accepted; only its answer is ours.
-    pub fn refused(&self, rejection: &Rejection, status: u16) {
+    pub fn refused(&mut self, rejection: &Rejection, status: u16) {
+        // However slowly the client reads its refusal, others may come in.
+        self.place = None;
         self.status.set(status);
         self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {
             return;
+        }
+        if let Some(toll) = self.toll.take() {
+            toll.give_back();
         }
         self.decision.set(Some(rejection.decision()));
         let Some(counter) = &self.counter else { return };
@@ -263,6 +307,14 @@ impl Call {
             let latency_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
             counter.answered(status, bytes_in, bytes_out, latency_us);
         }
+        if decision == Some(ACCEPTED)
+            && let Some(limit) = self.would_limit.get()
+        {
+            self.worker.telemetry().would_limit(self.tier.get(), limit);
+            if let Some(counter) = &self.counter {
+                counter.would_limit();
+            }
+        }
         self.worker.telemetry().finished(&Finished {
             route: self.route.get(),
             tier: self.tier.get(),
@@ -306,6 +358,7 @@ impl Call {
                 .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
+            would_limit: self.would_limit.get().map(Which::name),
             account: log.caller.map(|who| who.account),
             environment: log.caller.map(|who| who.environment),
             key_id: log.caller.map(|who| who.key),

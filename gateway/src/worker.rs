@@ -17,7 +17,7 @@ use crate::credential::CredentialNames;
 use crate::deadlines::Deadlines;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
-use crate::limits::Engine;
+use crate::limits::Limiter;
 use crate::route::RouteTable;
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
@@ -38,8 +38,8 @@ pub struct Shared {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
-    /// Where the buckets are.
-    pub engine: Engine,
+    /// Where buckets and quotas are.
+    pub limiter: Limiter,
     /// Usage.
     pub ledger: Arc<Ledger>,
     /// How the link to the control plane stands.

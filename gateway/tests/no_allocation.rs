@@ -27,9 +27,10 @@ use keyward_gateway::clock::Clock;
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::keys::{KeySet, Lookup, Recent};
 use keyward_gateway::ledger::{CounterKey, Ledger, LedgerBounds};
-use keyward_gateway::limits::{self, Engine};
+use keyward_gateway::limits;
 use keyward_gateway::path::normalise;
 use keyward_gateway::route::{Match, Route, RouteTable};
+use keyward_gateway::sync::SyncState;
 use keyward_gateway::telemetry::{CacheLevel, Decision, Finished, Telemetry, TelemetryShape, TierSlot};
 
 /// Counts the allocations of each thread.
@@ -87,6 +88,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         require: Require::Account,
         cost: 1,
         max_in_flight: None,
+        per_address: None,
         mode: keyward_contract::LimitMode::Enforce,
         max_body: 1024,
         timeout: Duration::from_secs(1),
@@ -367,13 +369,20 @@ fn a_call_is_decided_without_allocating() {
     headers.insert("x-customer-key", customer_key.expose().parse().unwrap());
     let route = Route::new(0, &route(HostPattern::Any, &[], None));
     let clock = Clock::default();
+    let staleness = Staleness {
+        max: None,
+        then: WhenStale::Serve,
+    };
+    let sync = SyncState::new(staleness, clock.now().monotonic);
+    let limiter = limits::Limiter::new(std::sync::Arc::new(sync), None);
     assert_no_allocation("deciding", || {
         let now = clock.now();
         let presented = names.present(&headers).unwrap();
         let identified = admission::identify(&finder, &presented, Require::Customer).unwrap();
         let admitted =
             admission::authorise(identified, &route, IpAddr::from([127, 0, 0, 1]), now.unix).unwrap();
-        let permit = limits::charge(Engine::Local, admitted, 1, now)
+        let permit = limiter
+            .charge(admitted, &route, now)
             .now_or_never()
             .unwrap()
             .unwrap();

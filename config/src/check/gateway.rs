@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::check;
 use crate::gateway::{
-    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, GatewayConfig, Limiter, Listen, Staleness,
-    Timeouts, WhenStale,
+    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, GatewayConfig, Listen, Staleness, Timeouts,
+    WhenStale,
 };
 use crate::leaf::name::CredentialHeader;
 use crate::leaf::unit::{Size, Time};
-use crate::leaf::word::{LimiterMode, Stale};
+use crate::leaf::word::Stale;
 use crate::report::Report;
 use crate::surroundings::Surroundings;
 use crate::typed;
@@ -68,9 +68,7 @@ pub(crate) fn gateway(
         ledger_max_size: typed.ledger.max_size.0,
         cache_entries: typed.cache.entries,
         staleness: staleness(&typed.sync, report),
-        limiter: match typed.limiter.mode {
-            LimiterMode::Local => Limiter::Local,
-        },
+        limiter: check::limiter::limiter(typed.limiter, report),
         credentials: credentials(typed.credentials, report),
         timeouts,
         bounds,

@@ -25,6 +25,10 @@ pub struct QuotaName {
 }
 
 /// One question of a batch.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the charge of a call is no place for one more allocation, and batches are short-lived"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Tokens ahead of need.
@@ -37,10 +41,24 @@ pub enum Ask {
     Refund(RefundAsk),
 }
 
+impl Ask {
+    /// Whose it is; `None` for a refund of nothing.
+    #[must_use]
+    pub fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::Lease(ask) => Some(ask.bucket.account),
+            Self::Quota(ask) => Some(ask.quota.account),
+            Self::Charge(ask) => Some(ask.account.bucket.account),
+            Self::Refund(ask) => ask.buckets.first().map(|(bucket, _)| bucket.account),
+        }
+    }
+}
+
 /// What a gateway knew of a bucket when it last heard of it, carried forward to now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// [`LeaseAnswer::born`] of then.
+    /// [`LeaseAnswer::born`] of then. 0 is no bucket's: `level` then binds in any case, as is right after a connection
+    /// to another server, which may have an older copy.
     pub born: u64,
     /// What must be in it now, in thousandths, if nobody took anything since. Below zero: it owes.
     pub level: i64,
@@ -53,9 +71,10 @@ pub struct LeaseAsk {
     pub bucket: BucketName,
     /// Its rate and burst, as this gateway knows them.
     pub limits: Limits,
-    /// Thousandths that this gateway still holds and may spend.
+    /// Thousandths that this gateway still holds and may spend. If the bucket let go of them already, it takes them
+    /// once more.
     pub holding: u64,
-    /// Thousandths that it hands back. They count as far as the bucket still knows them as held.
+    /// Thousandths that it hands back. They count as far as the bucket still knows them as held, beside `holding`.
     pub returning: u64,
     /// Thousandths that it spent without having taken them, while the bucket could not be reached.
     pub debt: u64,
@@ -130,7 +149,11 @@ pub struct QuotaAnswer {
     pub rebuilding: bool,
 }
 
-/// Charges one call: the account's bucket, its end customer's, and the quota, or none of them.
+/// Charges one call: the account's bucket, its end customer's, and the quota, or none of them. All are one account's.
+///
+/// Of the leases, `most` is the cost; nothing of it is held. `holding`, `returning`, `debt` and `known` count also when
+/// the call is refused, and so does what the quota's gateway spent. While another charge of this gateway is on its way,
+/// [`QuotaSpent::InAll`] would take that one back: say [`QuotaSpent::Since`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChargeAsk {
     /// The account's bucket.
@@ -142,7 +165,7 @@ pub struct ChargeAsk {
 }
 
 /// One bucket after a charge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charged {
     /// Thousandths left in the bucket.
     pub level: i64,
@@ -165,10 +188,11 @@ pub struct ChargeAnswer {
     pub quota: Option<QuotaAnswer>,
 }
 
-/// Gives back what a charge took.
+/// Gives back what a charge took of buckets. What it took of a quota is given back by saying so with the next
+/// [`QuotaAsk`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundAsk {
-    /// The buckets, each with its limits, and how many thousandths.
+    /// The buckets, each with its limits; all are one account's.
     pub buckets: Vec<(BucketName, Limits)>,
     /// Thousandths for each of them.
     pub thousandths: u64,
@@ -185,4 +209,13 @@ pub enum Answer {
     Charge(ChargeAnswer),
     /// To [`Ask::Refund`].
     Refunded,
+}
+
+/// What is in a bucket, for whoever only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketState {
+    /// Thousandths in it; below zero, it owes.
+    pub level: i64,
+    /// Thousandths that gateways hold of it.
+    pub held: u64,
 }

@@ -101,8 +101,18 @@ catalogue! {
         "Key look-ups that this level could not answer.";
     CACHE_ENTRIES: Gauge, 0 = "keyward_cache_entries" []
         "Keys held in memory, known and unknown ones.";
+    LIMITER_LEASES: Gauge, 0 = "keyward_limiter_leases" [] "Shared buckets of which this process holds tokens.";
+    LIMITER_AWAY: Gauge, 0 = "keyward_limiter_away" [] "Share of the shared buckets that can't be reached, 0 to 1: their accounts go by the fallback.";
+    LIMITER_OUTAGES: Counter, 0 = "keyward_limiter_outages_total" [] "Times that shared buckets went away.";
+    LIMITER_BATCHES: Counter, 0 = "keyward_limiter_batches_total" [] "Questions sent to Redis, each about many buckets.";
+    LIMITER_ASKS: Counter, 0 = "keyward_limiter_asks_total" [] "Buckets and quotas asked about.";
+    LIMITER_FAILURES: Counter, 0 = "keyward_limiter_failures_total" [] "Of these, without an answer.";
+    LIMITER_WAITS: Counter, 0 = "keyward_limiter_waits_total" [] "Times that a call waited for tokens from Redis.";
+    LIMITER_FALLBACKS: Counter, 0 = "keyward_limiter_fallbacks_total" [] "Calls decided while the shared buckets were away.";
     LIMITER_BUCKETS: Gauge, 0 = "keyward_limiter_buckets" []
         "Token buckets held in this process.";
+    WOULD_LIMIT: Counter, 2 = "keyward_would_limit_total" ["tier", "limit"]
+        "Accepted calls that a limit in shadow mode would have refused: `account`, `customer`, `route` or `quota`.";
     SYNC_REVISION: Gauge, 0 = "keyward_sync_revision" []
         "The revision of the key set that is in force.";
     SYNC_LAG: Gauge, 0 = "keyward_sync_lag_seconds" []

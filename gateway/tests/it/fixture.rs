@@ -226,6 +226,13 @@ impl World {
         all
     }
 
+    /// How many calls the upstream has seen, asked past the gateway.
+    pub(crate) fn upstream_calls(&self) -> u64 {
+        let mut stream = TcpStream::connect(self.upstream.as_ref().unwrap().address()).unwrap();
+        stream.write_all(get("/count", &[]).as_bytes()).unwrap();
+        read_answer(&mut stream).json()["count"].as_u64().unwrap()
+    }
+
     /// `GET target` with these header lines.
     pub(crate) fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
         self.call(&get(target, headers))

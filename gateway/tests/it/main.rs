@@ -10,3 +10,5 @@ mod forwarding;
 mod framing;
 mod killed;
 mod lifecycle;
+mod limits;
+mod me;

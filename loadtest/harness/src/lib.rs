@@ -14,6 +14,7 @@ mod port;
 pub mod postgres;
 mod process;
 mod program;
+mod redis;
 mod spawner;
 mod standalone;
 mod usage;
@@ -28,6 +29,7 @@ pub use port::{free_address, free_offset, free_port};
 pub use postgres::Postgres;
 pub use process::{Process, Signal};
 pub use program::{Program, binary};
+pub use redis::{RedisCluster, RedisSentinels, RedisServer, SlotMove};
 pub use standalone::{Demo, DemoEnvironment, Standalone, StandaloneAddresses};
 pub use usage::ProcessUsage;
 

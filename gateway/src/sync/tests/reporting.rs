@@ -128,7 +128,10 @@ async fn what_others_spent_reaches_the_accounts_quota_also_across_a_snapshot() {
     .await;
     assert_eq!(peer.acknowledged().await, 5);
     let used = || match gateway.keys.find(b"k", &mut Recent::with_capacity(1)).0 {
-        Lookup::Known(key) => key.entry().account.quota().level(wall_clock(), None, 1000).used,
+        Lookup::Known(key) => {
+            let cell = &key.entry().account;
+            cell.quota().level(wall_clock(), &cell.policy().record).used
+        }
         Lookup::Unknown | Lookup::Unavailable => 0,
     };
     eventually("the quota is heard", || used() == 77).await;

@@ -3,6 +3,7 @@
 
 mod licences;
 mod postgres;
+mod redis;
 
 use std::collections::HashSet;
 use std::path::Path;
