@@ -1,12 +1,12 @@
 //! The usage ledger: what was counted and not yet acknowledged by the control plane.
 //!
 //! Counters are absolute values under this start's boot epoch; the control plane keeps the greatest, so a
-//! report may be lost, repeated or late. They live in files that are mapped into memory ([`segment`]): every
-//! worker writes records of its own with plain stores ([`Book`]), and whatever ends the process, what was counted
-//! is read at the next start ([`recovery`]) and reported under the epoch that it was counted under
-//! ([`backlog`]). A loss of power costs at most `ledger.sync_interval` ([`keeper`]).
+//! report may be lost, repeated or late. They live in files that are mapped into memory (`segment`): every
+//! worker writes records of its own with plain stores (`Book`), and whatever ends the process, what was counted
+//! is read at the next start (`recovery`) and reported under the epoch that it was counted under
+//! (`backlog`). A loss of power costs at most `ledger.sync_interval` (`keeper`).
 //!
-//! A call is counted in the very system call that hands it to its upstream ([`outbox`]), so a `SIGKILL` at any
+//! A call is counted in the very system call that hands it to its upstream (`outbox`), so a `SIGKILL` at any
 //! moment neither loses nor doubles one. What can still differ: a request whose head was handed over in part when
 //! the process was killed is counted, and its upstream never saw it whole.
 //!

@@ -4,6 +4,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use keyward_gateway::admission::{self, FindKey};
 use keyward_gateway::clock::Clock;
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::keys::{KeySet, Lookup, Recent};
+use keyward_gateway::ledger::{CounterKey, Ledger, LedgerBounds};
 use keyward_gateway::limits;
 use keyward_gateway::path::normalise;
 use keyward_gateway::route::{Match, Route, RouteTable};
@@ -228,6 +231,37 @@ fn a_call_is_counted_without_allocating() {
             bytes_out: 2,
         });
     });
+}
+
+#[test]
+fn usage_is_counted_and_a_call_sent_without_allocating() {
+    let folder = tempfile::tempdir().unwrap();
+    let bounds = LedgerBounds {
+        max_size: 64 << 20,
+        sync_interval: Duration::from_secs(1),
+    };
+    let ledger = Ledger::open(folder.path(), vec!["/v1".to_owned()], bounds).unwrap();
+    let (book, (socket, _upstream)) = (ledger.book(), UnixStream::pair().unwrap());
+    let key = CounterKey {
+        account: AccountId::new(),
+        environment: Environment::Production,
+        customer: None,
+        account_key: Some(KeyId::new()),
+        customer_key: None,
+        route: 0,
+        hour: 5,
+    };
+    assert_no_allocation("counting", || {
+        let counter = book.counter(key);
+        assert_eq!(book.send(&counter, socket.as_fd(), b"GET", 1).unwrap(), 3);
+        counter.bucket(1, 1);
+        counter.answered(200, 1, 2, 3);
+        counter.rate_limited(1);
+        book.tidy();
+    });
+    // Also when it has to go onto the list of what is to be reported.
+    ledger.report(10).unwrap();
+    assert_no_allocation("counting after a report", || book.counter(key).quota_refused(1));
 }
 
 #[test]

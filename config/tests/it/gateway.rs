@@ -17,6 +17,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.control_plane.urls, ["http://127.0.0.1:8082"]);
     assert_eq!(config.digest_key_file, None);
     assert_eq!(config.ledger_sync_interval, Duration::from_secs(1));
+    assert_eq!(config.ledger_max_size, 1 << 30);
     assert_eq!(config.cache_entries, 200_000);
     let fresh_for_ever = Staleness {
         max: None,

@@ -169,21 +169,23 @@ impl Backlog {
     }
 
     fn read(&self, boot: &OldBoot, part: Part) {
-        let routes = recovery::routes(boot);
         let (sums, findings) = recovery::read(boot, part);
+        // A start that never had room for a segment may not have had any for the names either.
+        let routes = if sums.is_empty() {
+            Vec::new()
+        } else {
+            recovery::routes(boot)
+        };
         let Findings {
             damaged,
             damaged_files,
             is_unreadable,
         } = findings;
-        // Every turn sees all of them.
-        if part.index == 0 {
-            self.corrupt.fetch_add(damaged, Ordering::Relaxed);
-        }
+        self.corrupt.fetch_add(damaged, Ordering::Relaxed);
         let mut state = self.state.lock();
         state.routes = routes;
         state.waiting = sums.into_iter().map(|(key, tally)| Old { key, tally }).collect();
-        state.damaged_files = damaged_files;
+        state.damaged_files.extend(damaged_files);
         state.is_unreadable |= is_unreadable;
         state.is_read = true;
     }

@@ -216,19 +216,15 @@ impl Tally {
     }
 }
 
-/// What a record on the disk turned out to be.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// Nothing, or a key that was being written: nothing was counted under it.
-    Nothing,
-    /// A counter.
-    Counter(CounterKey, Tally),
-    /// Something that can't be true.
-    Damaged,
-}
+/// A record on the disk can't be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damaged;
 
-/// Reads a record of the start with this epoch.
-pub(super) fn read(bytes: &[u8; BYTES], epoch: u64) -> Found {
+/// Reads a record of the start with this epoch; `None` when nothing was counted in it.
+///
+/// # Errors
+/// When it can't be true.
+pub(super) fn read(bytes: &[u8; BYTES], epoch: u64) -> Result<Option<(CounterKey, Tally)>, Damaged> {
     let mut words = [0u64; WORDS];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
         *word = u64::from_ne_bytes(*bytes);
@@ -239,12 +235,13 @@ pub(super) fn read(bytes: &[u8; BYTES], epoch: u64) -> Found {
     key.copy_from_slice(&words[1..=KEY_WORDS]);
     let tally = Tally(values);
     if words[0] == 0 && tally == Tally::default() {
-        return Found::Nothing;
+        // Also a key that was being written.
+        return Ok(None);
     }
     if words[0] != mark(&key, epoch) || !tally.is_possible() {
-        return Found::Damaged;
+        return Err(Damaged);
     }
-    key_of(&key).map_or(Found::Damaged, |key| Found::Counter(key, tally))
+    key_of(&key).map(|key| Some((key, tally))).ok_or(Damaged)
 }
 
 /// The first word of a whole record: the checksum says also which start it belongs to.
@@ -362,14 +359,10 @@ mod tests {
         fn a_record_reads_back(key in keys(), epoch in any::<u64>(), accepted in 0..u64::MAX / 2) {
             let record = Record::in_memory(&key, epoch);
             record.add(Value::Accepted, accepted);
-            match read(&bytes(&record), epoch) {
-                Found::Counter(known, tally) => {
-                    prop_assert_eq!(known, key);
-                    prop_assert_eq!(tally.of(Value::Accepted), accepted);
-                }
-                other => prop_assert!(false, "{other:?}"),
-            }
-            prop_assert!(matches!(read(&bytes(&record), epoch ^ 1), Found::Damaged));
+            let found = read(&bytes(&record), epoch);
+            let found = found.map(|found| found.map(|(key, tally)| (key, tally.of(Value::Accepted))));
+            prop_assert_eq!(found, Ok(Some((key, accepted))));
+            prop_assert_eq!(read(&bytes(&record), epoch ^ 1), Err(Damaged));
         }
 
         /// No flipped bit makes a call that was counted for one count for another.
@@ -379,7 +372,7 @@ mod tests {
             record.add(Value::Accepted, 1);
             let mut bytes = bytes(&record);
             bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(matches!(read(&bytes, 7), Found::Damaged));
+            prop_assert_eq!(read(&bytes, 7), Err(Damaged));
         }
 
         #[test]

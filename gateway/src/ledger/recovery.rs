@@ -13,7 +13,7 @@ use rustc_hash::{FxBuildHasher, FxHasher};
 
 use super::counter::CounterKey;
 use super::outbox::{self, Note};
-use super::record::{self, Found, Place, Tally, Value};
+use super::record::{self, Damaged, Place, Tally, Value};
 use super::segment::{self, Header};
 use super::shelf;
 
@@ -155,7 +155,8 @@ pub(super) fn read(boot: &OldBoot, part: Part) -> (Sums, Findings) {
             notes: &notes,
         };
         let damaged = segment.read(&bytes, part, &mut sums);
-        if damaged > 0 {
+        // Every part sees all of them.
+        if damaged > 0 && part.index == 0 {
             tracing::error!(damaged, file = %path.display(), "usage that was counted is damaged; all else in the file is taken");
             findings.damaged += damaged;
             findings.damaged_files.push(path);
@@ -195,12 +196,11 @@ impl Segment<'_> {
         let mut damaged = missing;
         for (index, record) in (0..).zip(records) {
             match record::read(record, self.epoch) {
-                Found::Nothing => {}
-                Found::Damaged => damaged += 1,
-                Found::Counter(key, tally) if part.has(&key) => {
+                Ok(Some((key, tally))) if part.has(&key) => {
                     sums.entry(key).or_default().join(&self.settle(tally, index));
                 }
-                Found::Counter(..) => {}
+                Ok(_) => {}
+                Err(Damaged) => damaged += 1,
             }
         }
         damaged

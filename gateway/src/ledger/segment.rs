@@ -43,8 +43,8 @@ impl Segment {
     /// When there is no room for it.
     pub(super) fn create(folder: &Path, worker: u32, number: u64, epoch: u64) -> io::Result<Arc<Self>> {
         let path = folder.join(format!("{worker}-{number}.{SUFFIX}"));
-        let mapped = preallocated(&path, BYTES).and_then(|file| Mapping::of(&file, BYTES));
-        let mapping = mapped.inspect_err(|_| {
+        let file = preallocated(&path, BYTES)?;
+        let mapping = Mapping::of(&file, BYTES).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })?;
         let header: Words<5> = mapping.words(0).ok_or(io::ErrorKind::InvalidInput)?;
@@ -112,7 +112,8 @@ impl Segment {
 /// When there is no room for it.
 pub(super) fn preallocated(path: &Path, bytes: usize) -> io::Result<File> {
     let file = private().read(true).write(true).create_new(true).open(path)?;
-    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes as u64) {
+    let allocate = || rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes as u64);
+    match rustix::io::retry_on_intr(allocate) {
         Ok(()) => Ok(file),
         // The file system can't; writing is the other way to have every block.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
@@ -157,5 +158,58 @@ impl Header {
             is_sound: word(0) == Some(MAGIC) && word(1) == Some(epoch) && used.is_some(),
             used: used.unwrap_or(RECORDS),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward_contract::{AccountId, Environment};
+
+    use super::*;
+    use crate::ledger::record::Value;
+
+    fn key() -> CounterKey {
+        CounterKey {
+            account: AccountId::new(),
+            environment: Environment::Test,
+            customer: None,
+            account_key: None,
+            customer_key: None,
+            route: 0,
+            hour: 1,
+        }
+    }
+
+    #[test]
+    fn what_was_written_goes_to_the_disk_and_what_was_not_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let segment = Segment::create(folder.path(), 3, 4, 5).unwrap();
+        let record = segment.append(&key(), 5).unwrap();
+        assert!(segment.sync().unwrap());
+        assert!(!segment.sync().unwrap());
+        record.add(Value::Accepted, 1);
+        record.touch();
+        assert!(segment.sync().unwrap());
+        assert!(!segment.sync().unwrap());
+    }
+
+    #[test]
+    fn a_segment_has_all_its_blocks_from_the_beginning_and_takes_no_more_than_it_has_places() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let segment = Segment::create(folder.path(), 0, 0, 5).unwrap();
+        let file = fs::metadata(folder.path().join("0-0.seg")).unwrap();
+        assert_eq!(file.len(), BYTES as u64);
+        assert!(file.blocks() * 512 >= BYTES as u64);
+        assert_eq!(file.mode() & 0o777, 0o600);
+        let records: Vec<Record> = std::iter::from_fn(|| segment.append(&key(), 5)).collect();
+        assert_eq!(records.len(), RECORDS);
+        assert!(!Segment::is_free(&segment));
+        drop(records);
+        assert!(Segment::is_free(&segment));
+        // Its number and its worker's are in its name: it is never taken for another.
+        assert!(Segment::create(folder.path(), 0, 0, 5).is_err());
+        assert!(folder.path().join("0-0.seg").exists());
     }
 }

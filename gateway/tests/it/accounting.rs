@@ -30,7 +30,7 @@ fn log_lines(world: &World, count: usize) -> Vec<Value> {
     }
 }
 
-fn counted(world: &World, field: impl Fn(&keyward_contract::feed::UsageCounter) -> u64) -> u64 {
+pub(crate) fn counted(world: &World, field: impl Fn(&keyward_contract::feed::UsageCounter) -> u64) -> u64 {
     let ledger = &world.gateway.as_ref().unwrap().shared().ledger;
     let report = ledger.report(1_000);
     ledger.withdrawn();

@@ -224,6 +224,65 @@ fn whoever_is_killed_while_sending_has_counted_what_was_sent_and_nothing_else() 
     }
 }
 
+/// Counts where the kernel allots no file of a segment's size.
+#[test]
+fn a_victim_without_room() {
+    let Some((folder, _)) = orders() else { return };
+    let bounds = LedgerBounds {
+        max_size: 1 << 30,
+        sync_interval: Duration::from_millis(10),
+    };
+    let ledger = Ledger::open(&folder, vec!["/".into()], bounds).unwrap();
+    let book = ledger.book();
+    for account in 0..100 {
+        let key = CounterKey {
+            account: AccountId::from(uuid::Uuid::from_u128(account)),
+            environment: Environment::Production,
+            customer: None,
+            account_key: None,
+            customer_key: None,
+            route: 0,
+            hour: 5,
+        };
+        book.counter(key).rate_limited(1);
+    }
+    let standing = ledger.standing();
+    assert_eq!(
+        (standing.is_degraded, standing.in_memory, standing.bytes),
+        (true, 100, 0)
+    );
+    let report = ledger.report(1_000).unwrap();
+    assert_eq!(
+        report
+            .counters
+            .iter()
+            .map(|counter| counter.rate_limited)
+            .sum::<u64>(),
+        100
+    );
+    std::fs::write(folder.join("done"), "").unwrap();
+}
+
+#[test]
+fn a_disk_that_gives_no_room_for_a_segment_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // The bound of a file's size is below a segment's; the signal that would come with it is ignored.
+    let script = "trap '' XFSZ; ulimit -f 512; exec \"$0\" \"$@\"";
+    let status = Command::new("bash")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(["killed::a_victim_without_room", "--exact", "--nocapture"])
+        .env(FOLDER, folder.path())
+        .env(UPSTREAM, "127.0.0.1:9")
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(
+        status.success() && folder.path().join("done").exists(),
+        "{status}"
+    );
+}
+
 /// An upstream that counts the heads that it has read, by the key that the gateway names.
 struct Upstream {
     address: SocketAddr,
