@@ -111,7 +111,9 @@ async fn print_operations(arguments: &Arguments) -> anyhow::Result<()> {
             us(measured.p99),
         );
     }
-    println!("goal: leased at most {OPERATIONS_GOAL} scripts per call; commands include those within scripts");
+    println!(
+        "goal: leased at most {OPERATIONS_GOAL} scripts per call; commands include those within scripts"
+    );
     Ok(())
 }
 
@@ -143,7 +145,11 @@ async fn print_latencies(arguments: &Arguments) -> anyhow::Result<()> {
             of(|round| us(round.median)),
             of(|round| us(round.p99)),
             median(added),
-            format!("{:.1}% to {:.1}%", least.unwrap_or_default(), most.unwrap_or_default()),
+            format!(
+                "{:.1}% to {:.1}%",
+                least.unwrap_or_default(),
+                most.unwrap_or_default()
+            ),
             of(|round| round.cpu_us),
         );
     }
@@ -155,12 +161,17 @@ async fn print_latencies(arguments: &Arguments) -> anyhow::Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 async fn print_customers(arguments: &Arguments) -> anyhow::Result<()> {
     let customers = arguments.customers;
-    println!("\n{customers} end customers at once on one gateway, each called twice, cost 60 of a burst that fills at 2/s");
+    println!(
+        "\n{customers} end customers at once on one gateway, each called twice, cost 60 of a burst that fills at 2/s"
+    );
     for mode in ["local", "leased"] {
         let crowd = customers::measure(mode, customers).await?;
         println!("{mode}, before:          {}", holding(&crowd.before));
         for (number, pass) in (1..).zip(&crowd.passes) {
-            let grown = pass.held.resident_bytes.saturating_sub(crowd.before.resident_bytes);
+            let grown = pass
+                .held
+                .resident_bytes
+                .saturating_sub(crowd.before.resident_bytes);
             println!(
                 "  pass {number}: {} accepted, {} others, {:.0} calls/s, p99 {:.0} µs, CPU {:.1} µs/call, {:.4} scripts/call, \
                  {:.0} bytes resident per customer",
@@ -217,7 +228,11 @@ async fn print_outages() -> anyhow::Result<()> {
             us(felt.after),
             ratio,
             felt.harmed,
-            if ratio > OUTAGE_GOAL { "  above the goal" } else { "" }
+            if ratio > OUTAGE_GOAL {
+                "  above the goal"
+            } else {
+                ""
+            }
         );
     }
     println!("goal: at most {OUTAGE_GOAL} times");

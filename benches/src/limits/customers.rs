@@ -77,7 +77,12 @@ pub async fn measure(mode: &str, customers: usize) -> anyhow::Result<Crowd> {
         mode => shared(mode, &redis.url()),
     };
     let limiters = vec![limiter];
-    let system = System::start(&Plan { seed, limiters, core: None }).await?;
+    let system = System::start(&Plan {
+        seed,
+        limiters,
+        core: None,
+    })
+    .await?;
     let gateway = system.gateways.first();
     let gateway = gateway.ok_or_else(|| anyhow::anyhow!("no gateway was started"))?;
     let before = held(gateway, &redis).await?;

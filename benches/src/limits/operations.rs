@@ -52,7 +52,12 @@ pub async fn measure(mode: &str, accounts: usize, lasts: Duration) -> anyhow::Re
     load.reached(WARM_UP + lasts).await;
     let (redis, until) = (RedisCounts::of(&redis)?.since(before), load.elapsed());
     let heard = load.heard().await?;
-    let measured = || heard.calls.iter().filter(|call| (from..until).contains(&call.ended));
+    let measured = || {
+        heard
+            .calls
+            .iter()
+            .filter(|call| (from..until).contains(&call.ended))
+    };
     let accepted = measured().filter(|call| call.accepted()).count() as u64;
     let slow = latencies(measured().filter(|call: &&Call| call.accepted()));
     Ok(Operations {

@@ -43,7 +43,12 @@ pub struct Felt {
 /// When something doesn't start or answer.
 pub async fn measure() -> anyhow::Result<Vec<Felt>> {
     let mut all = vec![
-        on_one("SIGSTOP", async |redis| redis.pause(), async |redis| redis.resume()).await?,
+        on_one(
+            "SIGSTOP",
+            async |redis| redis.pause(),
+            async |redis| redis.resume(),
+        )
+        .await?,
         on_one(
             "killed, started empty",
             async |redis| {
@@ -53,7 +58,12 @@ pub async fn measure() -> anyhow::Result<Vec<Felt>> {
             async |redis| redis.start_again().await,
         )
         .await?,
-        on_one("FLUSHALL", async |redis| told(redis, &["FLUSHALL"]), async |_| Ok(())).await?,
+        on_one(
+            "FLUSHALL",
+            async |redis| told(redis, &["FLUSHALL"]),
+            async |_| Ok(()),
+        )
+        .await?,
         on_one(
             "CLIENT PAUSE",
             async |redis| told(redis, &["CLIENT", "PAUSE", "3000", "ALL"]),
@@ -101,7 +111,11 @@ async fn slots_moved() -> anyhow::Result<Felt> {
     let begin = async || {
         let mut slots = Vec::new();
         for node in cluster.nodes() {
-            for key in node.command(&["KEYS", "*"])?.lines().filter(|key| !key.is_empty()) {
+            for key in node
+                .command(&["KEYS", "*"])?
+                .lines()
+                .filter(|key| !key.is_empty())
+            {
                 slots.push(cluster.slot_of(key)?);
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use keyward_contract::{AccountId, QuotaPeriod, UnixMillis};
 
+use super::live_buckets::{self, OfAccount};
 use super::{Registry, Result, grants};
 use crate::domain::account::Account;
 use crate::domain::moment;
@@ -53,6 +54,8 @@ pub struct Used {
     pub period: QuotaPeriod,
     /// What was granted for that year, beyond its annual limit.
     pub granted: u64,
+    /// What is left in its buckets, when that can be known.
+    pub buckets: Option<OfAccount>,
     /// Its production calls over time, without gaps, when that was asked for.
     pub series: Option<Vec<(UnixMillis, UsageCounts)>>,
     /// When this was read.
@@ -73,6 +76,7 @@ pub async fn used(registry: &Registry, id: AccountId, wanted: Wanted) -> Result<
     let period = QuotaPeriod::at(now, account.contract.start);
     let usage = usage::account_usage(&registry.store, id, period, now).await?;
     let granted = grants::granted(registry, &account, period).await?;
+    let buckets = live_buckets::of_account(registry, &account, now).await;
     let series = match (span, starts) {
         (Some(span), Some(starts)) => Some(series(registry, id, span, starts).await?),
         _ => None,
@@ -82,6 +86,7 @@ pub async fn used(registry: &Registry, id: AccountId, wanted: Wanted) -> Result<
         usage,
         period,
         granted,
+        buckets,
         series,
         now,
     })

@@ -2,15 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use keyward_contract::{AccountId, UnixMillis};
+use keyward_contract::{AccountId, Limits, UnixMillis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::domain::left::Left;
 use crate::domain::moment;
 use crate::domain::refusal::InvalidField;
 use crate::domain::series::Granularity;
 use crate::operations::account_usage::{self, Wanted};
+use crate::operations::live_buckets::OfAccount;
 use crate::store::usage::UsageCounts;
 use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
@@ -28,6 +30,11 @@ use crate::surfaces::problem::Problem;
         "period_start": "2026-01-01T00:00:00Z", "period_end": "2027-01-01T00:00:00Z",
         "used": 125_000, "granted": 0,
     },
+    "rate_limit": {
+        "source": "redis",
+        "production": {"rate": 100, "burst": 200, "remaining": 187, "reset": 1_768_819_201},
+        "test": {"rate": 100, "burst": 200, "remaining": 200, "reset": 1_768_819_200},
+    },
 }))]
 pub struct AccountUsage {
     #[schema(value_type = String, format = "uuid")]
@@ -41,6 +48,7 @@ pub struct AccountUsage {
     /// What is left of the contract year's quota; never below zero.
     remaining: u64,
     quota: ContractYear,
+    rate_limit: RateLimits,
     /// Its production calls over time, without gaps; only when `from`, `to` or `granularity` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, max_items = 1_000)]
@@ -72,6 +80,31 @@ pub struct ContractYear {
     used: u64,
     /// Validations that were granted for this year, beyond the annual limit.
     granted: u64,
+}
+
+/// The account's buckets, which its keys, its end customers and all gateways share.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RateLimits {
+    /// Where what is left in them was read; null when it is not known: no Redis is configured, or it is away.
+    #[schema(pattern = "^redis$", required = true)]
+    source: Option<&'static str>,
+    production: RateLimit,
+    test: RateLimit,
+}
+
+/// One bucket.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RateLimit {
+    /// Calls a second.
+    rate: u32,
+    /// Calls at once.
+    burst: u32,
+    /// Calls that are left now, those included that gateways hold; null when it is not known.
+    #[schema(required = true)]
+    remaining: Option<u64>,
+    /// When all of them are there again, in seconds since 1970; null when it is not known.
+    #[schema(required = true)]
+    reset: Option<i64>,
 }
 
 /// What was used from `start` to the next entry.
@@ -143,8 +176,23 @@ pub async fn show(
             used: count,
             granted: used.granted,
         },
+        rate_limit: rate_limits(used.account.limits, used.buckets),
         series: used.series.map(|series| series.iter().map(entry).collect()),
     }))
+}
+
+fn rate_limits(limits: Limits, buckets: Option<OfAccount>) -> RateLimits {
+    let bucket = |level: Option<Left>| RateLimit {
+        rate: limits.rate,
+        burst: limits.burst,
+        remaining: level.map(Left::remaining),
+        reset: level.map(Left::reset),
+    };
+    RateLimits {
+        source: buckets.map(|_| "redis"),
+        production: bucket(buckets.map(|both| both.production)),
+        test: bucket(buckets.map(|both| both.test)),
+    }
 }
 
 fn wanted(params: &Params) -> Result<Wanted, InvalidField> {

@@ -220,7 +220,7 @@ async fn many_gateways_reports_all_count() {
 async fn what_is_merged_is_told_without_waiting_for_a_heartbeat() {
     let plane = Plane::start().await;
     let (account, _) = plane.add_account(0).await;
-    let mut a = plane.join(plane.hello("a", 1)).await.unwrap();
+    let a = plane.join(plane.hello("a", 1)).await.unwrap();
     let mut b = plane.join(plane.hello("b", 1)).await.unwrap();
     let mut at_once = 0;
     for sequence in 1..=5 {
