@@ -86,6 +86,7 @@ fn route() -> Route {
         cost: 1,
         max_body: 1,
         max_in_flight: None,
+        per_address: None,
         mode: keyward_contract::LimitMode::Enforce,
         timeout: Duration::from_secs(1),
         forward_credentials: false,
@@ -100,10 +101,7 @@ fn limiter() -> Limiter {
         max: None,
         then: keyward_config::WhenStale::Serve,
     };
-    Limiter::new(
-        std::sync::Arc::new(SyncState::new(staleness, Duration::ZERO)),
-        None,
-    )
+    Limiter::new(Arc::new(SyncState::new(staleness, Duration::ZERO)), None)
 }
 
 fn request(key: &PlainKey) -> HeaderMap {

@@ -41,7 +41,6 @@ pub struct Plan {
 }
 
 /// Gateways of one control plane, before an upstream that answers little.
-#[derive(Debug)]
 pub struct System {
     /// The gateways.
     pub gateways: Vec<GatewayProcess>,

@@ -25,6 +25,8 @@ pub mod registry;
 pub mod seed;
 pub mod thresholds;
 pub mod tokens;
+pub mod usage_export;
+pub mod usage_upkeep;
 pub mod user_keys;
 pub mod users;
 pub mod webhooks;

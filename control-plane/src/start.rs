@@ -130,6 +130,7 @@ impl ControlPlane {
             clock,
             rules: config.rules.clone(),
             leaks: config.leaks,
+            usage: config.usage,
             tokens: Tokens::new(&config.auth, config.listen.api, oidc),
             live: LiveBuckets::new(config.redis.clone()),
         };

@@ -78,6 +78,7 @@ pub async fn serve(
 
     let sharer = gateways.clone();
     let service = follow::Follow::new(follow::Service {
+        store: store.clone(),
         snapshots: snapshot::Snapshots::new(store.clone()),
         gateways,
         secrets,

@@ -138,7 +138,16 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         }
         sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
         sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
-        sums.gauge(&catalogue::LEDGER_PENDING, [], shared.ledger.pending() as f64);
+        let ledger = shared.ledger.standing();
+        sums.gauge(&catalogue::LEDGER_PENDING, [], ledger.pending as f64);
+        sums.gauge(&catalogue::LEDGER_SEGMENTS, [], ledger.segments as f64);
+        sums.gauge(&catalogue::LEDGER_BYTES, [], ledger.bytes as f64);
+        sums.gauge(&catalogue::LEDGER_LIMIT, [], ledger.limit_bytes as f64);
+        let degraded = u8::from(ledger.is_degraded);
+        sums.gauge(&catalogue::LEDGER_DEGRADED, [], f64::from(degraded));
+        sums.gauge(&catalogue::LEDGER_IN_MEMORY, [], ledger.in_memory as f64);
+        sums.gauge(&catalogue::LEDGER_OLD_BOOTS, [], ledger.old_boots as f64);
+        sums.counter(&catalogue::LEDGER_CORRUPT, [], ledger.corrupt_records);
         sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
     }));
 }
@@ -192,6 +201,7 @@ async fn serve_admin(
 
 fn detail(shared: &Shared) -> serde_json::Value {
     let position = shared.keys.position();
+    let ledger = shared.ledger.standing();
     serde_json::json!({
         "gatewayId": shared.config.id,
         "keys": {
@@ -202,6 +212,15 @@ fn detail(shared: &Shared) -> serde_json::Value {
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),
         "limiter": limiter_detail(shared),
+        "ledger": {
+            "degraded": ledger.is_degraded,
+            "pending": ledger.pending,
+            "inMemory": ledger.in_memory,
+            "bytes": ledger.bytes,
+            "limitBytes": ledger.limit_bytes,
+            "oldBootsPending": ledger.old_boots,
+            "corruptRecords": ledger.corrupt_records,
+        },
     })
 }
 

@@ -32,6 +32,7 @@ pub mod head;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
@@ -175,7 +176,11 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
     });
     // First, because its lock tells a second gateway in the same folders apart from a broken file.
     let route_names = names(&mut config.routes.iter().map(|route| &route.name));
-    let ledger = ledger::Ledger::open(&config.ledger_path, route_names)
+    let bounds = ledger::LedgerBounds {
+        max_size: config.ledger_max_size,
+        sync_interval: config.ledger_sync_interval,
+    };
+    let ledger = ledger::Ledger::open(&config.ledger_path, route_names, bounds)
         .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
     let tiers = Arc::clone(&telemetry);
     let keys = keys::KeySet::open(

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use keyward_contract::{Environment, LimitMode};
+use keyward_contract::LimitMode;
 
 use crate::admission::{Admitted, Caller, Refused};
 use crate::clock::Now;
@@ -16,10 +15,12 @@ use crate::rejection::Rejection;
 use crate::route::Route;
 use crate::sync::SyncState;
 
+pub mod addresses;
 pub mod allowance;
 pub mod bucket;
 pub mod demand;
 pub mod fields;
+pub mod in_flight;
 pub mod lease;
 pub mod quota;
 pub mod shared;
@@ -30,8 +31,10 @@ mod leased;
 mod legs;
 mod local;
 
+use addresses::Addresses;
 use bucket::Level;
 use fields::Standing;
+use in_flight::RouteCalls;
 use legs::{Leg, Legs, Short, Taken};
 use quota::QuotaLevel;
 use shared::SharedLimits;
@@ -43,20 +46,31 @@ pub enum Which {
     Account,
     /// The end customer's bucket.
     Customer,
-    /// What the route itself bounds.
+    /// A route's bound on calls in flight.
     Route,
+    /// A public route's bound on calls from one address.
+    Address,
     /// The account's yearly quota.
     Quota,
 }
 
 impl Which {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Account,
+        Self::Customer,
+        Self::Route,
+        Self::Address,
+        Self::Quota,
+    ];
+
     /// Its name in headers and in `details.limit`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Account => "account",
             Self::Customer => "customer",
-            Self::Route => "route",
+            Self::Route | Self::Address => "route",
             Self::Quota => "quota",
         }
     }
@@ -67,6 +81,8 @@ impl Which {
 pub struct Limiter {
     sync: Arc<SyncState>,
     shared: Option<Arc<SharedLimits>>,
+    route_calls: Arc<RouteCalls>,
+    addresses: Addresses,
 }
 
 /// The right to forward one call: who it is, and what was taken for it.
@@ -115,7 +131,12 @@ impl Limiter {
     /// With buckets in this process, or with shared ones.
     #[must_use]
     pub fn new(sync: Arc<SyncState>, shared: Option<Arc<SharedLimits>>) -> Self {
-        Self { sync, shared }
+        Self {
+            sync,
+            shared,
+            route_calls: Arc::default(),
+            addresses: Addresses::default(),
+        }
     }
 
     /// The shared buckets, when there are any.
@@ -154,7 +175,7 @@ impl Limiter {
                 })
             }
             Err(short) => {
-                let rejection = rejection(caller, route.cost, short);
+                let rejection = rejection(caller, route.cost, short, now);
                 Err(Refused::caller(rejection, admitted.into_caller()))
             }
         }
@@ -184,7 +205,7 @@ impl Limiter {
                 legs.quota().add_spent();
                 (Ok(Taken::over_quota()), would_limit)
             }
-            Short::Tokens(..) if is_tier || route.mode == LimitMode::Shadow => {
+            Short::Tokens(..) if route.limit_mode(legs.record.limit_mode) == LimitMode::Shadow => {
                 match self.take(&legs.without_tokens(), now).await {
                     Err(Short::Quota(_)) if is_tier => {
                         legs.quota().add_spent();
@@ -238,7 +259,7 @@ impl Limiter {
         Standing {
             which,
             level,
-            policy: policy_field(caller),
+            policy: fields::policy_of(caller, now.unix),
             reset_after: level.until_full(),
         }
     }
@@ -255,7 +276,7 @@ pub struct Levels {
     pub quota: Option<QuotaLevel>,
 }
 
-fn rejection(caller: &Caller, cost: u32, short: Short) -> Rejection {
+fn rejection(caller: &Caller, cost: u32, short: Short, now: Now) -> Rejection {
     let (which, level) = match short {
         Short::Quota(level) => return Rejection::QuotaExceeded(level),
         Short::Tokens(which, level) => (which, level),
@@ -265,28 +286,10 @@ fn rejection(caller: &Caller, cost: u32, short: Short) -> Rejection {
         standing: Standing {
             which,
             level,
-            policy: policy_field(caller),
+            policy: fields::policy_of(caller, now.unix),
             reset_after: retry_after,
         },
         retry_after: with_jitter(retry_after),
-    }
-}
-
-fn policy_field(caller: &Caller) -> HeaderValue {
-    let policy = caller.policy();
-    let limits = policy.record.limits;
-    let variants = match caller.environment() {
-        Environment::Test => &policy.test_policies,
-        Environment::Production => &policy.production_policies,
-    };
-    match caller.customer().map(|cell| cell.limits(limits)) {
-        None => variants[0].clone(),
-        Some(own) if own == limits => variants[1].clone(),
-        Some(own) => {
-            let is_production = caller.environment() == Environment::Production;
-            let quota = is_production.then(|| policy.record.greatest_quota());
-            fields::policy(limits, Some(own), quota)
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::clock::{Clock, Now};
 use crate::credential::CredentialNames;
 use crate::deadlines::Deadlines;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
-use crate::ledger::Ledger;
+use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
 use crate::route::RouteTable;
 use crate::sync::SyncState;
@@ -54,6 +54,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     recent: RefCell<Recent>,
     pools: Pools,
+    book: Book,
     telemetry: WorkerTelemetry,
     access_log: Option<WorkerLog>,
     deadlines: Deadlines,
@@ -69,6 +70,7 @@ impl Worker {
         Self {
             recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
             pools: Pools::new(&config.upstreams, config.timeouts),
+            book: shared.ledger.book(),
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
@@ -108,10 +110,10 @@ impl Worker {
         self.access_log.as_ref()
     }
 
-    /// Usage.
+    /// Where it counts usage.
     #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        &self.shared.ledger
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Time limits of its calls.

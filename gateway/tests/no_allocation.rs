@@ -85,6 +85,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         require: Require::Account,
         cost: 1,
         max_in_flight: None,
+        per_address: None,
         mode: keyward_contract::LimitMode::Enforce,
         max_body: 1024,
         timeout: Duration::from_secs(1),
@@ -112,6 +113,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
         replica_path: PathBuf::new(),
         ledger_path: PathBuf::new(),
         ledger_sync_interval: second,
+        ledger_max_size: 1 << 30,
         cache_entries: 1,
         staleness: Staleness {
             max: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keyward_contract::{AccountId, Environment, KeyId, KeyKind, PlainKey};
 use keyward_harness::{Program, binary, eventually};
-use keyward_loadtest::paced::{Answer, Heard};
+use keyward_loadtest::paced::{Answer, Call, Heard};
 use keyward_loadtest::{Credentials, Lane, Law, Order, Pace, Paced, Requests, Tally};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -228,6 +228,8 @@ pub(crate) fn accepted<'a>(
 /// Every call was accepted, or told that a rate was used up.
 #[track_caller]
 pub(crate) fn accepted_or_limited(heard: &Heard) {
-    let wrong = heard.count(|call| !matches!(call.answer, Answer::Accepted | Answer::Limited(_)));
-    assert_eq!(wrong, 0, "{:?}", heard.answers());
+    let is_right = |call: &&Call| matches!(call.answer, Answer::Accepted | Answer::Limited(_));
+    let wrong: Vec<_> = heard.calls.iter().filter(|call| !is_right(call)).collect();
+    let first = wrong.get(..wrong.len().min(10)).unwrap_or_default();
+    assert!(wrong.is_empty(), "{:?}: {first:?}", heard.answers());
 }

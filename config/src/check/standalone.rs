@@ -155,6 +155,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         ledger: gateway::Ledger {
             path: file("gateway/ledger"),
             sync_interval: typed.ledger.sync_interval,
+            max_size: typed.ledger.max_size,
         },
         cache: typed.cache,
         sync: typed.sync,
@@ -194,6 +195,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         auth: typed.auth,
         rules: typed.rules,
         leaks: typed.leaks,
+        usage: typed.usage,
         management_limits: typed.management_limits,
         errors: typed.errors,
         tiers: typed.tiers,

@@ -34,6 +34,8 @@ pub(crate) struct ControlPlane {
     pub(crate) rules: Rules,
     /// What happens to a key that was found where it must not be.
     pub(crate) leaks: Leaks,
+    /// How long usage is kept in detail.
+    pub(crate) usage: Usage,
     /// How fast each credential may call the REST surfaces.
     pub(crate) management_limits: ManagementLimits,
     /// What errors say.
@@ -225,6 +227,25 @@ impl Default for Leaks {
     fn default() -> Self {
         Self {
             policy: Leak::Quarantine,
+        }
+    }
+}
+
+/// How long usage is kept in detail. Months are kept for ever.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Usage {
+    /// Counts by hour.
+    pub(crate) keep_hours: Time,
+    /// Counts by day.
+    pub(crate) keep_days: Time,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            keep_hours: Time::seconds(90 * 86_400),
+            keep_days: Time::seconds(1_100 * 86_400),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
 use crate::leaf::word::{
     Balance, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
 };
+use crate::typed::control_plane::Limit;
 
 /// Configuration of `keyward-gateway`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -150,6 +151,8 @@ pub(crate) struct Ledger {
     pub(crate) path: FilePath,
     /// The most that a power loss may lose.
     pub(crate) sync_interval: Time,
+    /// The most that its files may have.
+    pub(crate) max_size: Size,
 }
 
 impl Default for Ledger {
@@ -157,6 +160,7 @@ impl Default for Ledger {
         Self {
             path: FilePath("keyward-data/gateway/ledger".into()),
             sync_interval: Time::seconds(1),
+            max_size: Size(1 << 30),
         }
     }
 }
@@ -403,9 +407,11 @@ pub(crate) struct Route {
     pub(crate) max_body: Option<Size>,
     /// Calls of one account at the same time. Any number by default.
     pub(crate) max_in_flight: Option<u64>,
+    /// How often one client address may call a public route. As often as it likes by default.
+    pub(crate) per_address: Option<Limit>,
     /// The whole call. `timeouts.request` by default.
     pub(crate) timeout: Option<Time>,
-    /// `enforce`: limits refuse; `shadow`: rates and `max_in_flight` only count.
+    /// `enforce`: limits refuse; `shadow`: rates, `max_in_flight` and `per_address` only count.
     pub(crate) mode: Option<LimitMode>,
     /// Whether the upstream sees the headers that carry keys.
     pub(crate) forward_credentials: bool,

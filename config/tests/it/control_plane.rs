@@ -30,6 +30,11 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
     );
     assert_eq!(config.rules.user_key_lifetime, Duration::from_secs(365 * 86_400));
     assert_eq!(config.leaks, keyward_config::LeakPolicy::Quarantine);
+    let day = Duration::from_secs(86_400);
+    assert_eq!(
+        (config.usage.keep_hours, config.usage.keep_days),
+        (90 * day, 1_100 * day)
+    );
     let limits = config.management_limits;
     assert_eq!((limits.portal.rate, limits.portal.burst), (20, 40));
     assert_eq!((limits.others.rate, limits.others.burst), (50, 100));
@@ -453,4 +458,30 @@ fn a_policy_for_leaks_is_one_of_three() {
         message.contains("control-plane.toml:2: leaks.policy"),
         "{message}"
     );
+}
+
+#[test]
+fn usage_that_would_be_forgotten_too_early_is_refused() {
+    for (usage, expected) in [
+        (
+            "keep_hours = \"1d\"",
+            "2: usage.keep_hours: 1d is too little; write at least 2d",
+        ),
+        (
+            "keep_days = \"365d\"",
+            "2: usage.keep_days: 365d is too little; write at least 400d",
+        ),
+        (
+            "keep_hours = \"500d\"\nkeep_days = \"450d\"",
+            "3: usage.keep_days: 450d is less than usage.keep_hours, 500d; write at least as much",
+        ),
+        (
+            "keep_months = \"1d\"",
+            "2: usage.keep_months: is no known key; in usage there can be keep_hours, keep_days",
+        ),
+    ] {
+        refused(&format!("[usage]\n{usage}\n"), expected);
+    }
+    let config = parse_control_plane("[usage]\nkeep_hours = \"400d\"\nkeep_days = \"400d\"\n", &[]).unwrap();
+    assert_eq!(config.usage.keep_hours, config.usage.keep_days);
 }

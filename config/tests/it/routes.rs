@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyward_config::{EncodedSlashes, GatewayConfig, HostPattern, PathSegment, Require};
-use keyward_contract::{Environment, LimitMode};
+use keyward_contract::{Environment, LimitMode, Limits};
 
 use crate::parse_gateway;
 
@@ -279,6 +279,34 @@ fn the_rest_of_a_route_is_checked() {
             "max_in_flight: is counted for each account, and the calls of a public route have none; remove it",
         ),
         (
+            "per_address = { rate = 5 }",
+            "per_address: is for public routes, and calls with a key have their account's limits; remove it, or write require = \"none\"",
+        ),
+        (
+            "per_address = { burst = 5 }\nrequire = \"none\"",
+            "per_address.rate: is missing; write one, such as \"10/s\"",
+        ),
+        (
+            "per_address = { rate = 0 }\nrequire = \"none\"",
+            "per_address.rate: 0 is too little; write at least 1",
+        ),
+        (
+            "per_address = { rate = \"5/m\" }\nrequire = \"none\"",
+            "per_address.rate: \"5/m\" is no rate; write a whole number a second, such as \"50/s\"",
+        ),
+        (
+            "per_address = { rate = 1, burst = 601 }\nrequire = \"none\"",
+            "per_address.burst: 601 is too much; write at most 600",
+        ),
+        (
+            "per_address = \"10/s\"",
+            "per_address: \"10/s\" is text; write a table, such as { … }",
+        ),
+        (
+            "cost = 5\nper_address = { rate = 2 }\nrequire = \"none\"",
+            "cost: 5 is more than the 4 that one address may spend at once; no call of it could pass",
+        ),
+        (
             "mode = \"shadows\"",
             "mode: \"shadows\" is not known here; did you mean \"shadow\"? Write \"enforce\" or \"shadow\"",
         ),
@@ -320,6 +348,11 @@ fn a_route_may_bound_calls_in_flight_and_may_only_count() {
         (Some(100), LimitMode::Shadow)
     );
     assert_eq!(route("mode = \"enforce\"").mode, LimitMode::Enforce);
+    assert_eq!(plain.per_address, None);
+    for (typed, burst) in [("rate = \"10/s\"", 20), ("rate = 10, burst = 15", 15)] {
+        let public = route(&format!("require = \"none\"\nper_address = {{ {typed} }}"));
+        assert_eq!(public.per_address, Some(Limits { rate: 10, burst }));
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateways::Gateways;
 use super::quota::{Boot, Elsewhere, MOST_KEPT, QuotaBook, Wanted};
-use crate::store::usage::{self, Counted, Merger, Report, Spent};
+use crate::store::usage::{self, GatewayCounted, Merger, Report, Spent};
 use crate::store::{Result, Store};
 
 /// As many reports wait at most; their senders wait with them.
@@ -29,6 +29,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(200);
 const LOOK_FOR_NEW_PERIODS: Duration = Duration::from_secs(1);
 const FORGET_SILENT: Duration = Duration::from_secs(3_600);
+/// A day, and another one: so seldom it is written down that a gateway was heard.
+const HEARD_LATELY_MS: i64 = 49 * 3_600_000;
 const YEAR_MS: i64 = 366 * 86_400_000;
 /// Accounts whose usage other control planes merged are read again at each look, at most so many.
 const READ_AGAIN: usize = 500;
@@ -225,7 +227,7 @@ impl Task {
             let period = (wanted.period.start, wanted.period.end);
             periods.entry(period).or_default().push(wanted);
         }
-        let none = Counted::default();
+        let none = GatewayCounted::default();
         for wanted in periods.values().flat_map(|same| same.chunks(READ_TOGETHER)) {
             let Some(period) = wanted.first().map(|first| first.period) else {
                 continue;
@@ -248,7 +250,8 @@ impl Task {
         let now = super::now();
         let since = UnixMillis(now.0.saturating_sub(YEAR_MS));
         if !self.filled {
-            let gateways = usage::newest_gateways(&self.store, MOST_KEPT).await?;
+            let since = UnixMillis(now.0.saturating_sub(HEARD_LATELY_MS));
+            let gateways = usage::gateways_heard(&self.store, since, MOST_KEPT).await?;
             self.book.heard(gateways, Instant::now());
             self.filled = true;
         }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::watch;
 
-use crate::store::usage::{Counted, Spent};
+use crate::store::usage::{GatewayCounted, Spent};
 
 mod account;
 mod gateways;
@@ -174,7 +174,7 @@ impl QuotaBook {
     }
 
     /// Puts an account's sums in.
-    pub(super) fn put(&self, wanted: Wanted, counted: &Counted) {
+    pub(super) fn put(&self, wanted: Wanted, counted: &GatewayCounted) {
         let book = &mut *self.book.lock();
         let account = Account::new(wanted, counted, &book.kept);
         if let Some(old) = book.accounts.get_mut(&wanted.account) {

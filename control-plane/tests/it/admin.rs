@@ -15,7 +15,7 @@ mod gateways;
 pub(crate) mod grants;
 mod leaks;
 mod tiers;
-mod usage;
+pub(crate) mod usage;
 pub(crate) mod users;
 mod webhooks;
 

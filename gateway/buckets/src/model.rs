@@ -4,6 +4,8 @@
 //! questions to this and to the scripts on a real server, and wants the same answers and the same state.
 
 mod bucket;
+#[cfg(test)]
+mod laws;
 mod quota;
 
 use std::collections::{BTreeMap, HashMap};
@@ -71,6 +73,21 @@ impl Model {
     /// Forgets everything, as `FLUSHALL` does.
     pub fn flush(&mut self) {
         *self = Self::default();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bucket(&self, name: &BucketName) -> Option<&Bucket> {
+        self.buckets.get(name)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn quota(&self, name: &QuotaName) -> Option<&Quota> {
+        self.quotas.get(name)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn forget(&mut self, name: &BucketName) {
+        self.buckets.remove(name);
     }
 
     fn lease(&mut self, moment: Moment, ask: &LeaseAsk) -> LeaseAnswer {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use keyward_contract::{AccountId, AccountRecord, CustomerId, Environment, Limits};
 use tokio::sync::Notify;
 
@@ -96,10 +95,8 @@ pub struct AccountPolicy {
     pub record: AccountRecord,
     /// Where its calls are counted in metrics.
     pub tier_slot: TierSlot,
-    /// `RateLimit-Policy` of calls in the test environment: without and with an end customer.
-    pub test_policies: [HeaderValue; 2],
-    /// `RateLimit-Policy` of calls in production: without and with an end customer.
-    pub production_policies: [HeaderValue; 2],
+    /// `RateLimit-Policy` of its calls.
+    pub policies: fields::Policies,
     test_identity: Box<[u8]>,
     production_identity: Box<[u8]>,
 }
@@ -116,16 +113,9 @@ impl AccountPolicy {
                 ("keyward-tier", &record.tier),
             ])
         };
-        let policies = |quota: Option<u64>| {
-            [
-                fields::policy(record.limits, None, quota),
-                fields::policy(record.limits, Some(record.limits), quota),
-            ]
-        };
         Self {
             tier_slot,
-            test_policies: policies(None),
-            production_policies: policies(Some(record.greatest_quota())),
+            policies: fields::Policies::new(&record),
             test_identity: identity(Environment::Test),
             production_identity: identity(Environment::Production),
             record,

@@ -206,7 +206,7 @@ impl<'c> Leg<'c> {
             environment: self.caller.environment(),
             customer: match self.which {
                 Which::Customer => self.caller.customer().map(|cell| cell.id),
-                Which::Account | Which::Route | Which::Quota => None,
+                Which::Account | Which::Route | Which::Address | Which::Quota => None,
             },
         }
     }

@@ -41,6 +41,7 @@ fn configured(text: &str) -> Configured {
         cost: 1,
         max_body: 1024,
         max_in_flight: None,
+        per_address: None,
         mode: LimitMode::Enforce,
         timeout: Duration::from_secs(1),
         forward_credentials: false,

@@ -33,7 +33,8 @@ use crate::surfaces::admin::{
     paths(
         customers::list::list, customers::create::create, customers::show::show, customers::update::update,
         customers::delete::delete, environments::update, api_keys::list::list, api_keys::create::create,
-        api_keys::revoke::revoke, api_keys::rotate::rotate, usage::show, tiers::list, gateways::list, audit::list,
+        api_keys::revoke::revoke, api_keys::rotate::rotate, usage::show, usage::export::export,
+        usage::export_all::export, tiers::list, gateways::list, audit::list,
         users::list::list, users::create::create, users::show::show, users::update::update, users::delete::delete,
         webhooks::list::list, webhooks::create::create, webhooks::show::show, webhooks::update::update,
         webhooks::delete::delete, webhooks::rotate_secret::rotate_secret, webhooks::test::test,

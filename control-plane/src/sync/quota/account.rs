@@ -6,7 +6,7 @@ use keyward_contract::{AccountId, QuotaPeriod, UnixMillis, feed};
 
 use super::Wanted;
 use super::gateways::{Kept, MOST_KEPT};
-use crate::store::usage::{Counted, Spent};
+use crate::store::usage::{GatewayCounted, Spent};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -63,7 +63,7 @@ impl Changes {
 }
 
 impl Account {
-    pub(super) fn new(wanted: Wanted, counted: &Counted, kept: &Kept) -> Self {
+    pub(super) fn new(wanted: Wanted, counted: &GatewayCounted, kept: &Kept) -> Self {
         let mut account = Self {
             contract_start: wanted.contract_start,
             period: wanted.period,

@@ -25,12 +25,12 @@ fn spent(account: AccountId, boot: &Boot, accepted: u64) -> Spent {
     }
 }
 
-fn counted(boots: &[(&str, u64, u64)]) -> Counted {
+fn counted(boots: &[(&str, u64, u64)]) -> GatewayCounted {
     let boots: Vec<_> = boots
         .iter()
         .map(|(gateway, epoch, accepted)| ((*gateway).to_owned(), *epoch, *accepted))
         .collect();
-    Counted {
+    GatewayCounted {
         total: boots.iter().map(|(_, _, accepted)| accepted).sum(),
         boots,
     }
@@ -193,7 +193,7 @@ fn what_no_gateway_is_known_to_have_counted_counts_too() {
     let (book, account) = (QuotaBook::default(), AccountId::new());
     let a = boot("a", 1);
     open(&book, &a, &[]);
-    let sums = Counted {
+    let sums = GatewayCounted {
         total: 100,
         ..counted(&[("a", 1, 30)])
     };
@@ -274,7 +274,7 @@ struct Truth {
 }
 
 impl Truth {
-    fn counted(&self, account: usize) -> Counted {
+    fn counted(&self, account: usize) -> GatewayCounted {
         let boots = self.counted.iter().filter(|((of, ..), _)| *of == account);
         let boots: Vec<_> = boots
             .map(|((_, gateway, epoch), n)| (GATEWAYS[*gateway], *epoch, *n))

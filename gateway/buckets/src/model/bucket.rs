@@ -21,7 +21,8 @@ pub(crate) struct Bucket {
     pub(crate) sweep: i64,
     /// How much each gateway holds, and until when.
     pub(crate) holders: ByGateway<(i64, i64)>,
-    /// When it is certainly full, and its name vanishes.
+    /// How long its name was to be kept when that was said last, and until when that is: then it is certainly full.
+    pub(crate) kept: i64,
     pub(crate) expires: i64,
 }
 
@@ -128,7 +129,8 @@ impl Settled {
         }
         let (missing, rate) = (number::burst(ask.limits) - bucket.level, number::rate(ask.limits));
         let until_full = missing.unsigned_abs().div_ceil(rate.unsigned_abs());
-        bucket.expires = ends + number::amount(until_full) + MARGIN_MS;
+        bucket.kept = LEASE_MS + number::amount(until_full) + MARGIN_MS;
+        bucket.expires = moment.now + bucket.kept;
         bucket
     }
 }

@@ -48,9 +48,10 @@ while argument < #ARGV do
   if not done then
     local reason = type(answer) == 'table' and answer.err or tostring(answer)
     -- Somebody else's key under our name is trouble for one question only, and nothing of it was written. Whatever
-    -- else a server refuses (read-only, out of memory), it refuses before anything is written.
+    -- else a server refuses (read-only, out of memory), it refuses before anything is written. Its word for it stands
+    -- first or after a line's number, as versions differ.
     if not string.find(reason, 'WRONGTYPE', 1, true) then
-      error(answer)
+      return redis.error_reply(string.match(reason, '%u%u+ .*') or ('ERR ' .. reason))
     end
     answer = 'WRONGTYPE'
   end

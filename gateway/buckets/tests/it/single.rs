@@ -382,7 +382,11 @@ async fn a_server_that_became_a_replica_is_no_place_to_ask() {
         let asked = link.ask(&[Ask::Lease(lease(AccountId::new(), 1))]).await;
         asked.err().ok_or_else(|| anyhow::anyhow!("still answered"))
     });
-    assert!(refused.await.unwrap().is_connection_lost());
+    let error = refused.await.unwrap();
+    assert!(
+        error.is_connection_lost() && error.nothing_happened(),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -424,4 +428,25 @@ async fn the_password_is_read_at_every_connection_and_never_told() {
     let link = buckets.connect().await.unwrap();
     link.ping().await.unwrap();
     assert!(!format!("{link:?} {buckets:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn a_server_out_of_memory_refuses_and_the_link_stays() {
+    let redis = RedisServer::start().await.unwrap();
+    let link = gateway(&redis.url(), "one").connect().await.unwrap();
+    let account = AccountId::new();
+    ask_lease(&link, lease(account, 1)).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    let before = redis.command(&["HGETALL", &bucket(account).key()]).unwrap();
+    let error = link.ask(&[Ask::Lease(lease(account, 1))]).await.unwrap_err();
+    assert!(
+        !error.is_connection_lost() && error.nothing_happened(),
+        "{error:?}"
+    );
+    assert_eq!(
+        redis.command(&["HGETALL", &bucket(account).key()]).unwrap(),
+        before
+    );
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    ask_lease(&link, lease(account, 1)).await;
 }

@@ -58,20 +58,21 @@ impl RedisCluster {
 
     fn join(&self, buses: &[String]) -> anyhow::Result<()> {
         let share = SLOTS / MASTERS;
-        for (index, (node, number)) in self.nodes.iter().zip(0..).enumerate() {
+        for (node, number) in self.nodes.iter().zip(0..) {
             let first = share * number;
-            let last = if number + 1 == MASTERS {
+            let end = if number + 1 == MASTERS {
                 SLOTS
             } else {
                 first + share
-            } - 1;
-            let (first, last) = (first.to_string(), last.to_string());
+            };
+            let (first, last) = (first.to_string(), (end - 1).to_string());
             node.command(&["CLUSTER", "ADDSLOTSRANGE", &first, &last])?;
-            // Epochs of their own, or they would first have to quarrel over them.
+            // Epochs of their own, given before they meet, or they would first have to quarrel over them.
             node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()])?;
-            for (other, bus) in self.nodes.iter().zip(buses).skip(index + 1) {
-                node.command(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string(), bus])?;
-            }
+        }
+        let first = self.first()?;
+        for (other, bus) in self.nodes.iter().zip(buses).skip(1) {
+            first.command(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string(), bus])?;
         }
         Ok(())
     }
