@@ -8,6 +8,7 @@ pub mod claims;
 pub mod customer;
 pub mod grant;
 pub mod key;
+pub mod left;
 pub mod moment;
 pub mod refusal;
 pub mod seal;

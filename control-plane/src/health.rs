@@ -30,6 +30,8 @@ pub fn routes(app: App, stop: CancellationToken) -> Router {
 
 async fn readyz(State(health): State<Health>) -> Response {
     let revision = changes::head(&health.app.registry.store).await;
+    // Nothing depends on it: it is shown, and no reason not to be ready.
+    let redis = health.app.registry.live.reach().await;
     let draining = health.stop.is_cancelled();
     let ready = revision.is_ok() && !draining;
     let status = if ready {
@@ -41,6 +43,7 @@ async fn readyz(State(health): State<Health>) -> Response {
         "ready": ready,
         "draining": draining,
         "store": if revision.is_ok() { "up" } else { "away" },
+        "redis": redis,
         "revision": revision.ok(),
         "gateways": health.app.registry.gateways.status().len(),
         "version": env!("CARGO_PKG_VERSION"),

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod domain;
 pub mod health;
 pub mod jobs;
+pub mod live;
 pub mod moving;
 pub mod oidc;
 pub mod operations;

@@ -20,6 +20,7 @@ pub mod idempotency;
 pub mod identify;
 pub mod import;
 pub mod leaks;
+pub mod live_buckets;
 pub mod registry;
 pub mod seed;
 pub mod thresholds;

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::domain::tier::Catalogue;
+use crate::live::LiveBuckets;
 use crate::oidc::Oidc;
 use crate::operations::tokens::{self, Tokens, rotation};
 use crate::operations::{Registry, bootstrap, catalogue};
@@ -131,6 +132,7 @@ impl ControlPlane {
             leaks: config.leaks,
             usage: config.usage,
             tokens: Tokens::new(&config.auth, config.listen.api, oidc),
+            live: LiveBuckets::new(config.redis.clone()),
         };
         Ok((registry, secrets))
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId, QuotaPeriod, UnixMillis};
 
+use super::live_buckets::{self, OfAccount};
 use super::{Registry, Result, grants};
 use crate::domain::account::Account;
 use crate::domain::refusal::{InvalidField, Missing};
@@ -83,6 +84,8 @@ pub struct Used {
     pub period: QuotaPeriod,
     /// What was granted for that year, beyond its annual limit.
     pub granted: u64,
+    /// What is left in its buckets, when that can be known.
+    pub buckets: Option<OfAccount>,
     /// The wanted calls over time, when they were asked for.
     pub series: Option<Series>,
     /// The same by key, end customer or route, the most accepted first, when that was asked for; what had none has no
@@ -124,6 +127,7 @@ pub async fn used(registry: &Registry, id: AccountId, wanted: Wanted) -> Result<
     };
     let period = QuotaPeriod::at(now, account.contract.start);
     let granted = grants::granted(registry, &account, period).await?;
+    let buckets = live_buckets::of_account(registry, &account, now).await;
     // Last: it is never behind a series that ends now.
     let usage = usage::account_usage(&registry.store, id, period, now).await?;
     Ok(Used {
@@ -131,6 +135,7 @@ pub async fn used(registry: &Registry, id: AccountId, wanted: Wanted) -> Result<
         usage,
         period,
         granted,
+        buckets,
         series,
         groups,
         now,

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use super::change::{Change, Entry};
 use super::identify::PortalCaller;
+use super::live_buckets::{self, CustomersBucket};
 use super::{Changed, Registry, Result, grants};
 use crate::domain::customer::EndCustomer;
 use crate::domain::key::{ApiKey, Draft, Made, Origin};
+use crate::domain::left::Left;
 use crate::domain::refusal::{Conflict, Missing};
 use crate::domain::text::Name;
 use crate::store::customers::Page;
@@ -45,6 +47,8 @@ pub struct Used {
     pub customer: EndCustomer,
     /// What it used.
     pub usage: CustomerUsage,
+    /// What is left in its bucket.
+    pub bucket: Left,
     /// The account's quota, in production.
     pub quota: Option<Quota>,
     /// When this was read.
@@ -270,6 +274,14 @@ pub async fn used(registry: &Registry, caller: &PortalCaller, id: CustomerId) ->
         .await?
         .ok_or(Missing::EndCustomer)?;
     let seen = usage::customer_usage(&registry.store, account.id, environment, id, now).await?;
+    let bucket = CustomersBucket {
+        account: account.id,
+        environment,
+        customer: id,
+        limits: customer.limits.unwrap_or(account.limits),
+        seen: seen.bucket,
+    };
+    let bucket = live_buckets::of_customer(registry, bucket, now).await;
     let quota = match environment {
         Environment::Test => None,
         Environment::Production => {
@@ -287,6 +299,7 @@ pub async fn used(registry: &Registry, caller: &PortalCaller, id: CustomerId) ->
     Ok(Used {
         customer,
         usage: seen,
+        bucket,
         quota,
         now,
     })

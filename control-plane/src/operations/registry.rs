@@ -1,4 +1,4 @@
-//! What operations work with: the store, the secrets, the catalogue, the gateways and the clock.
+//! What operations work with: the store, the secrets, the catalogue, the gateways, the live buckets and the clock.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::domain::key::ApiKey;
 use crate::domain::seal::MasterKey;
 use crate::domain::tier::Catalogue;
+use crate::live::LiveBuckets;
 use crate::store::Store;
 use crate::store::usage::Horizon;
 use crate::sync::Gateways;
@@ -38,6 +39,8 @@ pub struct Registry {
     pub usage: UsageRetention,
     /// Whose tokens are taken.
     pub tokens: Tokens,
+    /// What is in the buckets that gateways share.
+    pub live: LiveBuckets,
 }
 
 /// A key that was just made: its text and how it is found.

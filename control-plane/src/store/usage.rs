@@ -31,8 +31,8 @@ pub use billed::{Billed, billed};
 pub use known::{end_customer_is_known, key};
 pub use merge::{MERGED, Merger, Spent};
 pub use quota::{
-    GatewayCounted, accounts_in_use, contract_starts, counted_in, has_counted, newest_gateways,
-    spent_by_boot, spent_in,
+    GatewayCounted, accounts_in_use, contract_starts, counted_in, gateways_heard, has_counted, spent_by_boot,
+    spent_in,
 };
 pub use report::{InvalidUsage, Report, Reported};
 pub use retention::{Horizon, forget};

@@ -29,6 +29,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(200);
 const LOOK_FOR_NEW_PERIODS: Duration = Duration::from_secs(1);
 const FORGET_SILENT: Duration = Duration::from_secs(3_600);
+/// A day, and another one: so seldom it is written down that a gateway was heard.
+const HEARD_LATELY_MS: i64 = 49 * 3_600_000;
 const YEAR_MS: i64 = 366 * 86_400_000;
 /// Accounts whose usage other control planes merged are read again at each look, at most so many.
 const READ_AGAIN: usize = 500;
@@ -248,7 +250,8 @@ impl Task {
         let now = super::now();
         let since = UnixMillis(now.0.saturating_sub(YEAR_MS));
         if !self.filled {
-            let gateways = usage::newest_gateways(&self.store, MOST_KEPT).await?;
+            let since = UnixMillis(now.0.saturating_sub(HEARD_LATELY_MS));
+            let gateways = usage::gateways_heard(&self.store, since, MOST_KEPT).await?;
             self.book.heard(gateways, Instant::now());
             self.filled = true;
         }

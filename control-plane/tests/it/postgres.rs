@@ -12,6 +12,7 @@ mod export;
 mod gateway;
 mod import;
 mod keys;
+mod live;
 mod migrations;
 mod oauth;
 mod openapi;

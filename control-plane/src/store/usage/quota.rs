@@ -124,25 +124,28 @@ pub async fn counted_in(
             if gateway.is_empty() {
                 counted.total = count(accepted);
             } else {
-                counted.boots.push((gateway, count(epoch), count(accepted)));
+                // Those that are folded together have no epoch: one that no start has.
+                let epoch = u64::try_from(epoch).unwrap_or(u64::MAX);
+                counted.boots.push((gateway, epoch, count(accepted)));
             }
         }
     }
     Ok(found)
 }
 
-/// The gateways that ever counted anything, those first whose last start is the newest.
+/// The gateways that were heard since an instant, at most so many: those that were heard last.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn newest_gateways(store: &Store, limit: usize) -> Result<Vec<String>> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT gateway_id, MAX(id) FROM usage_boots GROUP BY gateway_id ORDER BY MAX(id) DESC LIMIT $1",
+pub async fn gateways_heard(store: &Store, since: UnixMillis, limit: usize) -> Result<Vec<String>> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT gateway_id FROM usage_gateways WHERE heard_at >= $1 ORDER BY heard_at DESC LIMIT $2",
     )
+    .bind(since.0)
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(store.readers())
     .await?;
-    Ok(rows.into_iter().map(|(gateway, _)| gateway).collect())
+    Ok(rows.into_iter().map(|(gateway,)| gateway).collect())
 }
 
 /// Whether a gateway ever counted anything.

@@ -13,9 +13,11 @@ use crate::surfaces::problem::Problem;
 
 pub mod export;
 pub mod export_all;
+pub mod rate_limits;
 pub mod rows;
 pub mod series;
 
+use rate_limits::RateLimits;
 use series::{Asked, Group, SeriesEntry};
 
 /// What an account used.
@@ -31,6 +33,11 @@ use series::{Asked, Group, SeriesEntry};
         "period_start": "2026-01-01T00:00:00Z", "period_end": "2027-01-01T00:00:00Z",
         "used": 125_000, "granted": 0,
     },
+    "rate_limit": {
+        "source": "redis",
+        "production": {"rate": 100, "burst": 200, "remaining": 187, "reset": 1_768_819_201},
+        "test": {"rate": 100, "burst": 200, "remaining": 200, "reset": 1_768_819_200},
+    },
 }))]
 pub struct AccountUsage {
     #[schema(value_type = String, format = "uuid")]
@@ -44,6 +51,7 @@ pub struct AccountUsage {
     /// What is left of the contract year's quota; never below zero.
     remaining: u64,
     quota: ContractYear,
+    rate_limit: RateLimits,
     /// Its calls over time, without gaps; only when `from`, `to`, `granularity` or a filter is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, max_items = 1_000)]
@@ -167,6 +175,7 @@ pub async fn show(
             used: count,
             granted: used.granted,
         },
+        rate_limit: RateLimits::new(used.account.limits, used.buckets),
         series_kept_from: kept_from.map(UnixMillis::to_rfc3339_seconds),
         series: entries.map(|entries| asked.detail.entries(&entries)),
         groups: used.groups.map(|groups| asked.detail.groups(groups)),

@@ -2,15 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use keyward_contract::{CustomerId, Environment, Limits, UnixMillis};
+use keyward_contract::{CustomerId, Environment, UnixMillis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::domain::left::Left;
 use crate::operations::account_usage;
 use crate::operations::end_customers::{self, Quota};
 use crate::operations::identify::PortalCaller;
-use crate::store::usage::{BucketSeen, Counted, UsageCounts};
+use crate::store::usage::{Counted, UsageCounts};
 use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
 use crate::surfaces::span;
@@ -153,13 +154,12 @@ pub async fn usage(
         false => None,
     };
     let kept_from = series.as_ref().and_then(|series| series.kept_from);
-    let limits = used.customer.limits.unwrap_or(caller.account.limits);
     let day = used.now.date();
     Ok(Json(CustomerUsage {
         object: "customer_usage",
         customer_id: used.customer.id,
         environment: used.customer.environment,
-        rate_limit: rate_limit(limits, used.usage.bucket, used.now),
+        rate_limit: rate_limit(used.bucket),
         usage: UsagePeriods {
             current_day: counts(day.to_string(), used.usage.day),
             current_month: counts(format!("{:04}-{:02}", day.year(), day.month()), used.usage.month),
@@ -200,54 +200,12 @@ fn quota(quota: Quota) -> QuotaShown {
     }
 }
 
-/// The bucket as it must stand now if nothing was taken since a gateway saw it; full when none ever did.
-fn rate_limit(limits: Limits, seen: Option<BucketSeen>, now: UnixMillis) -> RateLimit {
-    let capacity = u64::from(limits.burst) * 1_000;
-    let level = seen.map_or(capacity, |seen| {
-        // A token a second is a thousandth of one a millisecond.
-        let elapsed = u64::try_from(now.0.saturating_sub(seen.at.0)).unwrap_or(0);
-        let gained = elapsed.saturating_mul(u64::from(limits.rate));
-        seen.millitokens.saturating_add(gained).min(capacity)
-    });
-    let full_in_ms = (capacity - level).div_ceil(u64::from(limits.rate.max(1)));
-    let full_at_ms = now
-        .0
-        .saturating_add(i64::try_from(full_in_ms).unwrap_or(i64::MAX));
+fn rate_limit(bucket: Left) -> RateLimit {
+    let limits = bucket.limits();
     RateLimit {
         rate_per_second: limits.rate,
         limit: limits.burst,
-        remaining: level / 1_000,
-        reset: full_at_ms.saturating_add(999).div_euclid(1_000),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(seen: Option<(u64, i64)>, remaining: u64, reset: i64) {
-        let limits = Limits {
-            rate: 100,
-            burst: 200,
-        };
-        let seen = seen.map(|(millitokens, at)| BucketSeen {
-            millitokens,
-            at: UnixMillis(at),
-        });
-        let shown = rate_limit(limits, seen, UnixMillis(10_000));
-        assert_eq!((shown.remaining, shown.reset), (remaining, reset));
-    }
-
-    #[test]
-    fn a_bucket_is_shown_as_it_must_stand_now() {
-        check(None, 200, 10);
-        check(Some((0, 10_000)), 0, 12);
-        check(Some((0, 9_000)), 100, 11);
-        check(Some((150_500, 10_000)), 150, 11);
-        check(Some((0, 1_000)), 200, 10);
-        // A gateway's clock ahead of ours fills nothing; a level above a lowered burst is the burst.
-        check(Some((5_000, 60_000)), 5, 12);
-        check(Some((900_000, 10_000)), 200, 10);
+        remaining: bucket.remaining(),
+        reset: bucket.reset(),
     }
 }

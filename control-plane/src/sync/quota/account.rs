@@ -16,7 +16,7 @@ pub(super) struct Account {
     pub(super) period: QuotaPeriod,
     /// In the order of the gateways' numbers.
     parts: Vec<Part>,
-    /// GatewayCounted by all gateways that are not kept.
+    /// Counted by all gateways that are not kept.
     rest: u64,
     changes: Changes,
 }

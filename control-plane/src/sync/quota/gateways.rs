@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Boot;
 
-/// As many gateways are named to others, and are kept when the book is first filled: those that started last.
+/// As many gateways are named to others, and are kept when the book is first filled: those that were heard last.
 pub(in crate::sync) const MOST_KEPT: usize = 1_000;
 /// A gateway that was not heard for so long is no longer kept apart.
 const SILENT: Duration = Duration::from_secs(24 * 60 * 60);

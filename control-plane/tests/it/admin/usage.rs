@@ -36,6 +36,11 @@ async fn an_account_that_was_never_called_for_used_nothing() {
             "used": 0,
             "granted": 0,
         },
+        "rate_limit": {
+            "source": null,
+            "production": {"rate": 100, "burst": 200, "remaining": null, "reset": null},
+            "test": {"rate": 100, "burst": 200, "remaining": null, "reset": null},
+        },
     });
     assert_eq!(usage, expected);
     let nobody = "/admin/usage/0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7e";
