@@ -229,6 +229,11 @@ impl Lease {
         !self.is_queued.load(Ordering::Relaxed) && !self.is_queued.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether its demand is too low to hold tokens ahead of need.
+    pub(super) fn holds_nothing_ahead(&self) -> bool {
+        self.low.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether a call wanted more than was at hand since the last question.
     pub(super) fn is_wanted(&self) -> bool {
         self.unmet.load(Ordering::Relaxed) > 0

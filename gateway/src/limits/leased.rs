@@ -21,7 +21,7 @@ pub(super) async fn take(shared: &SharedLimits, legs: &Legs<'_>, now: Now) -> Re
     }
     match at_hand(shared, legs, now_ms) {
         Ok(taken) => Ok(taken),
-        Err(short) => wait(shared, legs, short).await,
+        Err(_) => wait(shared, legs).await,
     }
 }
 
@@ -61,16 +61,14 @@ fn validation(
     Ok(())
 }
 
-async fn wait(shared: &SharedLimits, legs: &Legs<'_>, mut short: Short) -> Result<Taken, Short> {
+async fn wait(shared: &SharedLimits, legs: &Legs<'_>) -> Result<Taken, Short> {
     let deadline = Instant::now() + shared.config().max_wait;
     let mut is_heard = false;
     loop {
         let mut answered = pin!(legs.caller.account().answered().notified());
         // From here on no answer is missed.
         answered.as_mut().enable();
-        if !ask(shared, legs, shared.now_ms()) {
-            return Err(short);
-        }
+        ask(shared, legs, shared.now_ms())?;
         if let Ok(taken) = at_hand(shared, legs, shared.now_ms()) {
             return Ok(taken);
         }
@@ -82,7 +80,7 @@ async fn wait(shared: &SharedLimits, legs: &Legs<'_>, mut short: Short) -> Resul
         if let Some(outage) = shared.outage(legs.account_id()) {
             return away::take(shared, legs, now_ms, outage);
         }
-        short = match at_hand(shared, legs, now_ms) {
+        let short = match at_hand(shared, legs, now_ms) {
             Ok(taken) => return Ok(taken),
             Err(short) => short,
         };
@@ -90,17 +88,19 @@ async fn wait(shared: &SharedLimits, legs: &Legs<'_>, mut short: Short) -> Resul
             // Answers came, and others were faster; or none came at all.
             return match shared.waited_in_vain(legs.account_id()) {
                 Some(outage) if !is_heard => away::take(shared, legs, now_ms, outage),
-                _ => Err(short),
+                _ => Err(too_fast(legs, short, now_ms)),
             };
         }
     }
 }
 
-/// Has asked about everything that this call lacks. Whether waiting may help.
-fn ask(shared: &SharedLimits, legs: &Legs<'_>, now_ms: u64) -> bool {
-    let mut may_help = true;
+/// Has asked about everything that this call lacks. What waiting can't help is the answer.
+fn ask(shared: &SharedLimits, legs: &Legs<'_>, now_ms: u64) -> Result<(), Short> {
+    let mut beyond_help = None;
     if legs.is_metered() && !legs.quota().has(now_ms) {
-        may_help &= legs.quota().want(legs.record, now_ms);
+        if !legs.quota().want(legs.record, now_ms) {
+            beyond_help = Some(Short::Quota(legs.quota().level_now(legs.record)));
+        }
         if legs.quota().enlist() {
             shared.ask_quota(legs.account_id(), legs.quota(), Urgency::Soon);
         }
@@ -108,13 +108,26 @@ fn ask(shared: &SharedLimits, legs: &Legs<'_>, now_ms: u64) -> bool {
     for leg in legs.buckets().filter(|_| legs.cost > 0) {
         let lease = leg.lease();
         if !lease.has(now_ms, legs.wanted()) {
-            may_help &= lease.want(now_ms, leg.limits, legs.wanted());
+            if !lease.want(now_ms, leg.limits, legs.wanted()) && beyond_help.is_none() {
+                beyond_help = Some(Short::Tokens(leg.which, lease.level(now_ms, leg.limits)));
+            }
             if lease.enlist(leg.limits) {
                 shared.ask_lease(lease, Urgency::Soon);
             }
         }
     }
-    may_help
+    beyond_help.map_or(Ok(()), Err)
+}
+
+/// A call that waited as long as it may, for validations that there are: it was too fast, no more.
+fn too_fast(legs: &Legs<'_>, short: Short, now_ms: u64) -> Short {
+    match short {
+        Short::Quota(level) if level.remaining() > 0 => {
+            let leg = &legs.account;
+            Short::Tokens(leg.which, leg.lease().level(now_ms, leg.limits))
+        }
+        Short::Quota(_) | Short::Tokens(..) => short,
+    }
 }
 
 /// How a bucket stands as far as this gateway knows.

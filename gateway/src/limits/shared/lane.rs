@@ -187,6 +187,10 @@ impl<'l> Runner<'l> {
         match (question.item, question.ask, answer) {
             (Item::Lease(lease), Ask::Lease(_), Answer::Lease(answer)) => {
                 lease.answer(answer, asked_ms, now_ms);
+                // What one call asked for is spent at once: while the bucket takes it for held, it fills no further.
+                if answer.granted > 0 && lease.holds_nothing_ahead() && lease.enlist_again() {
+                    self.lane.push(Item::Lease(Arc::clone(&lease)), Urgency::Soon);
+                }
                 if answer.granted > 0 && lease.list() {
                     self.watched.leases.push(lease);
                 }
