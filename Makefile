@@ -14,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test contracts lint format unit doc loadtest bench peers control-plane-bench tools
+.PHONY: help test contracts lint format unit doc loadtest bench peers control-plane-bench limits-bench tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,13 +77,18 @@ control-plane-bench: tools ## the control plane on SQLite and PostgreSQL; ARGS="
 		--bin keyward-gateway --bin keyward-control-plane --bin control-plane-bench
 	target/release/control-plane-bench $(ARGS)
 
+limits-bench: tools ## limits that gateways share in Redis: its calls, latency, memory, outages; ARGS="--only latency"
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest -p keyward-benches \
+		--bin keyward-gateway --bin keyward-control-plane --bin keyward-seed --bin limits-bench
+	target/release/limits-bench $(ARGS)
+
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
-# curl runs the lines that `keyward standalone` prints, and PostgreSQL is started by the tests in folders of their own:
-# the server that Debian starts with the package is not used.
+# curl runs the lines that `keyward standalone` prints, and PostgreSQL and Redis are started by the tests in folders of
+# their own: the servers that Debian starts with the packages are not used.
 tools:
 	@.ci/install cc:gcc /usr/include/stdlib.h:libc6-dev setpriv:util-linux taskset:util-linux \
 		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl \
-		/usr/lib/postgresql:postgresql psql:postgresql-client
+		/usr/lib/postgresql:postgresql psql:postgresql-client redis-server:redis-server
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }

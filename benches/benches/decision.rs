@@ -21,9 +21,10 @@ use keyward_gateway::admission::{self, FindKey};
 use keyward_gateway::clock::{Clock, Now};
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::keys::{KeySet, Lookup, Recent};
+use keyward_gateway::limits::Limiter;
 use keyward_gateway::limits::bucket::Bucket;
-use keyward_gateway::limits::{self, Engine};
 use keyward_gateway::route::Route;
+use keyward_gateway::sync::SyncState;
 use keyward_gateway::telemetry::TierSlot;
 
 const KEYS: usize = 100_000;
@@ -33,6 +34,7 @@ struct Finder {
     keys: Arc<KeySet>,
     recent: RefCell<Recent>,
     clock: Clock,
+    limiter: Limiter,
 }
 
 impl FindKey for Finder {
@@ -84,6 +86,7 @@ fn route() -> Route {
         cost: 1,
         max_body: 1,
         max_in_flight: None,
+        per_address: None,
         mode: keyward_contract::LimitMode::Enforce,
         timeout: Duration::from_secs(1),
         forward_credentials: false,
@@ -91,6 +94,14 @@ fn route() -> Route {
         strip_prefix: None,
     };
     Route::new(0, &configured)
+}
+
+fn limiter() -> Limiter {
+    let staleness = keyward_config::Staleness {
+        max: None,
+        then: keyward_config::WhenStale::Serve,
+    };
+    Limiter::new(Arc::new(SyncState::new(staleness, Duration::ZERO)), None)
 }
 
 fn request(key: &PlainKey) -> HeaderMap {
@@ -107,7 +118,9 @@ fn decide(finder: &Finder, names: &CredentialNames, route: &Route, headers: &Hea
     let identified = admission::identify(finder, &presented, route.require).unwrap();
     let admitted =
         admission::authorise(identified, route, IpAddr::V4(Ipv4Addr::LOCALHOST), now.unix).unwrap();
-    let permit = limits::charge(Engine::Local, admitted, route.cost, now)
+    let permit = finder
+        .limiter
+        .charge(admitted, route, now)
         .now_or_never()
         .unwrap()
         .unwrap();
@@ -125,6 +138,7 @@ fn decision(criterion: &mut Criterion) {
         keys: KeySet::open(folder.path(), 200_000, Box::new(|_| TierSlot::NONE)).unwrap(),
         recent: RefCell::new(Recent::with_capacity(recent)),
         clock: Clock::default(),
+        limiter: limiter(),
     };
     let (route, names) = (
         route(),

@@ -1,6 +1,9 @@
-//! Comparisons of the gateway with its peers on the same work, of the control plane on its databases, and what the
+//! Comparisons of the gateway with its peers on the same work, of the control plane on its databases, of
+//! limits that gateways share, and what the
 //! benchmarks of hot functions share.
 
+#[cfg(feature = "control-plane")]
+pub mod limits;
 #[cfg(feature = "control-plane")]
 pub mod management;
 pub mod measure;

@@ -251,7 +251,7 @@ fn parent_of(pid: u32) -> Option<u32> {
 }
 
 /// Puts all threads of a process on one core, and those that they start.
-fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
+pub(crate) fn pin(pid: u32, core: usize) -> anyhow::Result<()> {
     let (core, pid) = (core.to_string(), pid.to_string());
     let pinned = Command::new("taskset")
         .args(["--all-tasks", "--cpu-list", "--pid", &core, &pid])

@@ -29,6 +29,8 @@ pub struct ControlPlaneConfig {
     pub rules: Rules,
     /// `leaks.policy`.
     pub leaks: LeakPolicy,
+    /// `usage`: how long it is kept in detail.
+    pub usage: UsageRetention,
     /// `limiter.redis` and what belongs to it: the buckets that gateways share, to show how they stand.
     pub redis: Option<RedisConfig>,
     /// `management_limits`: how fast each credential may call the REST surfaces.
@@ -107,6 +109,15 @@ pub struct Rules {
     pub api_version_downgrade_window: Duration,
     /// `user_key_lifetime`.
     pub user_key_lifetime: Duration,
+}
+
+/// `usage`: how long what was counted is kept in detail. Months are kept for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageRetention {
+    /// `keep_hours`: counts by hour.
+    pub keep_hours: Duration,
+    /// `keep_days`: counts by day; never shorter than `keep_hours`, nor than a contract year.
+    pub keep_days: Duration,
 }
 
 /// `leaks.policy`: what is done to a living key that was found where it must not be.

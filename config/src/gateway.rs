@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use keyward_contract::{Environment, Fallback, LimitMode};
+use keyward_contract::{Environment, Fallback, LimitMode, Limits};
 
 use crate::redis::RedisConfig;
 
@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     pub ledger_path: PathBuf,
     /// `ledger.sync_interval`: what a power loss may lose.
     pub ledger_sync_interval: Duration,
+    /// `ledger.max_size`: bytes that its files may have.
+    pub ledger_max_size: u64,
     /// `cache.entries`: hot keys held in memory.
     pub cache_entries: u64,
     /// `sync`: what holds when the control plane has not been heard for long.
@@ -231,6 +233,8 @@ pub struct Route {
     pub max_body: u64,
     /// `max_in_flight`: calls of one account at the same time.
     pub max_in_flight: Option<u32>,
+    /// `per_address`: rate and burst of each client address, on public routes.
+    pub per_address: Option<Limits>,
     /// `mode`: what limits do on this route.
     pub mode: LimitMode,
     /// `timeout`: the whole call.

@@ -14,6 +14,7 @@ pub(crate) mod later;
 pub(crate) mod name;
 pub(crate) mod network;
 pub(crate) mod path;
+pub(crate) mod redis;
 pub(crate) mod unit;
 pub(crate) mod url;
 pub(crate) mod word;

@@ -27,7 +27,7 @@ mod wording;
 
 pub use control_plane::{
     Auth, ControlPlaneConfig, ControlPlaneListen, DatabasePassword, LeakPolicy, ManagementLimits, OidcConfig,
-    Password, Rules, SecretFiles, Tier,
+    Password, Rules, SecretFiles, Tier, UsageRetention,
 };
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{

@@ -6,6 +6,7 @@ pub mod api_version;
 pub mod bucket;
 pub mod claims;
 pub mod customer;
+pub mod grant;
 pub mod key;
 pub mod moment;
 pub mod refusal;

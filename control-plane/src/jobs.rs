@@ -20,6 +20,8 @@ use crate::operations::{Result, expiry, idempotency};
 use crate::store::jobs;
 use crate::store::webhooks::{attempts, deliveries};
 
+mod usage;
+
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BEGIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,6 +33,11 @@ pub fn start(app: &App, tasks: &TaskTracker, stop: &CancellationToken) {
     tasks.spawn(kept_alive("webhooks", stop.clone(), move || {
         let (app, stop) = delivering.clone();
         async move { dispatch::run(&app, &stop).await }
+    }));
+    let keeping = (app.clone(), stop.clone());
+    tasks.spawn(kept_alive("usage", stop.clone(), move || {
+        let (app, stop) = keeping.clone();
+        async move { usage::run(&app, &stop).await }
     }));
     tasks.spawn(kept_alive("jobs", stop.clone(), move || {
         let (app, stop) = looking.clone();

@@ -55,7 +55,9 @@ fn portal(app: &App) -> Router<App> {
 
 /// Surface 2. Who may: operators, by role.
 fn admin(app: &App) -> Router<App> {
-    use admin::{admin_keys, api_keys, audit, customers, environments, gateways, leaks, tiers, usage, users};
+    use admin::{
+        admin_keys, api_keys, audit, customers, environments, gateways, grants, leaks, tiers, usage, users,
+    };
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
@@ -65,6 +67,7 @@ fn admin(app: &App) -> Router<App> {
     let key = "/customers/{customer_id}/api-keys/{api_key_id}";
     let rotate = "/customers/{customer_id}/api-keys/{api_key_id}/rotate";
     let environment = "/customers/{customer_id}/environments/{environment_id}";
+    let grants_of = "/customers/{customer_id}/quota-grants";
     let users_of = "/customers/{customer_id}/users";
     let user = "/customers/{customer_id}/users/{user_id}";
     Router::new()
@@ -86,6 +89,11 @@ fn admin(app: &App) -> Router<App> {
             operator(post(api_keys::rotate::rotate).route_layer(once())),
         )
         .route(environment, operator(put(environments::update)))
+        .route(grants_of, viewer(get(grants::list::list)))
+        .route(
+            grants_of,
+            operator(post(grants::create::create).route_layer(once())),
+        )
         .route(users_of, viewer(get(users::list::list)))
         .route(
             users_of,
@@ -95,7 +103,9 @@ fn admin(app: &App) -> Router<App> {
         .route(user, operator(put(users::update::update)))
         .route(user, operator(patch(users::update::update)))
         .route(user, operator(delete(users::delete::delete)))
+        .route("/usage/export", viewer(get(usage::export_all::export)))
         .route("/usage/{customer_id}", viewer(get(usage::show)))
+        .route("/usage/{customer_id}/export", viewer(get(usage::export::export)))
         .route("/tiers", viewer(get(tiers::list)))
         .route("/leaks", operator(post(leaks::report).route_layer(once())))
         .route("/gateways", viewer(get(gateways::list)))

@@ -129,6 +129,7 @@ impl ControlPlane {
             clock,
             rules: config.rules.clone(),
             leaks: config.leaks,
+            usage: config.usage,
             tokens: Tokens::new(&config.auth, config.listen.api, oidc),
         };
         Ok((registry, secrets))

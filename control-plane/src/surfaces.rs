@@ -15,6 +15,7 @@ pub mod params;
 pub mod portal;
 pub mod problem;
 pub mod settled;
+pub mod span;
 pub mod strict_json;
 pub mod user_keys;
 

@@ -73,16 +73,12 @@ pub async fn serve(
         book: Arc::clone(&book),
     };
     let listening = tokio::spawn(ears.listen(store.clone(), shutdown.clone()));
-    let (intake, merging) = intake::start(
-        &store,
-        Arc::clone(&book),
-        gateways.control_plane(),
-        shutdown.clone(),
-    );
+    let (intake, merging) = intake::start(&store, Arc::clone(&book), &gateways, shutdown.clone());
     let following = tokio::spawn(Arc::clone(&feed).follow_log(shutdown.clone()));
 
     let sharer = gateways.clone();
     let service = follow::Follow::new(follow::Service {
+        store: store.clone(),
         snapshots: snapshot::Snapshots::new(store.clone()),
         gateways,
         secrets,

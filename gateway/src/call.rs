@@ -4,13 +4,17 @@
 //! client is gone; dropping settles metrics, usage and access log. So no way of ending a call can be forgotten.
 
 use std::cell::Cell;
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 
 use crate::access_log::{Entry, Verdict};
 use crate::admission::Caller;
@@ -18,7 +22,9 @@ use crate::clock::Now;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
+use crate::limits::addresses::{Passed, Toll};
 use crate::limits::fields::Standing;
+use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::telemetry::{Decision, Finished, TierSlot};
@@ -43,7 +49,12 @@ pub struct Call {
     upstream_time: Cell<Duration>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
-    counter: Option<Arc<Counter>>,
+    would_limit: Cell<Option<Which>>,
+    /// Its place among the calls in flight on its route, where that is bounded.
+    place: Option<Entered>,
+    /// What it took from the bucket of its client's address.
+    toll: Option<Toll>,
+    counter: Option<Rc<Counter>>,
     alarm: Option<Alarm>,
     log: Option<Box<Logged>>,
 }
@@ -84,6 +95,9 @@ impl Call {
             upstream_time: Cell::new(Duration::ZERO),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
+            would_limit: Cell::new(None),
+            place: None,
+            toll: None,
             counter: None,
             alarm: None,
             log: None,
@@ -123,13 +137,18 @@ impl Call {
 
     /// Who calls, and where that is counted.
     pub fn identify(&mut self, caller: &Caller) {
-        self.tier.set(caller.policy().tier_slot);
+        self.recognise(caller);
         self.counter = Some(counter(
             &self.worker,
             caller,
             self.route.get().unwrap_or_default(),
             self.started,
         ));
+    }
+
+    /// Who calls, without usage: for calls that are free of charge.
+    pub fn recognise(&mut self, caller: &Caller) {
+        self.tier.set(caller.policy().tier_slot);
         if let Some(log) = &mut self.log {
             log.caller = Some(Who {
                 account: caller.account().id(),
@@ -140,21 +159,64 @@ impl Call {
         }
     }
 
-    /// It was sent to an upstream: from here on it is accepted, whatever comes back.
-    pub fn accepted(&self, upstream: u16, standing: Option<&Standing>) {
-        // A repeated attempt is still one call.
-        if self.decision.get() == Some(ACCEPTED) {
-            return;
+    /// Takes its place among the calls in flight on its route, until it is over or refused.
+    pub fn enter(&mut self, entered: Entered) {
+        if let Entered::Beyond(_) = entered {
+            self.would_limit(Which::Route);
         }
-        self.decision.set(Some(ACCEPTED));
-        self.code.set("accepted");
-        self.upstream.set(Some(upstream));
-        if let Some(counter) = &self.counter {
-            counter.accepted(self.started.unix.0);
-            if let Some(standing) = standing.filter(|standing| standing.which == Which::Customer) {
-                counter.bucket(standing.level.millitokens, self.started.unix.0);
+        self.place = Some(entered);
+    }
+
+    /// Keeps what it took from the bucket of its client's address, in case it is refused before an upstream has it.
+    pub fn pass(&mut self, passed: Passed) {
+        match passed {
+            Passed::Unbounded => {}
+            Passed::Paid(toll) => self.toll = Some(toll),
+            Passed::Beyond => self.would_limit(Which::Address),
+        }
+    }
+
+    /// A limit in shadow mode would have refused it. Of several the first is told.
+    pub fn would_limit(&self, limit: Which) {
+        if self.would_limit.get().is_none() {
+            self.would_limit.set(Some(limit));
+        }
+    }
+
+    /// Hands the first bytes of an attempt to the upstream. Once it has taken any, the call is accepted, whatever
+    /// comes back; a repeated attempt is still one call.
+    ///
+    /// # Errors
+    /// What the system said; `WouldBlock` when the connection takes nothing now. Nothing was sent then.
+    pub fn send(
+        &self,
+        socket: &TcpStream,
+        bytes: &[u8],
+        upstream: u16,
+        standing: Option<&Standing>,
+    ) -> io::Result<usize> {
+        let now = self.started.unix.0;
+        let counter = self.counter.as_ref().filter(|_| !self.is_accepted());
+        let taken = match counter {
+            Some(counter) => self.worker.book().send(counter, socket.as_fd(), bytes, now)?,
+            None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
+        };
+        if taken > 0 && !self.is_accepted() {
+            self.decision.set(Some(ACCEPTED));
+            self.code.set("accepted");
+            self.upstream.set(Some(upstream));
+            let customers = standing.filter(|standing| standing.which == Which::Customer);
+            if let (Some(counter), Some(standing)) = (counter, customers) {
+                counter.bucket(standing.level.millitokens, now);
             }
         }
+        Ok(taken)
+    }
+
+    /// Whether an upstream may have seen it.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.decision.get() == Some(ACCEPTED)
     }
 
     /// The upstream's answer head has come.
@@ -171,11 +233,16 @@ impl Call {
     }
 
     /// It was refused. A call that was already accepted stays accepted; only its answer is ours.
-    pub fn refused(&self, rejection: &Rejection, status: u16) {
+    pub fn refused(&mut self, rejection: &Rejection, status: u16) {
+        // However slowly the client reads its refusal, others may come in.
+        self.place = None;
         self.status.set(status);
         self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {
             return;
+        }
+        if let Some(toll) = self.toll.take() {
+            toll.give_back();
         }
         self.decision.set(Some(rejection.decision()));
         let Some(counter) = &self.counter else { return };
@@ -240,6 +307,14 @@ impl Call {
             let latency_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
             counter.answered(status, bytes_in, bytes_out, latency_us);
         }
+        if decision == Some(ACCEPTED)
+            && let Some(limit) = self.would_limit.get()
+        {
+            self.worker.telemetry().would_limit(self.tier.get(), limit);
+            if let Some(counter) = &self.counter {
+                counter.would_limit();
+            }
+        }
         self.worker.telemetry().finished(&Finished {
             route: self.route.get(),
             tier: self.tier.get(),
@@ -283,6 +358,7 @@ impl Call {
                 .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
+            would_limit: self.would_limit.get().map(Which::name),
             account: log.caller.map(|who| who.account),
             environment: log.caller.map(|who| who.environment),
             key_id: log.caller.map(|who| who.key),
@@ -302,9 +378,9 @@ impl Drop for Call {
     }
 }
 
-/// The usage counter of this caller on this route in this hour: nearly always the one of the key's last call.
-fn counter(worker: &Worker, caller: &Caller, route: u16, now: Now) -> Arc<Counter> {
-    let key = CounterKey {
+/// The usage counter of this caller on this route in this hour.
+fn counter(worker: &Worker, caller: &Caller, route: u16, now: Now) -> Rc<Counter> {
+    worker.book().counter(CounterKey {
         account: caller.account().id(),
         environment: caller.environment(),
         customer: caller.customer().map(|customer| customer.id),
@@ -312,15 +388,5 @@ fn counter(worker: &Worker, caller: &Caller, route: u16, now: Now) -> Arc<Counte
         customer_key: caller.customer_key().map(|key| key.record.id),
         route,
         hour: now.unix.hour(),
-    };
-    // The customer key says most: beside it there is mostly the same account key.
-    let place = &caller.customer_key().unwrap_or_else(|| caller.key()).last_counter;
-    if let Some(counter) = &*place.load()
-        && *counter.key() == key
-    {
-        return Arc::clone(counter);
-    }
-    let counter = worker.ledger().counter(key);
-    place.store(Some(Arc::clone(&counter)));
-    counter
+    })
 }

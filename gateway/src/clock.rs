@@ -58,6 +58,12 @@ impl Clock {
         }
     }
 
+    /// Where the monotonic clock began.
+    #[must_use]
+    pub fn origin(&self) -> Instant {
+        self.origin
+    }
+
     /// Measures how far the wall clock is from the monotonic one. To be called about twice a second.
     pub fn follow_wall_clock(&self) {
         let wall = SystemTime::now()

@@ -4,17 +4,20 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use keyward_contract::Fallback;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
+use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
 use crate::sync::{Follower, STATES, SyncLink};
-use crate::telemetry::catalogue;
+use crate::telemetry::{Sums, catalogue};
 use crate::worker::Shared;
 
 /// How long the access log may take to write what is left at the end.
@@ -114,6 +117,9 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         let Some(shared) = known.upgrade() else { return };
         sums.gauge(&catalogue::CACHE_ENTRIES, [], shared.keys.cached_count() as f64);
         sums.gauge(&catalogue::LIMITER_BUCKETS, [], shared.keys.bucket_count() as f64);
+        if let Some(limits) = shared.limiter.shared() {
+            observe_limits(limits, sums);
+        }
         let now = shared.clock.now().monotonic;
         let status = shared.sync.status(now);
         sums.gauge(
@@ -132,9 +138,36 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         }
         sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
         sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
-        sums.gauge(&catalogue::LEDGER_PENDING, [], shared.ledger.pending() as f64);
+        let ledger = shared.ledger.standing();
+        sums.gauge(&catalogue::LEDGER_PENDING, [], ledger.pending as f64);
+        sums.gauge(&catalogue::LEDGER_SEGMENTS, [], ledger.segments as f64);
+        sums.gauge(&catalogue::LEDGER_BYTES, [], ledger.bytes as f64);
+        sums.gauge(&catalogue::LEDGER_LIMIT, [], ledger.limit_bytes as f64);
+        let degraded = u8::from(ledger.is_degraded);
+        sums.gauge(&catalogue::LEDGER_DEGRADED, [], f64::from(degraded));
+        sums.gauge(&catalogue::LEDGER_IN_MEMORY, [], ledger.in_memory as f64);
+        sums.gauge(&catalogue::LEDGER_OLD_BOOTS, [], ledger.old_boots as f64);
+        sums.counter(&catalogue::LEDGER_CORRUPT, [], ledger.corrupt_records);
         sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
     }));
+}
+
+fn observe_limits(limits: &SharedLimits, sums: &mut Sums) {
+    let counts = limits.counts();
+    let (away, lanes) = limits.away();
+    sums.gauge(&catalogue::LIMITER_LEASES, [], limits.leases() as f64);
+    sums.gauge(&catalogue::LIMITER_AWAY, [], away as f64 / lanes.max(1) as f64);
+    let counters = [
+        (&catalogue::LIMITER_OUTAGES, &counts.outages),
+        (&catalogue::LIMITER_BATCHES, &counts.batches),
+        (&catalogue::LIMITER_ASKS, &counts.asks),
+        (&catalogue::LIMITER_FAILURES, &counts.failures),
+        (&catalogue::LIMITER_WAITS, &counts.waits),
+        (&catalogue::LIMITER_FALLBACKS, &counts.fallbacks),
+    ];
+    for (metric, count) in counters {
+        sums.counter(metric, [], count.load(Ordering::Relaxed));
+    }
 }
 
 async fn serve_admin(
@@ -168,6 +201,7 @@ async fn serve_admin(
 
 fn detail(shared: &Shared) -> serde_json::Value {
     let position = shared.keys.position();
+    let ledger = shared.ledger.standing();
     serde_json::json!({
         "gatewayId": shared.config.id,
         "keys": {
@@ -177,8 +211,38 @@ fn detail(shared: &Shared) -> serde_json::Value {
             "cached": shared.keys.cached_count(),
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),
-        "limiter": { "mode": "local" },
+        "limiter": limiter_detail(shared),
+        "ledger": {
+            "degraded": ledger.is_degraded,
+            "pending": ledger.pending,
+            "inMemory": ledger.in_memory,
+            "bytes": ledger.bytes,
+            "limitBytes": ledger.limit_bytes,
+            "oldBootsPending": ledger.old_boots,
+            "corruptRecords": ledger.corrupt_records,
+        },
     })
+}
+
+fn limiter_detail(shared: &Shared) -> serde_json::Value {
+    let Some(limits) = shared.limiter.shared() else {
+        return serde_json::json!({ "mode": "local" });
+    };
+    let (away, lanes) = limits.away();
+    serde_json::json!({
+        "mode": if limits.is_leased() { "leased" } else { "exact" },
+        "redis": if away == 0 { "up" } else if away < lanes { "partly away" } else { "away" },
+        "fallback": word_of(limits.config().fallback),
+        "liveGateways": limits.sharers(),
+    })
+}
+
+fn word_of(fallback: Fallback) -> &'static str {
+    match fallback {
+        Fallback::Share => "share",
+        Fallback::Allow => "allow",
+        Fallback::Deny => "deny",
+    }
 }
 
 /// Twice a second the wall clock, every ten seconds what is idle.

@@ -301,10 +301,11 @@ impl KeySet {
         if let Ok(id) = AccountId::from_slice(&usage.account_id)
             && let Some(cell) = self.accounts.get(&id)
         {
-            let period_start = UnixMillis(usage.period_start_ms);
-            cell.quota()
-                .turn(period_start, cell.policy().record.contract.start);
-            cell.quota().hear(period_start, usage.used_elsewhere);
+            cell.quota().turn(
+                UnixMillis(usage.period_start_ms),
+                cell.policy().record.contract.start,
+            );
+            cell.quota().hear(usage);
         }
         kept
     }
@@ -422,8 +423,7 @@ fn recall_quota(cell: &AccountCell, contract_start: Option<UnixMillis>, view: &V
         // The kept period decides until a call's own clock turns it over.
         cell.quota()
             .turn(UnixMillis(kept.period_start_ms), contract_start);
-        cell.quota()
-            .hear(UnixMillis(kept.period_start_ms), kept.used_elsewhere);
+        cell.quota().hear(&kept);
     }
 }
 

@@ -32,6 +32,7 @@ pub mod head;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
@@ -46,6 +47,7 @@ pub mod worker;
 
 mod control;
 
+use limits::shared::LimiterThread;
 use server::{Quiescence, Service, listener};
 use worker::{Shared, Worker};
 
@@ -66,6 +68,7 @@ pub struct RunningGateway {
     stop_control: CancellationToken,
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
+    limiter: Option<LimiterThread>,
 }
 
 impl Gateway {
@@ -88,6 +91,8 @@ impl Gateway {
         let (stop_workers, stop_control) = (CancellationToken::new(), CancellationToken::new());
         let log = access_log::AccessLog::start(&config.access_log).context("can't open the access log")?;
         let log = Arc::new(log);
+        let limiter = shared.limiter.shared().map(Arc::clone);
+        let limiter = limiter.map(LimiterThread::start).transpose()?;
         let (workers, quiescence) = start_workers(&shared, listeners, &log, &stop_workers)?;
         let link = control::link(&shared, proxy_address)?;
         let services = control::Services {
@@ -112,6 +117,7 @@ impl Gateway {
             stop_control,
             workers,
             control,
+            limiter,
         })
     }
 }
@@ -148,6 +154,10 @@ impl RunningGateway {
             for worker in self.workers {
                 let _ = worker.join();
             }
+            // What was leased and not spent goes back.
+            if let Some(limiter) = self.limiter {
+                limiter.stop();
+            }
             // Last, so that what the last calls counted is still reported.
             self.stop_control.cancel();
             let _ = self.control.join();
@@ -166,7 +176,11 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
     });
     // First, because its lock tells a second gateway in the same folders apart from a broken file.
     let route_names = names(&mut config.routes.iter().map(|route| &route.name));
-    let ledger = ledger::Ledger::open(&config.ledger_path, route_names)
+    let bounds = ledger::LedgerBounds {
+        max_size: config.ledger_max_size,
+        sync_interval: config.ledger_sync_interval,
+    };
+    let ledger = ledger::Ledger::open(&config.ledger_path, route_names, bounds)
         .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
     let tiers = Arc::clone(&telemetry);
     let keys = keys::KeySet::open(
@@ -179,13 +193,24 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         keys.use_digest_key(digest_key(file)?);
     }
     let clock = clock::Clock::default();
+    let sync = Arc::new(sync::SyncState::new(config.staleness, clock.now().monotonic));
+    let shared_limits = match &config.limiter {
+        keyward_config::Limiter::Local => None,
+        keyward_config::Limiter::Shared(limiter) => Some(limits::shared::SharedLimits::new(
+            limiter.clone(),
+            &config.id,
+            clock.origin(),
+            Arc::clone(&sync),
+            Arc::clone(&ledger),
+        )),
+    };
     Ok(Shared {
-        sync: Arc::new(sync::SyncState::new(config.staleness, clock.now().monotonic)),
+        limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
+        sync,
         clock,
         routes: route::RouteTable::compile(&config),
         credentials: credential::CredentialNames::new(&config.credentials),
         trusted: address::TrustedProxies::new(&config.trusted_proxies),
-        engine: limits::Engine::Local,
         keys,
         ledger,
         telemetry,

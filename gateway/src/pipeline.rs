@@ -7,6 +7,7 @@
 //! is one wrapper ([`serve`]): request id, one clock reading, account, refusal → answer, panic → 500.
 
 use std::borrow::Cow;
+use std::io;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -18,15 +19,17 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use keyward_config::Require;
+use tokio::net::TcpStream;
 
-use crate::admission::{self, Refused};
+use crate::admission::{self, Admitted, Refused};
 use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
 use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
-use crate::limits::{self, Permit};
+use crate::limits::{Limiter, Permit};
+use crate::me;
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
@@ -49,7 +52,7 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     });
     match handled {
         Ok(Outcome::Forwarded(forwarded)) => forwarded.answer(call, connection, request_id),
-        Ok(Outcome::AtEdge) => at_edge(call, connection, request_id),
+        Ok(Outcome::AtEdge(edge)) => edge.answer(call, connection, request_id),
         Err(refused) => refuse(&refused, form, call, connection, request_id),
     }
 }
@@ -59,7 +62,7 @@ enum Outcome {
     /// An upstream answered.
     Forwarded(Box<Forwarded>),
     /// The gateway itself was asked.
-    AtEdge,
+    AtEdge(Box<AtEdge>),
 }
 
 async fn handle(
@@ -81,14 +84,15 @@ async fn handle(
 
     let parsed = match head::parse(parts, shared.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
-        Target::Server => return Ok(Outcome::AtEdge),
+        Target::Server => return Ok(Outcome::AtEdge(Box::new(AtEdge::methods()))),
     };
+    if me::is_asked(&parsed) {
+        return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
+    }
     let route = route(&shared.routes, &parsed, parts)?;
     call.set_route(route.index);
-    if route.require != Require::None && shared.sync.is_stale(now.monotonic) {
-        return Err(
-            Rejection::Overloaded("the gateway has not heard from its control plane for too long").into(),
-        );
+    if route.require != Require::None {
+        hold_unless_fresh(call)?;
     }
     let presented = shared.credentials.present(&parts.headers)?;
     let identified = admission::identify(&*worker, &presented, route.require)?;
@@ -97,7 +101,7 @@ async fn handle(
     if let Some(caller) = admitted.caller() {
         call.identify(caller);
     }
-    let permit = limits::charge(shared.engine, admitted, route.cost, now).await?;
+    let permit = limit(call, admitted, route, client).await?;
     let asked = Asked {
         connection,
         parts,
@@ -107,7 +111,7 @@ async fn handle(
     };
     let (onward, fate) = match asked.onward(body, &permit, now) {
         Ok(ready) => ready,
-        Err(rejection) => return Err(withdraw(permit, rejection)),
+        Err(rejection) => return Err(withdraw(&shared.limiter, permit, rejection)),
     };
     let departure = Leaving {
         call,
@@ -122,14 +126,72 @@ async fn handle(
             permit,
             deadline: now.monotonic + route.timeout,
         }))),
-        Err(unanswered) if unanswered.reach == Reach::Never => Err(withdraw(permit, unanswered.rejection)),
+        Err(unanswered) if unanswered.reach == Reach::Never => {
+            Err(withdraw(&shared.limiter, permit, unanswered.rejection))
+        }
         Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
     }
 }
 
+/// Refuses where the operator wants no decisions on old keys.
+fn hold_unless_fresh(call: &Call) -> Result<(), Rejection> {
+    if call.worker().shared().sync.is_stale(call.started().monotonic) {
+        return Err(Rejection::Overloaded(
+            "the gateway has not heard from its control plane for too long",
+        ));
+    }
+    Ok(())
+}
+
+/// What the holder of a key is told of it: identified and authorised as on a route, and then nothing is charged.
+fn tell(call: &mut Call, parts: &Parts, client: IpAddr) -> Result<AtEdge, Refused> {
+    let (worker, now) = (Rc::clone(call.worker()), call.started());
+    me::check_method(&parts.method)?;
+    hold_unless_fresh(call)?;
+    let presented = worker.shared().credentials.present(&parts.headers)?;
+    let route = Route::at_edge(me::required_of(&presented));
+    let identified = admission::identify(&*worker, &presented, route.require)?;
+    let admitted = admission::authorise(identified, &route, client, now.unix)?;
+    let caller = admitted.into_caller().ok_or(Rejection::Unauthorized)?;
+    call.recognise(&caller);
+    let limiter = &worker.shared().limiter;
+    let mut response = me::response(&caller, limiter.levels(&caller, now), now);
+    onward::rotation(response.headers_mut(), &caller);
+    Ok(AtEdge {
+        response,
+        standing: Some(limiter.standing(&caller, now)),
+    })
+}
+
+/// A place among the calls in flight first, because it charges nothing; then quota and buckets. Without a key it is the
+/// client's address that is charged.
+async fn limit(
+    call: &mut Call,
+    admitted: Admitted,
+    route: &Route,
+    client: IpAddr,
+) -> Result<Permit, Refused> {
+    let (worker, now) = (Rc::clone(call.worker()), call.started());
+    let limiter = &worker.shared().limiter;
+    let entered = match admitted.caller() {
+        Some(caller) => limiter
+            .enter(caller, route, now)
+            .map(|entered| call.enter(entered)),
+        None => limiter.pass(client, route, now).map(|passed| call.pass(passed)),
+    };
+    if let Err(rejection) = entered {
+        return Err(Refused::caller(rejection, admitted.into_caller()));
+    }
+    let permit = limiter.charge(admitted, route, now).await?;
+    if let Some(limit) = permit.would_limit() {
+        call.would_limit(limit);
+    }
+    Ok(permit)
+}
+
 /// A call that no upstream got: what it took is given back.
-fn withdraw(permit: Permit, rejection: Rejection) -> Refused {
-    permit.give_back();
+fn withdraw(limiter: &Limiter, permit: Permit, rejection: Rejection) -> Refused {
+    limiter.give_back(&permit);
     Refused::caller(rejection, permit.into_caller())
 }
 
@@ -236,9 +298,13 @@ impl Departure for Leaving<'_> {
         admission::confirm(caller, &**worker, &worker.shared().keys, self.route, self.client)
     }
 
-    fn departed(&self) {
+    fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         let upstream = u16::try_from(self.route.upstream).unwrap_or(u16::MAX);
-        self.call.accepted(upstream, self.permit.standing());
+        self.call.send(socket, bytes, upstream, self.permit.standing())
+    }
+
+    fn has_departed(&self) -> bool {
+        self.call.is_accepted()
     }
 }
 
@@ -282,25 +348,44 @@ impl Forwarded {
     }
 }
 
-fn at_edge(call: Box<Call>, connection: &Rc<Connection>, request_id: HeaderValue) -> Response<AnswerBody> {
-    call.answered_at_edge(StatusCode::NO_CONTENT.as_u16());
-    let mut headers = HeaderMap::new();
-    headers.insert(http::header::ALLOW, head::ALLOWED);
-    finish_headers(&mut headers, request_id, None, &call);
-    let mut response = Response::new(AnswerBody::fixed(
-        Bytes::new(),
-        call,
-        Rc::clone(connection.state()),
-    ));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    *response.headers_mut() = headers;
-    response
+/// An answer of the gateway's own.
+struct AtEdge {
+    response: Response<Bytes>,
+    standing: Option<Standing>,
+}
+
+impl AtEdge {
+    /// To `OPTIONS *`.
+    fn methods() -> Self {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response.headers_mut().insert(http::header::ALLOW, head::ALLOWED);
+        Self {
+            response,
+            standing: None,
+        }
+    }
+
+    fn answer(
+        self,
+        call: Box<Call>,
+        connection: &Rc<Connection>,
+        request_id: HeaderValue,
+    ) -> Response<AnswerBody> {
+        let (mut parts, body) = self.response.into_parts();
+        call.answered_at_edge(parts.status.as_u16());
+        finish_headers(&mut parts.headers, request_id, self.standing.as_ref(), &call);
+        Response::from_parts(
+            parts,
+            AnswerBody::fixed(body, call, Rc::clone(connection.state())),
+        )
+    }
 }
 
 fn refuse(
     refused: &Refused,
     form: ErrorForm,
-    call: Box<Call>,
+    mut call: Box<Call>,
     connection: &Rc<Connection>,
     request_id: HeaderValue,
 ) -> Response<AnswerBody> {
@@ -316,7 +401,10 @@ fn refuse(
     let (mut parts, body) = answer.into_parts();
     let standing = match (rejection, &refused.caller) {
         (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
-        (_, Some(caller)) if rejection.shows_limits() => Some(limits::standing(caller, call.started())),
+        (_, Some(caller)) if rejection.shows_limits() => {
+            let limiter = &call.worker().shared().limiter;
+            Some(limiter.standing(caller, call.started()))
+        }
         _ => None,
     };
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);

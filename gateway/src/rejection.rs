@@ -10,6 +10,7 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::limits::Which;
 use crate::limits::fields::Standing;
 use crate::limits::quota::QuotaLevel;
 
@@ -40,9 +41,9 @@ pub enum Rejection {
     CustomerKeyRefused,
     /// Row 11: the year's validations are used up.
     QuotaExceeded(QuotaLevel),
-    /// Row 12: a bucket is empty.
+    /// Row 12: a bucket is empty, or the account has too many calls in flight on the route.
     RateLimited {
-        /// The bucket that refused.
+        /// The limit that refused.
         standing: Standing,
         /// When to come back.
         retry_after: Duration,
@@ -264,7 +265,12 @@ impl Rejection {
             Self::CustomerKeyMissing => "a customer key is required: send it as `X-Customer-Key: <key>`",
             Self::CustomerKeyRefused => "the customer key is not valid here",
             Self::QuotaExceeded(_) => "the account's validations for this contract year are used up",
-            Self::RateLimited { .. } => "too many calls; come back after the time in Retry-After",
+            Self::RateLimited { standing, .. } => match standing.which {
+                Which::Route => "too many calls at the same time; come back after the time in Retry-After",
+                Which::Account | Which::Customer | Which::Address | Which::Quota => {
+                    "too many calls; come back after the time in Retry-After"
+                }
+            },
             Self::PayloadTooLarge(_) => "the request body is too large",
             Self::UpstreamUnavailable => "the service behind the gateway can't be reached",
             Self::UpstreamTimeout => "the service behind the gateway took too long",
@@ -277,10 +283,7 @@ impl Rejection {
             Self::RateLimited {
                 standing,
                 retry_after,
-            } => Some(json!({
-                "limit": standing.which.name(),
-                "retryAfterSeconds": whole_seconds(*retry_after),
-            })),
+            } => Some(limit_details(standing, *retry_after)),
             Self::QuotaExceeded(level) => Some(json!({
                 "limit": level.limit, "used": level.used, "resetsAt": level.resets_at.to_rfc3339_millis(),
             })),
@@ -300,6 +303,21 @@ impl Rejection {
             Self::MethodNotAllowed(allow) => Some((ALLOW, allow.clone())),
             _ => None,
         }
+    }
+}
+
+/// What a 429 says of the limit that refused: its own numbers.
+fn limit_details(standing: &Standing, retry_after: Duration) -> Value {
+    let (limit, limits) = (standing.which.name(), standing.level.limits);
+    let retry_after = whole_seconds(retry_after);
+    match standing.which {
+        Which::Route => json!({
+            "limit": limit, "maxInFlight": limits.burst, "retryAfterSeconds": retry_after,
+        }),
+        Which::Account | Which::Customer | Which::Address | Which::Quota => json!({
+            "limit": limit, "ratePerSecond": limits.rate, "burst": limits.burst,
+            "retryAfterSeconds": retry_after,
+        }),
     }
 }
 
@@ -428,7 +446,7 @@ mod tests {
             burst: 200,
         };
         let standing = Standing {
-            which: crate::limits::Which::Customer,
+            which: Which::Customer,
             level: crate::limits::bucket::Level {
                 millitokens: 0,
                 limits,
@@ -483,11 +501,36 @@ mod tests {
             json!({"object": "error", "error": {
                 "code": "RATE_LIMITED",
                 "message": "too many calls; come back after the time in Retry-After",
-                "details": {"limit": "customer", "retryAfterSeconds": 1},
+                "details": {"limit": "customer", "ratePerSecond": 100, "burst": 200, "retryAfterSeconds": 1},
                 "documentationUrl": "https://docs.example/errors/rate-limited",
                 "requestId": "r-1",
             }})
         );
+    }
+
+    #[test]
+    fn details_say_which_limit_with_its_own_numbers() {
+        let details = |rejection: &Rejection| {
+            let answer = response(rejection, ErrorForm::Problem, "r-1", "https://docs.example");
+            serde_json::from_slice::<Value>(answer.body()).unwrap()["details"].clone()
+        };
+        let Rejection::RateLimited { mut standing, .. } = all().remove(12) else {
+            panic!("row 12 has moved");
+        };
+        standing.which = Which::Route;
+        let in_flight = Rejection::RateLimited {
+            standing,
+            retry_after: Duration::from_millis(1_001),
+        };
+        assert_eq!(
+            details(&in_flight),
+            json!({"limit": "route", "maxInFlight": 200, "retryAfterSeconds": 2})
+        );
+        assert_eq!(
+            details(&all().remove(11)),
+            json!({"limit": 10, "used": 10, "resetsAt": "1970-01-01T00:00:00.000Z"})
+        );
+        assert_eq!(details(&Rejection::PayloadTooLarge(5)), json!({"limitBytes": 5}));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use keyward_config::{EncodedSlashes, GatewayConfig, Require};
-use keyward_contract::{Environment, LimitMode};
+use keyward_contract::{Environment, LimitMode, Limits};
 
 use self::host::Hosts;
 use crate::path::{self, Normalised};
@@ -48,6 +48,8 @@ pub struct Route {
     pub max_body: u64,
     /// Calls of one account at the same time.
     pub max_in_flight: Option<u32>,
+    /// The bucket of each client address, on public routes.
+    pub per_address: Option<Limits>,
     /// What limits do here.
     pub mode: LimitMode,
     /// How long the whole call may take.
@@ -73,12 +75,45 @@ impl Route {
             cost: route.cost,
             max_body: route.max_body,
             max_in_flight: route.max_in_flight,
+            per_address: route.per_address,
             mode: route.mode,
             timeout: route.timeout,
             forward_credentials: route.forward_credentials,
             encoded_slashes: route.encoded_slashes,
             methods: route.methods.as_deref().map(Box::from),
             strip: strip_segments(route.strip_prefix.as_deref()),
+        }
+    }
+
+    /// A route that the gateway answers itself: it takes keys of every environment and is in no configuration.
+    #[must_use]
+    pub fn at_edge(require: Require) -> Self {
+        Self {
+            index: u16::MAX,
+            name: "".into(),
+            environments: Environment::ALL.into(),
+            upstream: usize::MAX,
+            require,
+            cost: 0,
+            max_body: 0,
+            max_in_flight: None,
+            per_address: None,
+            mode: LimitMode::Enforce,
+            timeout: Duration::ZERO,
+            forward_credentials: false,
+            encoded_slashes: EncodedSlashes::Refuse,
+            methods: None,
+            strip: Box::default(),
+        }
+    }
+
+    /// What rates and `max_in_flight` do here for an account whose tier says this: where either only counts, nothing
+    /// is refused.
+    #[must_use]
+    pub fn limit_mode(&self, of_tier: LimitMode) -> LimitMode {
+        match (self.mode, of_tier) {
+            (LimitMode::Enforce, LimitMode::Enforce) => LimitMode::Enforce,
+            (LimitMode::Shadow, _) | (_, LimitMode::Shadow) => LimitMode::Shadow,
         }
     }
 

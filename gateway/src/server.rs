@@ -229,6 +229,7 @@ async fn tick(server: Rc<Server>) {
         let now = server.worker.now().monotonic;
         server.clock.set(now);
         server.worker.deadlines().sweep(now);
+        server.worker.book().tidy();
         server
             .connections
             .borrow_mut()

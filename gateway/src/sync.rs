@@ -156,9 +156,9 @@ impl Follower {
         self.state.disconnected();
         let pending = self.ledger.pending();
         if pending > 0 {
-            tracing::error!(
+            tracing::warn!(
                 pending,
-                "stopping with usage that the control plane has not taken"
+                "stopping with usage that the control plane has not taken; it is reported at the next start"
             );
         }
     }

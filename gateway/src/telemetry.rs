@@ -30,6 +30,7 @@ pub use self::sums::Sums;
 use self::counts::Counts;
 use self::names::Names;
 use self::sums::Exposition;
+use crate::limits::Which;
 
 /// Routes with a label of their own.
 const MAX_ROUTES: u16 = 1024;
@@ -213,6 +214,11 @@ impl WorkerTelemetry {
     /// Counts one call, once it has been answered.
     pub fn finished(&self, call: &Finished) {
         self.counts().finished(call);
+    }
+
+    /// Counts a call that a limit in shadow mode would have refused.
+    pub fn would_limit(&self, tier: TierSlot, limit: Which) {
+        self.counts().would_limit(tier, limit);
     }
 
     /// Counts a client connection as open until the guard is dropped.

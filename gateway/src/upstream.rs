@@ -6,12 +6,14 @@
 //! is idempotent (RFC 9110 §9.2.2) once more even when it may have been written.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::Method;
 use keyward_config::{Timeouts, Upstream};
+use tokio::net::TcpStream;
 
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
@@ -125,7 +127,7 @@ pub enum Reach {
     Perhaps,
 }
 
-/// Tells the caller that the request is about to be written: from then on it counts as accepted.
+/// The caller's side of a request that leaves: it has the last word, and hands over the first bytes.
 pub trait Departure {
     /// The last moment to refuse; called before every attempt to write.
     ///
@@ -133,9 +135,14 @@ pub trait Departure {
     /// When the permit no longer holds.
     fn depart(&self) -> Result<(), Rejection>;
 
-    /// The request has been written, or may have been. Called once an attempt; also when the client goes away
-    /// meanwhile.
-    fn departed(&self);
+    /// Hands the first bytes of an attempt to the connection; when it takes any, the call counts as accepted.
+    ///
+    /// # Errors
+    /// What the system said; `WouldBlock` when the connection takes nothing now. Nothing was sent then.
+    fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Whether a connection took any bytes, in this attempt or an earlier one.
+    fn has_departed(&self) -> bool;
 }
 
 impl Pools {
@@ -210,7 +217,7 @@ impl Pools {
                 let took = worker.now().monotonic.saturating_sub(began);
                 Ok(Answered { head, stream, took })
             }
-            Some(Err(unanswered)) => Err(unanswered),
+            Some(Err(rejection)) => Err(unanswered(rejection, departure)),
             None => {
                 // A client that is slow to send must not look like a slow upstream.
                 let rejection = if fate.is_over() {
@@ -221,10 +228,7 @@ impl Pools {
                 } else {
                     Rejection::InvalidInput("the request body did not arrive in time")
                 };
-                Err(Unanswered {
-                    rejection,
-                    reach: Reach::Perhaps,
-                })
+                Err(unanswered(rejection, departure))
             }
         }
     }
@@ -234,7 +238,7 @@ impl Pools {
         worker: &Worker,
         onward: Onward<'_>,
         departure: &impl Departure,
-    ) -> Result<(AnswerHead, Box<AnswerStream>), Unanswered> {
+    ) -> Result<(AnswerHead, Box<AnswerStream>), Rejection> {
         let Onward {
             destination,
             method,
@@ -245,27 +249,16 @@ impl Pools {
             ..
         } = onward;
         let mut pump = Pump::new(head, body, framing);
-        let mut reach = Reach::Never;
         for _ in 0..MAX_ATTEMPTS {
             let opened = self.open(worker, &destination).await;
             let Opened {
                 mut connection,
                 endpoint,
                 is_pooled,
-            } = opened.ok_or(Unanswered {
-                rejection: Rejection::UpstreamUnavailable,
-                reach,
-            })?;
-            departure
-                .depart()
-                .map_err(|rejection| Unanswered { rejection, reach })?;
-            let mut leaving = Leaving {
-                departure,
-                is_unsent: false,
-            };
-            let failure = match exchange(&mut connection, &mut pump, method).await {
+            } = opened.ok_or(Rejection::UpstreamUnavailable)?;
+            departure.depart()?;
+            let failure = match exchange(&mut connection, &mut pump, method, departure).await {
                 Ok(head) => {
-                    drop(leaving);
                     let unfinished = if pump.is_over() {
                         self.keep_buffer(pump.into_buffer());
                         None
@@ -279,28 +272,17 @@ impl Pools {
                 }
                 Err(failure) => failure,
             };
-            leaving.is_unsent = matches!(failure, Failure::Unsent);
-            drop(leaving);
             let may_repeat = match failure {
                 Failure::Unsent => is_pooled,
-                Failure::BrokenOff => {
-                    reach = Reach::Perhaps;
-                    is_pooled && method.is_idempotent() && pump.can_rewind()
-                }
-                Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => {
-                    reach = Reach::Perhaps;
-                    false
-                }
+                Failure::BrokenOff => is_pooled && method.is_idempotent() && pump.can_rewind(),
+                Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
             };
             if !may_repeat {
-                return Err(explain(worker, destination.upstream, &failure, &fate, reach));
+                return Err(explain(worker, destination.upstream, &failure, &fate));
             }
             pump.rewind();
         }
-        Err(Unanswered {
-            rejection: Rejection::UpstreamUnavailable,
-            reach,
-        })
+        Err(Rejection::UpstreamUnavailable)
     }
 
     /// A connection to the first endpoint in order that can be reached.
@@ -336,7 +318,7 @@ impl Pools {
                 Some(connection)
             }
             Err(error) => {
-                let is_late = error.kind() == std::io::ErrorKind::TimedOut;
+                let is_late = error.kind() == io::ErrorKind::TimedOut;
                 let failure = if is_late {
                     UpstreamFailure::ConnectTimeout
                 } else {
@@ -357,23 +339,18 @@ struct Opened<'d> {
     is_pooled: bool,
 }
 
-/// A request that is being written: unless it is known that nothing was, it has departed, however this ends.
-struct Leaving<'a, D: Departure> {
-    departure: &'a D,
-    is_unsent: bool,
+fn unanswered(rejection: Rejection, departure: &impl Departure) -> Unanswered {
+    let reach = if departure.has_departed() {
+        Reach::Perhaps
+    } else {
+        Reach::Never
+    };
+    Unanswered { rejection, reach }
 }
 
-impl<D: Departure> Drop for Leaving<'_, D> {
-    fn drop(&mut self) {
-        if !self.is_unsent {
-            self.departure.departed();
-        }
-    }
-}
-
-fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate, reach: Reach) -> Unanswered {
+fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate) -> Rejection {
     let failed = |kind| worker.telemetry().upstream_failed(upstream, kind);
-    let rejection = match failure {
+    match failure {
         Failure::Unsent => {
             failed(UpstreamFailure::Closed);
             Rejection::UpstreamUnavailable
@@ -390,6 +367,5 @@ fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate, r
             Rejection::InvalidInput("the request body is malformed or broke off")
         }
         Failure::Body(BodyFault::TooLarge) => Rejection::PayloadTooLarge(fate.bound()),
-    };
-    Unanswered { rejection, reach }
+    }
 }

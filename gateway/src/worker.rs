@@ -16,8 +16,8 @@ use crate::clock::{Clock, Now};
 use crate::credential::CredentialNames;
 use crate::deadlines::Deadlines;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
-use crate::ledger::Ledger;
-use crate::limits::Engine;
+use crate::ledger::{Book, Ledger};
+use crate::limits::Limiter;
 use crate::route::RouteTable;
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
@@ -38,8 +38,8 @@ pub struct Shared {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
-    /// Where the buckets are.
-    pub engine: Engine,
+    /// Where buckets and quotas are.
+    pub limiter: Limiter,
     /// Usage.
     pub ledger: Arc<Ledger>,
     /// How the link to the control plane stands.
@@ -54,6 +54,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     recent: RefCell<Recent>,
     pools: Pools,
+    book: Book,
     telemetry: WorkerTelemetry,
     access_log: Option<WorkerLog>,
     deadlines: Deadlines,
@@ -69,6 +70,7 @@ impl Worker {
         Self {
             recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
             pools: Pools::new(&config.upstreams, config.timeouts),
+            book: shared.ledger.book(),
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
@@ -108,10 +110,10 @@ impl Worker {
         self.access_log.as_ref()
     }
 
-    /// Usage.
+    /// Where it counts usage.
     #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        &self.shared.ledger
+    pub fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Time limits of its calls.

@@ -24,9 +24,10 @@ use keyward_gateway::admission::{self, FindKey};
 use keyward_gateway::clock::Clock;
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::keys::{KeySet, Lookup, Recent};
-use keyward_gateway::limits::{self, Engine};
+use keyward_gateway::limits;
 use keyward_gateway::path::normalise;
 use keyward_gateway::route::{Match, Route, RouteTable};
+use keyward_gateway::sync::SyncState;
 use keyward_gateway::telemetry::{CacheLevel, Decision, Finished, Telemetry, TelemetryShape, TierSlot};
 
 /// Counts the allocations of each thread.
@@ -84,6 +85,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         require: Require::Account,
         cost: 1,
         max_in_flight: None,
+        per_address: None,
         mode: keyward_contract::LimitMode::Enforce,
         max_body: 1024,
         timeout: Duration::from_secs(1),
@@ -111,6 +113,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
         replica_path: PathBuf::new(),
         ledger_path: PathBuf::new(),
         ledger_sync_interval: second,
+        ledger_max_size: 1 << 30,
         cache_entries: 1,
         staleness: Staleness {
             max: None,
@@ -332,13 +335,20 @@ fn a_call_is_decided_without_allocating() {
     headers.insert("x-customer-key", customer_key.expose().parse().unwrap());
     let route = Route::new(0, &route(HostPattern::Any, &[], None));
     let clock = Clock::default();
+    let staleness = Staleness {
+        max: None,
+        then: WhenStale::Serve,
+    };
+    let sync = SyncState::new(staleness, clock.now().monotonic);
+    let limiter = limits::Limiter::new(std::sync::Arc::new(sync), None);
     assert_no_allocation("deciding", || {
         let now = clock.now();
         let presented = names.present(&headers).unwrap();
         let identified = admission::identify(&finder, &presented, Require::Customer).unwrap();
         let admitted =
             admission::authorise(identified, &route, IpAddr::from([127, 0, 0, 1]), now.unix).unwrap();
-        let permit = limits::charge(Engine::Local, admitted, 1, now)
+        let permit = limiter
+            .charge(admitted, &route, now)
             .now_or_never()
             .unwrap()
             .unwrap();

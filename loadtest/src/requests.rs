@@ -106,6 +106,12 @@ impl Requests {
             Order::Random => random.below(self.len()),
             Order::EachOnce => self.sent.fetch_add(1, Ordering::Relaxed),
         };
+        self.at(index)
+    }
+
+    /// The one with this number.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Option<&[u8]> {
         let end = *self.ends.get(index)?;
         let start = match index.checked_sub(1) {
             Some(before) => *self.ends.get(before)?,

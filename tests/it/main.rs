@@ -9,6 +9,7 @@
 
 mod api;
 mod busy_upstream;
+mod fleet;
 mod relay;
 mod stack;
 mod wire;
@@ -20,9 +21,13 @@ mod keys_of_every_surface;
 mod no_secret_leaves;
 mod portal;
 mod propagation_is_measured;
+mod quota_is_exact;
+mod redis_faults;
 mod revocation;
 mod scan;
+mod shared_limits;
 mod standalone;
 mod ten_thousand_keys;
 mod two_control_planes;
+mod usage_survives_kill;
 mod user_keys;

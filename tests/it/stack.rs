@@ -28,6 +28,8 @@ const CONTROL_PLANE: &str = "[propagation]\nwait = \"15s\"\n[management_limits]\
 pub(crate) struct Plan<'a> {
     /// How many gateways.
     pub(crate) gateways: usize,
+    /// The gateways' routes, as TOML tables; by default one for every path, which needs both keys.
+    pub(crate) routes: &'a str,
     /// More of the gateways' configuration, as TOML tables.
     pub(crate) gateway_tables: &'a str,
     /// More of the control plane's configuration, as TOML tables.
@@ -44,6 +46,7 @@ impl Default for Plan<'_> {
     fn default() -> Self {
         Self {
             gateways: 1,
+            routes: "",
             gateway_tables: "",
             control_plane_tables: "",
             upstream: None,
@@ -90,6 +93,9 @@ impl Stack {
                 .configured(plan.gateway_tables)
                 .env("KEYWARD_LOG", plan.log);
             setup.id = name;
+            if !plan.routes.is_empty() {
+                setup = setup.routes(plan.routes);
+            }
             if let Some(relay) = plan.relay {
                 setup.control_plane = relay.to(&control_plane.sync_url());
             }

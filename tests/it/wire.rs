@@ -72,6 +72,14 @@ impl Wire {
         .await
     }
 
+    /// A call with an account key alone.
+    pub(crate) async fn get_as_account(&mut self, target: &str, account: &str) -> Heard {
+        self.send(&format!(
+            "GET {target} HTTP/1.1\r\nHost: api.example\r\nAuthorization: Bearer {account}\r\n\r\n"
+        ))
+        .await
+    }
+
     /// Sends these bytes and reads one answer.
     pub(crate) async fn send(&mut self, request: &str) -> Heard {
         self.try_send(request)

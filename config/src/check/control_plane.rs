@@ -7,7 +7,7 @@ use keyward_contract::Limits;
 use crate::check;
 use crate::control_plane::{
     Auth, ControlPlaneConfig, ControlPlaneListen, DatabasePassword, LeakPolicy, ManagementLimits, OidcConfig,
-    Rules, SecretFiles,
+    Rules, SecretFiles, UsageRetention,
 };
 use crate::leaf::unit::Time;
 use crate::leaf::word::Leak;
@@ -45,7 +45,8 @@ pub(crate) fn control_plane(
             Leak::Revoke => LeakPolicy::Revoke,
             Leak::Report => LeakPolicy::Report,
         },
-        redis: None,
+        redis: check::limiter::redis(typed.limiter, report),
+        usage: usage(&typed.usage, report),
         management_limits: management_limits(&typed.management_limits, report),
         documentation_url: typed.errors.documentation_url.0,
         tiers: check::tiers::catalogue(&typed.tiers, report),
@@ -184,6 +185,24 @@ fn rules(typed: &typed::control_plane::Rules, report: &mut Report<'_>) -> Rules 
         api_versions: versions.iter().map(|version| version.0.clone()).collect(),
         api_version_downgrade_window: window.0,
         user_key_lifetime: lifetime.0,
+    }
+}
+
+fn usage(typed: &typed::control_plane::Usage, report: &mut Report<'_>) -> UsageRetention {
+    let day = |days: u64| Time::seconds(days * 86_400);
+    let (hours, days) = (typed.keep_hours, typed.keep_days);
+    report.within("usage.keep_hours", hours, day(2)..=day(36_500));
+    // What an account has used of its contract year is the sum of that year's days.
+    report.within("usage.keep_days", days, day(400)..=day(36_500));
+    if days < hours && days >= day(400) {
+        report.wrong(
+            "usage.keep_days",
+            format!("{days} is less than usage.keep_hours, {hours}; write at least as much"),
+        );
+    }
+    UsageRetention {
+        keep_hours: hours.0,
+        keep_days: days.0,
     }
 }
 

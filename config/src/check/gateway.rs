@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use crate::check;
 use crate::gateway::{
-    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, GatewayConfig, Limiter, Listen, Staleness,
-    Timeouts, WhenStale,
+    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, GatewayConfig, Listen, Staleness, Timeouts,
+    WhenStale,
 };
 use crate::leaf::name::CredentialHeader;
 use crate::leaf::unit::{Size, Time};
-use crate::leaf::word::{LimiterMode, Stale};
+use crate::leaf::word::Stale;
 use crate::report::Report;
 use crate::surroundings::Surroundings;
 use crate::typed;
 
 const A_DAY: Time = Time::seconds(86_400);
 const A_YEAR: Time = Time::seconds(365 * 86_400);
+/// A file of each of a few workers.
+const SMALLEST_LEDGER: Size = Size(8 << 20);
+const LARGEST_LEDGER: Size = Size(1 << 40);
 /// The least that hyper takes as its buffer.
 const SMALLEST_HEAD: Size = Size(8 << 10);
 /// The most that a request target can have in the `http` crate.
@@ -41,6 +44,11 @@ pub(crate) fn gateway(
         typed.ledger.sync_interval,
         Time::ms(10)..=Time::seconds(3600),
     );
+    report.within(
+        "ledger.max_size",
+        typed.ledger.max_size,
+        SMALLEST_LEDGER..=LARGEST_LEDGER,
+    );
     report.within("cache.entries", typed.cache.entries, 1..=1_000_000_000);
     GatewayConfig {
         id: typed
@@ -57,11 +65,10 @@ pub(crate) fn gateway(
         replica_path: typed.replica.path.0,
         ledger_path: typed.ledger.path.0,
         ledger_sync_interval: typed.ledger.sync_interval.0,
+        ledger_max_size: typed.ledger.max_size.0,
         cache_entries: typed.cache.entries,
         staleness: staleness(&typed.sync, report),
-        limiter: match typed.limiter.mode {
-            LimiterMode::Local => Limiter::Local,
-        },
+        limiter: check::limiter::limiter(typed.limiter, report),
         credentials: credentials(typed.credentials, report),
         timeouts,
         bounds,

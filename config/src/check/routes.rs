@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use http::Method;
-use keyward_contract::Environment;
+use keyward_contract::{Environment, Limits};
 
+use crate::check::control_plane::LARGEST_LIMIT;
 use crate::check::gateway::first_repeated;
 use crate::gateway::{EncodedSlashes, HostPattern, PathPattern, PathSegment, Require, Route, Upstream};
 use crate::leaf::name::Name;
@@ -17,6 +18,9 @@ use crate::{typed, wording};
 
 /// Gateways number routes in two bytes.
 const MOST_ROUTES: usize = 10_000;
+
+/// Gateways forget an address after so long: by then its bucket must be full again.
+const SLOWEST_REFILL_SECONDS: u64 = 600;
 
 /// What a route takes from elsewhere.
 pub(crate) struct Defaults<'a> {
@@ -72,6 +76,8 @@ fn check_names(typed: &[typed::gateway::Route], report: &mut Report<'_>) {
 }
 
 fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report: &mut Report<'_>) -> Route {
+    let max_in_flight = max_in_flight(at, &typed, report);
+    let per_address = per_address(at, &typed, report);
     let path = typed.path.unwrap_or_else(root);
     let cost = typed.cost.unwrap_or(1);
     report.within(&format!("{at}.cost"), cost, 1..=1_000_000);
@@ -96,8 +102,9 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
         },
         cost: u32::try_from(cost).unwrap_or(1),
         max_body: typed.max_body.map_or(defaults.max_body, |size| size.0),
-        max_in_flight: None,
-        mode: keyward_contract::LimitMode::Enforce,
+        max_in_flight,
+        per_address,
+        mode: typed.mode.map(Into::into).unwrap_or_default(),
         timeout: typed.timeout.map_or(defaults.timeout, |time| time.0),
         forward_credentials: typed.forward_credentials,
         encoded_slashes: match typed.encoded_slashes.unwrap_or(Slashes::Refuse) {
@@ -107,6 +114,52 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
         strip_prefix: typed.strip_prefix.map(|prefix| prefix.to_string()),
         path: path.pattern,
     }
+}
+
+fn max_in_flight(at: &str, typed: &typed::gateway::Route, report: &mut Report<'_>) -> Option<u32> {
+    let count = typed.max_in_flight?;
+    let path = format!("{at}.max_in_flight");
+    report.within(&path, count, 1..=1_000_000);
+    if typed.require == Some(Credential::None) {
+        report.wrong(
+            &path,
+            "is counted for each account, and the calls of a public route have none; remove it",
+        );
+    }
+    u32::try_from(count).ok()
+}
+
+fn per_address(at: &str, typed: &typed::gateway::Route, report: &mut Report<'_>) -> Option<Limits> {
+    let limit = typed.per_address.as_ref()?;
+    let path = format!("{at}.per_address");
+    if typed.require != Some(Credential::None) {
+        report.wrong(
+            &path,
+            "is for public routes, and calls with a key have their account's limits; remove it, or write require = \"none\"",
+        );
+    }
+    let rate_path = format!("{path}.rate");
+    let Some(rate) = limit.rate.map(|rate| u64::from(rate.0)) else {
+        report.missing(&rate_path, "is missing; write one, such as \"10/s\"");
+        return None;
+    };
+    let burst = limit.burst.unwrap_or(rate * 2);
+    report.within(&rate_path, rate, 1..=LARGEST_LIMIT);
+    if rate > 0 {
+        let most = (rate * SLOWEST_REFILL_SECONDS).min(2 * LARGEST_LIMIT);
+        report.within(&format!("{path}.burst"), burst, 1..=most);
+        let cost = typed.cost.unwrap_or(1);
+        if cost > burst {
+            report.wrong(
+                &format!("{at}.cost"),
+                format!("{cost} is more than the {burst} that one address may spend at once; no call of it could pass"),
+            );
+        }
+    }
+    Some(Limits {
+        rate: u32::try_from(rate).ok()?,
+        burst: u32::try_from(burst).ok()?,
+    })
 }
 
 fn root() -> Path {

@@ -131,6 +131,7 @@ pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
 
 fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane::ControlPlane) {
     let file = |name: &str| FilePath(data_dir.join(name));
+    let buckets = buckets(&typed.limiter);
     let gateway = gateway::Gateway {
         workers: typed.workers,
         trusted_proxies: typed.trusted_proxies,
@@ -154,6 +155,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         ledger: gateway::Ledger {
             path: file("gateway/ledger"),
             sync_interval: typed.ledger.sync_interval,
+            max_size: typed.ledger.max_size,
         },
         cache: typed.cache,
         sync: typed.sync,
@@ -189,15 +191,28 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
             gateway_token_file: file("secrets/gateway-token"),
         },
         propagation: typed.propagation,
-        limiter: control_plane::Limiter::default(),
+        limiter: buckets,
         auth: typed.auth,
         rules: typed.rules,
         leaks: typed.leaks,
+        usage: typed.usage,
         management_limits: typed.management_limits,
         errors: typed.errors,
         tiers: typed.tiers,
     };
     (gateway, control_plane)
+}
+
+/// The control plane looks into the buckets that the gateway takes from. What is wrong with them is the gateway's to say.
+fn buckets(limiter: &gateway::Limiter) -> control_plane::Limiter {
+    if limiter.redis.is_none() {
+        return control_plane::Limiter::default();
+    }
+    control_plane::Limiter {
+        redis: limiter.redis.clone(),
+        redis_username: limiter.redis_username.clone(),
+        redis_password_file: limiter.redis_password_file.clone(),
+    }
 }
 
 /// A call that costs more than a bucket can ever hold could never pass.

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use keyward_contract::{Fallback, LimitMode};
+
 use crate::check::control_plane::LARGEST_LIMIT;
 use crate::control_plane::Tier;
 use crate::report::Report;
@@ -64,7 +66,7 @@ fn built_in((key, name, annual_price, annual_limit, rate_limit, burst_limit, sla
         rate_limit: *rate_limit,
         burst_limit: *burst_limit,
         sla: (*sla).to_owned(),
-        mode: keyward_contract::LimitMode::Enforce,
+        mode: LimitMode::Enforce,
         fallback: None,
         negotiable: *key == "custom",
     }
@@ -93,6 +95,14 @@ fn burst(typed: u64) -> u32 {
     u32::try_from(typed).unwrap_or(u32::MAX)
 }
 
+fn mode(typed: &typed::control_plane::Tier) -> Option<LimitMode> {
+    typed.mode.map(Into::into)
+}
+
+fn fallback(typed: &typed::control_plane::Tier) -> Option<Fallback> {
+    typed.fallback.map(Into::into)
+}
+
 fn change(tier: &mut Tier, typed: &typed::control_plane::Tier) {
     if let Some(name) = &typed.name {
         tier.name.clone_from(&name.0);
@@ -104,6 +114,8 @@ fn change(tier: &mut Tier, typed: &typed::control_plane::Tier) {
     tier.annual_limit = typed.annual_limit.unwrap_or(tier.annual_limit);
     tier.rate_limit = typed.rate_limit.map_or(tier.rate_limit, |rate| rate.0);
     tier.burst_limit = typed.burst_limit.map_or(tier.burst_limit, burst);
+    tier.mode = mode(typed).unwrap_or(tier.mode);
+    tier.fallback = fallback(typed).or(tier.fallback);
 }
 
 fn added(at: &str, key: &str, typed: &typed::control_plane::Tier, report: &mut Report<'_>) -> Option<Tier> {
@@ -116,8 +128,8 @@ fn added(at: &str, key: &str, typed: &typed::control_plane::Tier, report: &mut R
             rate_limit: typed.rate_limit?.0,
             burst_limit: burst(typed.burst_limit?),
             sla: typed.sla.as_ref()?.0.clone(),
-            mode: keyward_contract::LimitMode::Enforce,
-            fallback: None,
+            mode: mode(typed).unwrap_or_default(),
+            fallback: fallback(typed),
             negotiable: false,
         })
     })();

@@ -27,11 +27,7 @@ impl FromStr for EndpointUrl {
 impl fmt::Display for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Endpoint { host, port } = &self.0;
-        if host.contains(':') {
-            write!(f, "http://[{host}]:{port}")
-        } else {
-            write!(f, "http://{host}:{port}")
-        }
+        write!(f, "http://{}", written(host, *port))
     }
 }
 
@@ -81,21 +77,35 @@ fn origin(text: &str, example: &str) -> Result<Endpoint, String> {
     if authority.contains(['/', '?', '#']) {
         return Err(wrong("has more than a host and a port"));
     }
+    let (host, port) = host_and_port(authority).map_err(wrong)?;
+    let port = port.unwrap_or(80);
+    Ok(Endpoint { host, port })
+}
+
+/// A host and a port in one text, as addresses have them.
+pub(crate) fn written(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The host, without brackets, and the port where one is written; or what is wrong with them.
+pub(crate) fn host_and_port(authority: &str) -> Result<(String, Option<u16>), &'static str> {
     let (host, port) = split_port(authority);
     let port = match port {
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or_else(|| wrong("has no port from 1 to 65535"))?,
-        None => 80,
+        Some(port) => {
+            let port = port.parse().ok().filter(|port| *port != 0);
+            Some(port.ok_or("has no port from 1 to 65535")?)
+        }
+        None => None,
     };
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) => v6.parse::<Ipv6Addr>().ok().map(|v6| v6.to_string()),
         None => host::name(host),
     };
-    let host = host.ok_or_else(|| wrong("has no valid host"))?;
-    Ok(Endpoint { host, port })
+    Ok((host.ok_or("has no valid host")?, port))
 }
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {

@@ -67,7 +67,33 @@ words! {
     LimiterMode {
         /// Buckets in this process.
         Local = "local",
-    } later ["leased", "exact"]
+        /// Buckets in Redis, tokens taken in slices.
+        Leased = "leased",
+        /// Buckets in Redis, tokens taken one by one.
+        Exact = "exact",
+    } later []
+}
+
+words! {
+    /// `limiter.fallback` and a tier's own.
+    Fallback {
+        /// The rate, shared by the live gateways.
+        Share = "share",
+        /// Every call passes.
+        Allow = "allow",
+        /// No call passes.
+        Deny = "deny",
+    } later []
+}
+
+impl From<Fallback> for keyward_contract::Fallback {
+    fn from(typed: Fallback) -> Self {
+        match typed {
+            Fallback::Share => Self::Share,
+            Fallback::Allow => Self::Allow,
+            Fallback::Deny => Self::Deny,
+        }
+    }
 }
 
 words! {
@@ -87,11 +113,22 @@ words! {
 }
 
 words! {
-    /// `routes.mode`.
-    RouteMode {
+    /// `routes.mode` and `tiers.mode`.
+    LimitMode {
         /// Limits refuse.
         Enforce = "enforce",
-    } later ["shadow"]
+        /// Limits only count.
+        Shadow = "shadow",
+    } later []
+}
+
+impl From<LimitMode> for keyward_contract::LimitMode {
+    fn from(typed: LimitMode) -> Self {
+        match typed {
+            LimitMode::Enforce => Self::Enforce,
+            LimitMode::Shadow => Self::Shadow,
+        }
+    }
 }
 
 words! {

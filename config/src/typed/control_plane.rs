@@ -7,9 +7,10 @@ use crate::leaf::issuer::{ApiUrl, IssuerUrl};
 use crate::leaf::later::Later;
 use crate::leaf::name::{Availability, FilePath, Label, Name, Version};
 use crate::leaf::network::Address;
+use crate::leaf::redis::{RedisUrl, RedisUser};
 use crate::leaf::unit::{Rate, Time};
 use crate::leaf::url::DatabaseUrl;
-use crate::leaf::word::Leak;
+use crate::leaf::word::{Fallback, Leak, LimitMode};
 use crate::typed::gateway::Errors;
 
 /// Configuration of `keyward-control-plane`.
@@ -33,6 +34,8 @@ pub(crate) struct ControlPlane {
     pub(crate) rules: Rules,
     /// What happens to a key that was found where it must not be.
     pub(crate) leaks: Leaks,
+    /// How long usage is kept in detail.
+    pub(crate) usage: Usage,
     /// How fast each credential may call the REST surfaces.
     pub(crate) management_limits: ManagementLimits,
     /// What errors say.
@@ -128,8 +131,12 @@ impl Default for Propagation {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limiter {
-    /// The gateways' Redis.
-    pub(crate) redis: Option<Later>,
+    /// The gateways' Redis, as they have it.
+    pub(crate) redis: Option<RedisUrl>,
+    /// Who asks. Redis's default user otherwise.
+    pub(crate) redis_username: Option<RedisUser>,
+    /// The file with the password, which never stands in a configuration.
+    pub(crate) redis_password_file: Option<FilePath>,
 }
 
 /// Tokens for the surfaces of companies and users.
@@ -224,6 +231,25 @@ impl Default for Leaks {
     }
 }
 
+/// How long usage is kept in detail. Months are kept for ever.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Usage {
+    /// Counts by hour.
+    pub(crate) keep_hours: Time,
+    /// Counts by day.
+    pub(crate) keep_days: Time,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            keep_hours: Time::seconds(90 * 86_400),
+            keep_days: Time::seconds(1_100 * 86_400),
+        }
+    }
+}
+
 /// How fast each credential may call the REST surfaces.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -275,4 +301,8 @@ pub(crate) struct Tier {
     pub(crate) burst_limit: Option<u64>,
     /// The availability that is promised.
     pub(crate) sla: Option<Availability>,
+    /// `enforce`: its limits refuse; `shadow`: they only count. `enforce` by default.
+    pub(crate) mode: Option<LimitMode>,
+    /// What holds for its accounts while Redis is away: `share`, `allow` or `deny`. What each gateway says by default.
+    pub(crate) fallback: Option<Fallback>,
 }

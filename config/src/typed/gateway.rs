@@ -8,11 +8,13 @@ use crate::leaf::later::{Later, Off};
 use crate::leaf::name::{CredentialHeader, FilePath, Label, Name};
 use crate::leaf::network::{Address, Block};
 use crate::leaf::path::{Path, Prefix};
+use crate::leaf::redis::{RedisUrl, RedisUser};
 use crate::leaf::unit::{Size, Time};
 use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
 use crate::leaf::word::{
-    Balance, Credential, LimiterMode, Protocol, RouteMode, Served, Slashes, Stale, Verb,
+    Balance, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
 };
+use crate::typed::control_plane::Limit;
 
 /// Configuration of `keyward-gateway`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -149,6 +151,8 @@ pub(crate) struct Ledger {
     pub(crate) path: FilePath,
     /// The most that a power loss may lose.
     pub(crate) sync_interval: Time,
+    /// The most that its files may have.
+    pub(crate) max_size: Size,
 }
 
 impl Default for Ledger {
@@ -156,6 +160,7 @@ impl Default for Ledger {
         Self {
             path: FilePath("keyward-data/gateway/ledger".into()),
             sync_interval: Time::seconds(1),
+            max_size: Size(1 << 30),
         }
     }
 }
@@ -194,31 +199,25 @@ impl Default for Sync {
 }
 
 /// Where the token buckets are.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Limiter {
-    /// `local`: in this process, right for one gateway.
-    pub(crate) mode: LimiterMode,
-    /// Redis, for buckets that gateways share.
-    pub(crate) redis: Option<Later>,
-    /// What holds while Redis is away.
-    pub(crate) fallback: Option<Later>,
-    /// How long Redis may take.
-    pub(crate) timeout: Option<Later>,
-    /// How long a call may wait for tokens.
-    pub(crate) max_wait: Option<Later>,
-}
-
-impl Default for Limiter {
-    fn default() -> Self {
-        Self {
-            mode: LimiterMode::Local,
-            redis: None,
-            fallback: None,
-            timeout: None,
-            max_wait: None,
-        }
-    }
+    /// `local`: in this process, right for one gateway; `leased`: in Redis, tokens taken in slices; `exact`: in Redis,
+    /// one by one. With `redis` it is `leased` by default, without it `local`.
+    pub(crate) mode: Option<LimiterMode>,
+    /// The Redis whose buckets gateways share: `redis://HOST:PORT/DATABASE`, `redis+sentinel://HOST,HOST/SERVICE` or
+    /// `redis+cluster://HOST,HOST`; `rediss` for TLS.
+    pub(crate) redis: Option<RedisUrl>,
+    /// Who asks. Redis's default user otherwise.
+    pub(crate) redis_username: Option<RedisUser>,
+    /// The file with the password, which never stands in a configuration.
+    pub(crate) redis_password_file: Option<FilePath>,
+    /// What holds while Redis is away: `share` by default.
+    pub(crate) fallback: Option<Fallback>,
+    /// After how long without an answer Redis counts as away: 5ms by default.
+    pub(crate) timeout: Option<Time>,
+    /// How long a call may wait for tokens: 5ms by default.
+    pub(crate) max_wait: Option<Time>,
 }
 
 /// Which headers carry keys.
@@ -406,12 +405,14 @@ pub(crate) struct Route {
     pub(crate) cost: Option<u64>,
     /// Bytes of a request's body. `bounds.body` by default.
     pub(crate) max_body: Option<Size>,
-    /// Calls in flight per account.
-    pub(crate) max_in_flight: Option<Later>,
+    /// Calls of one account at the same time. Any number by default.
+    pub(crate) max_in_flight: Option<u64>,
+    /// How often one client address may call a public route. As often as it likes by default.
+    pub(crate) per_address: Option<Limit>,
     /// The whole call. `timeouts.request` by default.
     pub(crate) timeout: Option<Time>,
-    /// `enforce`: limits refuse.
-    pub(crate) mode: Option<RouteMode>,
+    /// `enforce`: limits refuse; `shadow`: rates, `max_in_flight` and `per_address` only count.
+    pub(crate) mode: Option<LimitMode>,
     /// Whether the upstream sees the headers that carry keys.
     pub(crate) forward_credentials: bool,
     /// Whether the upstream gets a signed identity.

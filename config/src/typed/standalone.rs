@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::leaf::network::{Address, Block};
-use crate::leaf::unit::Time;
-use crate::typed::control_plane::{Auth, Leaks, ManagementLimits, Propagation, Rules, Tier};
+use crate::leaf::unit::{Size, Time};
+use crate::typed::control_plane::{Auth, Leaks, ManagementLimits, Propagation, Rules, Tier, Usage};
 use crate::typed::gateway::{
     AccessLog, Bounds, Cache, Credentials, Drain, Errors, Identity, Limiter, Route, Sync, Timeouts, Upstream,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Standalone {
     pub(crate) rules: Rules,
     /// What happens to a key that was found where it must not be.
     pub(crate) leaks: Leaks,
+    /// How long usage is kept in detail.
+    pub(crate) usage: Usage,
     /// How fast each credential may call the REST surfaces.
     pub(crate) management_limits: ManagementLimits,
     /// Laid over the built-in catalogue.
@@ -99,12 +101,15 @@ impl Default for Listen {
 pub(crate) struct Ledger {
     /// The most that a power loss may lose.
     pub(crate) sync_interval: Time,
+    /// The most that its files may have.
+    pub(crate) max_size: Size,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
         Self {
             sync_interval: Time::seconds(1),
+            max_size: Size(1 << 30),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyward_config::DatabasePassword;
+use keyward_contract::{Fallback, LimitMode};
 
 use crate::parse_control_plane;
 
@@ -29,6 +30,11 @@ fn an_empty_file_has_the_defaults_of_the_contract() {
     );
     assert_eq!(config.rules.user_key_lifetime, Duration::from_secs(365 * 86_400));
     assert_eq!(config.leaks, keyward_config::LeakPolicy::Quarantine);
+    let day = Duration::from_secs(86_400);
+    assert_eq!(
+        (config.usage.keep_hours, config.usage.keep_days),
+        (90 * day, 1_100 * day)
+    );
     let limits = config.management_limits;
     assert_eq!((limits.portal.rate, limits.portal.burst), (20, 40));
     assert_eq!((limits.others.rate, limits.others.burst), (50, 100));
@@ -86,6 +92,28 @@ fn a_tier_of_the_file_changes_or_adds_to_the_catalogue() {
 }
 
 #[test]
+fn a_tier_says_what_its_limits_do_and_what_holds_without_redis() {
+    let text = "[[tiers]]\nkey = \"growth\"\nmode = \"shadow\"\nfallback = \"allow\"\n\
+        [[tiers]]\nkey = \"trial\"\nname = \"Trial\"\nannual_price = 0\nannual_limit = 1000\nrate_limit = 5\nburst_limit = 10\nsla = \"99%\"\nfallback = \"deny\"\n";
+    let tiers = parse_control_plane(text, &[]).unwrap().tiers;
+    let said: Vec<_> = tiers
+        .iter()
+        .map(|t| (t.key.as_str(), t.mode, t.fallback))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("starter", LimitMode::Enforce, None),
+            ("growth", LimitMode::Shadow, Some(Fallback::Allow)),
+            ("scale", LimitMode::Enforce, None),
+            ("enterprise", LimitMode::Enforce, None),
+            ("custom", LimitMode::Enforce, None),
+            ("trial", LimitMode::Enforce, Some(Fallback::Deny)),
+        ]
+    );
+}
+
+#[test]
 fn a_wrong_tier_is_refused() {
     for (tier, expected) in [
         (
@@ -122,8 +150,16 @@ fn a_wrong_tier_is_refused() {
             "3: tiers[0].sla: \"101%\" is no availability; write a percentage such as \"99.9%\"",
         ),
         (
+            "key = \"growth\"\nmode = \"observe\"",
+            "3: tiers[0].mode: \"observe\" is not known here; write \"enforce\" or \"shadow\"",
+        ),
+        (
+            "key = \"growth\"\nfallback = \"open\"",
+            "3: tiers[0].fallback: \"open\" is not known here; write \"share\", \"allow\" or \"deny\"",
+        ),
+        (
             "key = \"growth\"\nnegotiable = true",
-            "3: tiers[0].negotiable: is no known key; in tiers[0] there can be key, name, annual_price, annual_limit, rate_limit, burst_limit, sla",
+            "3: tiers[0].negotiable: is no known key; in tiers[0] there can be key, name, annual_price, annual_limit, rate_limit, burst_limit, sla, mode, fallback",
         ),
     ] {
         refused(&format!("[[tiers]]\n{tier}\n"), expected);
@@ -395,10 +431,6 @@ fn the_rest_is_checked_too() {
             "2: listen.sync: 0.0.0.0:8081 is also listen.api; give each its own port",
         ),
         (
-            "[limiter]\nredis = \"redis://a\"",
-            "2: limiter.redis: is not supported by this version yet; remove it",
-        ),
-        (
             "[listen]\ntls = {}",
             "2: listen.tls: is not supported by this version yet; remove it",
         ),
@@ -426,4 +458,30 @@ fn a_policy_for_leaks_is_one_of_three() {
         message.contains("control-plane.toml:2: leaks.policy"),
         "{message}"
     );
+}
+
+#[test]
+fn usage_that_would_be_forgotten_too_early_is_refused() {
+    for (usage, expected) in [
+        (
+            "keep_hours = \"1d\"",
+            "2: usage.keep_hours: 1d is too little; write at least 2d",
+        ),
+        (
+            "keep_days = \"365d\"",
+            "2: usage.keep_days: 365d is too little; write at least 400d",
+        ),
+        (
+            "keep_hours = \"500d\"\nkeep_days = \"450d\"",
+            "3: usage.keep_days: 450d is less than usage.keep_hours, 500d; write at least as much",
+        ),
+        (
+            "keep_months = \"1d\"",
+            "2: usage.keep_months: is no known key; in usage there can be keep_hours, keep_days",
+        ),
+    ] {
+        refused(&format!("[usage]\n{usage}\n"), expected);
+    }
+    let config = parse_control_plane("[usage]\nkeep_hours = \"400d\"\nkeep_days = \"400d\"\n", &[]).unwrap();
+    assert_eq!(config.usage.keep_hours, config.usage.keep_days);
 }

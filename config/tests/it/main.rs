@@ -3,6 +3,7 @@
 
 mod control_plane;
 mod gateway;
+mod limiter;
 mod overrides;
 mod routes;
 mod shipped;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyward_config::{EncodedSlashes, GatewayConfig, HostPattern, PathSegment, Require};
-use keyward_contract::Environment;
+use keyward_contract::{Environment, LimitMode, Limits};
 
 use crate::parse_gateway;
 
@@ -262,6 +262,54 @@ fn the_rest_of_a_route_is_checked() {
             "name = \"\"",
             "name: \"\" can't be shown as a name; write 1 to 128 characters without spaces at the ends",
         ),
+        (
+            "max_in_flight = 0",
+            "max_in_flight: 0 is too little; write at least 1",
+        ),
+        (
+            "max_in_flight = 1000001",
+            "max_in_flight: 1000001 is too much; write at most 1000000",
+        ),
+        (
+            "max_in_flight = \"100/s\"",
+            "max_in_flight: \"100/s\" is text; write a whole number from 0",
+        ),
+        (
+            "max_in_flight = 5\nrequire = \"none\"",
+            "max_in_flight: is counted for each account, and the calls of a public route have none; remove it",
+        ),
+        (
+            "per_address = { rate = 5 }",
+            "per_address: is for public routes, and calls with a key have their account's limits; remove it, or write require = \"none\"",
+        ),
+        (
+            "per_address = { burst = 5 }\nrequire = \"none\"",
+            "per_address.rate: is missing; write one, such as \"10/s\"",
+        ),
+        (
+            "per_address = { rate = 0 }\nrequire = \"none\"",
+            "per_address.rate: 0 is too little; write at least 1",
+        ),
+        (
+            "per_address = { rate = \"5/m\" }\nrequire = \"none\"",
+            "per_address.rate: \"5/m\" is no rate; write a whole number a second, such as \"50/s\"",
+        ),
+        (
+            "per_address = { rate = 1, burst = 601 }\nrequire = \"none\"",
+            "per_address.burst: 601 is too much; write at most 600",
+        ),
+        (
+            "per_address = \"10/s\"",
+            "per_address: \"10/s\" is text; write a table, such as { … }",
+        ),
+        (
+            "cost = 5\nper_address = { rate = 2 }\nrequire = \"none\"",
+            "cost: 5 is more than the 4 that one address may spend at once; no call of it could pass",
+        ),
+        (
+            "mode = \"shadows\"",
+            "mode: \"shadows\" is not known here; did you mean \"shadow\"? Write \"enforce\" or \"shadow\"",
+        ),
         ("cots = 5", "cots: is no known key; did you mean \"cost\"?"),
     ] {
         refused(settings, expected);
@@ -271,7 +319,6 @@ fn the_rest_of_a_route_is_checked() {
 #[test]
 fn what_a_later_version_can_do_is_refused_and_not_ignored() {
     for (settings, key) in [
-        ("max_in_flight = 100", "max_in_flight"),
         ("identity_token = true", "identity_token"),
         ("cors = { origins = [\"https://a\"] }", "cors"),
         ("headers = { set = {} }", "headers"),
@@ -282,10 +329,30 @@ fn what_a_later_version_can_do_is_refused_and_not_ignored() {
             &format!("{key}: is not supported by this version yet; remove it"),
         );
     }
-    refused(
-        "mode = \"shadow\"",
-        "mode: \"shadow\" is not supported by this version yet; remove it or write \"enforce\"",
+}
+
+#[test]
+fn a_route_may_bound_calls_in_flight_and_may_only_count() {
+    let route = |settings: &str| {
+        let config = parse(&format!("[[routes]]\nupstream = \"api\"\n{settings}\n"));
+        config
+            .unwrap_or_else(|message| panic!("{message}"))
+            .routes
+            .remove(0)
+    };
+    let plain = route("");
+    assert_eq!((plain.max_in_flight, plain.mode), (None, LimitMode::Enforce));
+    let bounded = route("max_in_flight = 100\nmode = \"shadow\"");
+    assert_eq!(
+        (bounded.max_in_flight, bounded.mode),
+        (Some(100), LimitMode::Shadow)
     );
+    assert_eq!(route("mode = \"enforce\"").mode, LimitMode::Enforce);
+    assert_eq!(plain.per_address, None);
+    for (typed, burst) in [("rate = \"10/s\"", 20), ("rate = 10, burst = 15", 15)] {
+        let public = route(&format!("require = \"none\"\nper_address = {{ {typed} }}"));
+        assert_eq!(public.per_address, Some(Limits { rate: 10, burst }));
+    }
 }
 
 #[test]

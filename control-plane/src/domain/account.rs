@@ -1,12 +1,12 @@
 //! An account: a company that buys access, with its two environments.
 
 use keyward_contract::{
-    AccountId, AccountRecord, AccountStatus, Contract, Environment, EnvironmentId, Limits, UnixMillis,
+    AccountId, AccountRecord, AccountStatus, Contract, Environment, EnvironmentId, Grant, Limits, UnixMillis,
 };
 
 use super::refusal::InvalidField;
 use super::text::Name;
-use super::tier::{Overrides, Terms};
+use super::tier::{Overrides, Policy, Terms};
 
 /// How many keys the users of a new environment may have together.
 pub const DEFAULT_USER_KEY_LIMIT: u32 = 20;
@@ -57,9 +57,9 @@ impl Account {
         self.annual_limit = terms.annual_limit;
     }
 
-    /// What gateways are told of it.
+    /// What gateways are told of it: with what its tier's limits do, and what was granted to it.
     #[must_use]
-    pub fn record(&self) -> AccountRecord {
+    pub fn record(&self, policy: Policy, grants: Vec<Grant>) -> AccountRecord {
         AccountRecord {
             id: self.id,
             status: self.status,
@@ -69,9 +69,9 @@ impl Account {
             contract: self.contract,
             test_environment: self.environments.test.id,
             production_environment: self.environments.production.id,
-            limit_mode: keyward_contract::LimitMode::Enforce,
-            fallback: None,
-            grants: Vec::new(),
+            limit_mode: policy.limit_mode,
+            fallback: policy.fallback,
+            grants,
         }
     }
 }

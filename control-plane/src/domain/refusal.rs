@@ -101,6 +101,9 @@ pub enum Conflict {
     /// The environment has as many keys of users as it may have.
     #[error("the environment may have {0} keys of users, and has them")]
     UserKeyLimit(u32),
+    /// The account has as many grants in this contract year as there may be.
+    #[error("the account has as many quota grants in this contract year as there may be")]
+    TooManyGrants,
     /// There is a bound.
     #[error("there are as many webhooks as there may be: delete one first")]
     TooManyWebhooks,

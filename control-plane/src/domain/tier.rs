@@ -1,7 +1,7 @@
 //! The catalogue of tiers, and what an account's tier means in numbers.
 
 use keyward_config::Tier;
-use keyward_contract::Limits;
+use keyward_contract::{Fallback, LimitMode, Limits};
 use serde::{Deserialize, Serialize};
 
 use super::refusal::InvalidField;
@@ -30,6 +30,15 @@ impl Catalogue {
     #[must_use]
     pub fn tier(&self, key: &str) -> Option<&Tier> {
         self.0.iter().find(|tier| tier.key == key)
+    }
+
+    /// What the limits of a tier do; of one that is in the catalogue no more, `None`.
+    #[must_use]
+    pub fn policy(&self, key: &str) -> Option<Policy> {
+        self.tier(key).map(|tier| Policy {
+            limit_mode: tier.mode,
+            fallback: tier.fallback,
+        })
     }
 
     /// What an account on this tier with these overrides gets.
@@ -77,6 +86,34 @@ pub struct Overrides {
     /// Calls at once, above zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst_limit: Option<u32>,
+}
+
+/// What the limits of a tier do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether a call over a limit is refused.
+    pub limit_mode: LimitMode,
+    /// What holds while the shared buckets are away; `None`: what each gateway is configured to do.
+    pub fallback: Option<Fallback>,
+}
+
+/// How the store and the audit trail write what a limit does.
+#[must_use]
+pub fn mode_as_str(mode: LimitMode) -> &'static str {
+    match mode {
+        LimitMode::Enforce => "enforce",
+        LimitMode::Shadow => "shadow",
+    }
+}
+
+/// How the store and the audit trail write a fallback.
+#[must_use]
+pub fn fallback_as_str(fallback: Fallback) -> &'static str {
+    match fallback {
+        Fallback::Share => "share",
+        Fallback::Allow => "allow",
+        Fallback::Deny => "deny",
+    }
 }
 
 /// What an account gets.

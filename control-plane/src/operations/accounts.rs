@@ -13,13 +13,14 @@ use crate::domain::account::{
     Account, EnvironmentSettings, Environments, Metadata, check_contract, status_as_str,
 };
 use crate::domain::customer::{EndCustomer, SANDBOX_ID, SANDBOX_NAME};
+use crate::domain::grant;
 use crate::domain::key::ApiKey;
 use crate::domain::moment;
 use crate::domain::refusal::{Conflict, InvalidField, Missing};
 use crate::domain::text::Name;
 use crate::domain::tier::Overrides;
 use crate::store::accounts::{self, Filter};
-use crate::store::{StoreError, customers, keys};
+use crate::store::{StoreError, customers, grants, keys, policies};
 
 /// What an operator says of a new account.
 #[derive(Clone, Debug)]
@@ -135,7 +136,7 @@ pub(super) async fn create_within(
     let (key, plain) = account_keys::issue(registry, change, &account, first).await?;
     let sandbox_key = seed_sandbox(registry, change, &account).await?;
     let records = vec![
-        Record::Account(account.record()),
+        record(change, &account).await?,
         Record::Key(key.record(None)),
         Record::Key(sandbox_key.record(None)),
     ];
@@ -210,7 +211,8 @@ pub async fn update(registry: &Registry, actor: &Actor, id: AccountId, edit: Edi
             Some(remembered(&before)),
             Some(remembered(&account)),
         );
-        change.commit(entry, &[Record::Account(account.record())]).await?
+        let record = record(&mut change, &account).await?;
+        change.commit(entry, &[record]).await?
     };
     Ok(Changed { value, settled })
 }
@@ -238,7 +240,8 @@ pub async fn cancel(registry: &Registry, actor: &Actor, id: AccountId) -> Result
         Some(before),
         Some(remembered(&account)),
     );
-    let settled = change.commit(entry, &[Record::Account(account.record())]).await?;
+    let record = record(&mut change, &account).await?;
+    let settled = change.commit(entry, &[record]).await?;
     Ok(Changed { value: (), settled })
 }
 
@@ -319,6 +322,15 @@ pub(super) async fn living(change: &mut Change<'_>, id: AccountId) -> Result<Acc
         return Err(Conflict::AccountCancelled.into());
     }
     Ok(account)
+}
+
+/// What gateways are told of an account as it becomes by this change: with all that was granted for the contract year
+/// that it is in now.
+pub(super) async fn record(change: &mut Change<'_>, account: &Account) -> Result<Record> {
+    let published = policies::of(&mut *change.tx, &account.tier).await?;
+    let granted = grants::since(&mut change.tx, account.id, grant::earliest_told(change.now)).await?;
+    let granted = grant::told(granted, change.now, account.contract.start);
+    Ok(Record::Account(account.record(published.policy, granted)))
 }
 
 async fn shown(registry: &Registry, account: Account) -> Result<Found> {

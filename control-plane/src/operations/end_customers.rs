@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::change::{Change, Entry};
 use super::identify::PortalCaller;
-use super::{Changed, Registry, Result};
+use super::{Changed, Registry, Result, grants};
 use crate::domain::customer::EndCustomer;
 use crate::domain::key::{ApiKey, Draft, Made, Origin};
 use crate::domain::refusal::{Conflict, Missing};
@@ -54,7 +54,7 @@ pub struct Used {
 /// An account's yearly quota.
 #[derive(Clone, Copy, Debug)]
 pub struct Quota {
-    /// Validations a contract year.
+    /// Validations in the contract year: the annual limit, and what was granted.
     pub limit: u64,
     /// How many were used.
     pub used: u64,
@@ -276,8 +276,9 @@ pub async fn used(registry: &Registry, caller: &PortalCaller, id: CustomerId) ->
             let period = QuotaPeriod::at(now, account.contract.start);
             let AccountUsage { in_period, .. } =
                 usage::account_usage(&registry.store, account.id, period, now).await?;
+            let granted = grants::granted(registry, account, period).await?;
             Some(Quota {
-                limit: account.annual_limit,
+                limit: account.annual_limit.saturating_add(granted),
                 used: in_period,
                 period,
             })

@@ -1,7 +1,9 @@
 //! What operations work with: the store, the secrets, the catalogue, the gateways and the clock.
 
-use keyward_config::{LeakPolicy, Rules};
-use keyward_contract::{DigestKey, Environment, KeyDigest, KeyId, KeyKind, PlainKey};
+use std::time::Duration;
+
+use keyward_config::{LeakPolicy, Rules, UsageRetention};
+use keyward_contract::{DigestKey, Environment, KeyDigest, KeyId, KeyKind, PlainKey, UnixMillis};
 
 use super::Result;
 use super::tokens::Tokens;
@@ -10,6 +12,7 @@ use crate::domain::key::ApiKey;
 use crate::domain::seal::MasterKey;
 use crate::domain::tier::Catalogue;
 use crate::store::Store;
+use crate::store::usage::Horizon;
 use crate::sync::Gateways;
 
 /// Everything that operations need. Shared behind an `Arc`.
@@ -31,6 +34,8 @@ pub struct Registry {
     pub rules: Rules,
     /// What is done to a key that leaked.
     pub leaks: LeakPolicy,
+    /// How long usage is kept in detail.
+    pub usage: UsageRetention,
     /// Whose tokens are taken.
     pub tokens: Tokens,
 }
@@ -45,6 +50,20 @@ pub struct Minted {
 }
 
 impl Registry {
+    /// From when on usage is kept by hour and by day.
+    #[must_use]
+    pub fn usage_horizon(&self) -> Horizon {
+        let now = self.clock.now();
+        let before = |kept: Duration| {
+            let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+            UnixMillis(now.0.saturating_sub(kept).max(0))
+        };
+        Horizon {
+            hours: before(self.usage.keep_hours),
+            days: before(self.usage.keep_days),
+        }
+    }
+
     /// The API version that new keys are pinned to, the newest one; empty when there are none.
     #[must_use]
     pub fn newest_api_version(&self) -> &str {

@@ -11,7 +11,7 @@ use crate::domain::account::{Account, EnvironmentSettings, Environments, Metadat
 use crate::domain::customer::EndCustomer;
 use crate::domain::key::{Draft, Origin};
 use crate::domain::text::Name;
-use crate::store::{accounts, customers, keys};
+use crate::store::{accounts, customers, keys, policies};
 
 /// Records a revision at most: a gateway takes each in one frame.
 const RECORDS_A_REVISION: usize = 1_000;
@@ -132,7 +132,9 @@ impl<'a> Batch<'a> {
             updated_at: now,
         };
         accounts::insert(&mut self.change.tx, &account).await?;
-        self.records.push(Record::Account(account.record()));
+        let policy = policies::of(&mut *self.change.tx, tier).await?.policy;
+        self.records
+            .push(Record::Account(account.record(policy, Vec::new())));
         let key = self.key(account.id, None).await?;
         Ok((account.id, key))
     }

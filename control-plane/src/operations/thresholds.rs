@@ -1,5 +1,6 @@
-//! Saying of accounts that they have used 80, 95 or 100 % of their contract year: once for each account, year and
-//! threshold, as an audit row, an event and a metric.
+//! Saying of accounts that they have used 80, 95 or 100 % of their contract year's validations, those granted included:
+//! once for each account, year and threshold, as an audit row, an event and a metric. A threshold that a grant lifts above
+//! what was used can be crossed, and is told, again.
 //!
 //! Who merged usage looks at the accounts that it was of; the sum is read after the merge, so that of two control
 //! planes that merge at once the later one sees all. Once an hour, and at the start, all accounts that were used are
@@ -13,12 +14,12 @@ use serde_json::json;
 
 use super::change::{Change, Entry};
 use super::{Actor, Registry, Result};
-use crate::store::{accounts, crossings, usage};
+use crate::store::{Tx, accounts, crossings, grants, usage};
 
 const YEAR_MS: i64 = 366 * 86_400_000;
 const CROSSINGS_A_CHANGE: usize = 100;
 
-/// A share of the annual limit.
+/// A share of the annual limit and what was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Threshold {
     /// 80 %.
@@ -55,20 +56,28 @@ impl Threshold {
     }
 }
 
-/// What is known to be told, so that an account beyond its threshold costs no more than others.
+/// What is known to be told, so that an account beyond its threshold costs no more than others. By the year and the
+/// number that the threshold is a share of: with another number the database is asked.
 #[derive(Debug, Default)]
-pub struct Told(HashMap<AccountId, (UnixMillis, Threshold)>);
+pub struct Told(HashMap<AccountId, (UnixMillis, u64, Threshold)>);
 
 #[derive(Debug)]
 struct Crossing {
     account: AccountId,
     period: QuotaPeriod,
     used: u64,
-    limit: u64,
+    annual_limit: u64,
+    granted: u64,
     highest: Threshold,
 }
 
-/// Looks at some accounts and tells what they have newly crossed. Costs two reads an account.
+impl Crossing {
+    fn limit(&self) -> u64 {
+        self.annual_limit.saturating_add(self.granted)
+    }
+}
+
+/// Looks at some accounts and tells what they have newly crossed. Costs three reads an account.
 ///
 /// # Errors
 /// When the database fails: then they are to be looked at again.
@@ -88,7 +97,7 @@ pub async fn look(
         newly.extend(note(registry, some).await?);
         let known = some
             .iter()
-            .map(|one| (one.account, (one.period.start, one.highest)));
+            .map(|one| (one.account, (one.period.start, one.limit(), one.highest)));
         told.0.extend(known);
     }
     Ok(newly)
@@ -111,15 +120,15 @@ async fn crossing(registry: &Registry, told: &Told, id: AccountId) -> Result<Opt
     };
     let period = QuotaPeriod::at(registry.clock.now(), account.contract.start);
     let used = usage::spent_in(&registry.store, id, period).await?;
-    let limit = account.annual_limit;
-    let reached = |threshold: &Threshold| threshold.is_reached(used, limit);
-    let Some(highest) = Threshold::RISING.into_iter().filter(reached).max() else {
+    let (_, granted) = grants::in_period(pool, id, period).await?;
+    let limit = account.annual_limit.saturating_add(granted);
+    let Some(highest) = highest(used, limit) else {
         return Ok(None);
     };
     if told
         .0
         .get(&id)
-        .is_some_and(|(start, known)| *start == period.start && *known >= highest)
+        .is_some_and(|(start, of, known)| (*start, *of) == (period.start, limit) && *known >= highest)
     {
         return Ok(None);
     }
@@ -127,9 +136,26 @@ async fn crossing(registry: &Registry, told: &Told, id: AccountId) -> Result<Opt
         account: id,
         period,
         used,
-        limit,
+        annual_limit: account.annual_limit,
+        granted,
         highest,
     }))
+}
+
+fn highest(used: u64, limit: u64) -> Option<Threshold> {
+    let reached = |threshold: &Threshold| threshold.is_reached(used, limit);
+    Threshold::RISING.into_iter().filter(reached).max()
+}
+
+/// A year has more validations now: what was told of thresholds that are above what was used is forgotten.
+pub(super) async fn lifted(
+    tx: &mut Tx,
+    account: AccountId,
+    period: QuotaPeriod,
+    (used, limit): (u64, u64),
+) -> Result<()> {
+    let reached = highest(used, limit).map_or(0, Threshold::percent);
+    Ok(crossings::forget_above(tx, account, period, i64::from(reached)).await?)
 }
 
 /// Notes what was not noted yet, lowest first. After a start most of it was.
@@ -175,7 +201,8 @@ fn entry(crossing: &Crossing, threshold: Threshold) -> Entry {
         after: Some(json!({
             "threshold": threshold.percent(),
             "used": crossing.used,
-            "annual_limit": crossing.limit,
+            "annual_limit": crossing.annual_limit,
+            "granted": crossing.granted,
             "period_start": crossing.period.start.to_rfc3339_seconds(),
             "period_end": crossing.period.end.to_rfc3339_seconds(),
         })),

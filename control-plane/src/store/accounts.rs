@@ -209,6 +209,27 @@ pub async fn promised_otherwise<'e>(
     rows.iter().map(account).collect()
 }
 
+/// The accounts on this tier after an id, in the order of their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn on_tier(
+    tx: &mut Transaction<'static, Any>,
+    tier: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Account>> {
+    let rows = sqlx::query(select_account!(
+        "WHERE a.tier = $1 AND a.id > $2 ORDER BY a.id LIMIT $3"
+    ))
+    .bind(tier.to_owned())
+    .bind(after.to_owned())
+    .bind(limit)
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter().map(account).collect()
+}
+
 /// The accounts after an id, in the order of their ids.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! Which thresholds of their quota accounts have crossed: each is noted once for a contract year.
+//! Which thresholds of their quota accounts have crossed: each is noted once for a contract year, and forgotten when a
+//! grant lifts it above what was used.
 
 use keyward_contract::{AccountId, QuotaPeriod, UnixMillis};
 use sqlx::{Any, AnyPool, Transaction};
@@ -17,6 +18,25 @@ pub async fn noted(pool: &AnyPool, account: AccountId, period: QuotaPeriod) -> R
             .fetch_all(pool)
             .await?;
     Ok(rows.into_iter().map(|(threshold,)| threshold).collect())
+}
+
+/// Forgets the thresholds above this one, in per cent: they can be crossed again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_above(
+    tx: &mut Transaction<'static, Any>,
+    account: AccountId,
+    period: QuotaPeriod,
+    threshold: i64,
+) -> Result<()> {
+    sqlx::query("DELETE FROM quota_crossings WHERE account_id = $1 AND period_start = $2 AND threshold > $3")
+        .bind(account.to_string())
+        .bind(period.start.0)
+        .bind(threshold)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// Notes a threshold; `false` when it was noted before, by whomever.

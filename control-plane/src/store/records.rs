@@ -1,7 +1,7 @@
 //! What gateways are told: accounts and keys as feed records, read whole for snapshots or one by one for changes.
 //!
 //! The walks are ordered and cut into batches, so that a snapshot of any size holds one batch in memory; each
-//! batch is one indexed range read. A stored row that no gateway could decide by is an error, never skipped.
+//! batch is one indexed range read, and one more for what was granted to its accounts. A stored row that no gateway could decide by is an error, never skipped.
 
 use keyward_contract::{
     AccountRecord, AddressList, Contract, EnvironmentId, KeyDigest, KeyRecord, KeyState, Limits, UnixMillis,
@@ -9,10 +9,12 @@ use keyward_contract::{
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
-use super::{Result, Store, StoreError};
+use super::{Result, Store, StoreError, grants, policies};
 use crate::domain::account::status_from_str;
+use crate::domain::grant;
 
-/// The accounts after `after` (an account id; `None`: from the first), in the order of their ids.
+/// The accounts after `after` (an account id; `None`: from the first), in the order of their ids, each with what was
+/// granted to it for the contract year that runs at `now` and later.
 ///
 /// # Errors
 /// When the database fails or holds a row that is no account.
@@ -20,19 +22,33 @@ pub async fn account_records(
     tx: &mut Transaction<'static, Any>,
     after: Option<String>,
     limit: i64,
+    now: UnixMillis,
 ) -> Result<Vec<AccountRecord>> {
+    let after = after.unwrap_or_default();
     let rows = sqlx::query(
         "SELECT a.id, a.status, a.tier, a.rate_limit, a.burst_limit, a.annual_limit, a.contract_start, \
-         a.contract_end, t.id AS test_id, p.id AS production_id FROM accounts a \
+         a.contract_end, t.id AS test_id, p.id AS production_id, y.limit_mode, y.fallback FROM accounts a \
          JOIN environments t ON t.account_id = a.id AND t.kind = 'test' \
          JOIN environments p ON p.account_id = a.id AND p.kind = 'production' \
+         LEFT JOIN tier_policies y ON y.tier = a.tier \
          WHERE a.id > $1 ORDER BY a.id LIMIT $2",
     )
-    .bind(after.unwrap_or_default())
+    .bind(after.clone())
     .bind(limit)
     .fetch_all(&mut **tx)
     .await?;
-    rows.iter().map(account_record).collect()
+    let mut records: Vec<AccountRecord> = rows.iter().map(account_record).collect::<Result<_>>()?;
+    let Some(last) = records.last() else {
+        return Ok(records);
+    };
+    let until = last.id.to_string();
+    let mut granted = grants::of_range(tx, (&after, &until), grant::earliest_told(now)).await?;
+    for record in &mut records {
+        if let Some(grants) = granted.remove(&record.id) {
+            record.grants = grant::told(grants, now, record.contract.start);
+        }
+    }
+    Ok(records)
 }
 
 /// The keys whose number is above `after_number`, in the order of their numbers, dead ones included: a dead key
@@ -78,6 +94,7 @@ fn account_record(row: &AnyRow) -> Result<AccountRecord> {
         let text: String = row.try_get(column)?;
         text.parse().map_err(StoreError::corrupt)
     };
+    let policy = policies::policy(row.try_get("limit_mode")?, row.try_get("fallback")?)?;
     Ok(AccountRecord {
         id: row
             .try_get::<String, _>("id")?
@@ -96,8 +113,8 @@ fn account_record(row: &AnyRow) -> Result<AccountRecord> {
         },
         test_environment: environment("test_id")?,
         production_environment: environment("production_id")?,
-        limit_mode: keyward_contract::LimitMode::Enforce,
-        fallback: None,
+        limit_mode: policy.limit_mode,
+        fallback: policy.fallback,
         grants: Vec::new(),
     })
 }

@@ -1,26 +1,46 @@
-//! Usage as the gateways reported it: merging it in (`merge`), and the sums that the surfaces show.
+//! Usage as the gateways reported it: merging it in (`merge`), what follows from it (`sums`), and reading that by hour,
+//! day and month (`series`, `walk`).
 //!
-//! The greatest value seen of every counter is kept, and the sums by day move by the difference in the same
-//! transaction: a repeated, reordered or late report changes nothing. Reading costs one range of at most a
-//! year's days.
+//! The greatest value seen of every counter is kept, and the sums by day and month move by the difference in the same
+//! transaction: a repeated, reordered or late report changes nothing, however late it is. What would grow for ever
+//! doesn't: counters of starts of gateways that are over are folded (`settled`), old hours and days deleted
+//! (`retention`).
 
 use std::collections::HashMap;
 
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId, QuotaPeriod, UnixMillis};
 
 use super::{Result, Store};
+use crate::domain::series::Granularity;
 
+mod billed;
+mod ids;
+mod known;
 mod merge;
 mod quota;
 mod report;
+mod retention;
 mod rows;
+mod series;
+mod settled;
+mod sums;
+mod units;
+mod walk;
 
+pub use billed::{Billed, billed};
+pub use known::{end_customer_is_known, key};
 pub use merge::{MERGED, Merger, Spent};
-pub use quota::{accounts_in_use, contract_start, spent_by_boot, spent_in};
+pub use quota::{
+    GatewayCounted, accounts_in_use, contract_starts, counted_in, has_counted, newest_gateways,
+    spent_by_boot, spent_in,
+};
 pub use report::{InvalidUsage, Report, Reported};
+pub use retention::{Horizon, forget};
+pub use series::{Counted, Grouping, MOST_GROUPS, Selection, Stretch, UsedKey, groups, series};
+pub use settled::{Starts, fold, give_up, hear};
+pub use walk::{Caller, Scope, UsageRow, Walk};
 
 const DAY_MS: i64 = 86_400_000;
-const HOUR_MS: i64 = 3_600_000;
 
 /// The whole days since 1970 at an instant.
 fn day_of(at: UnixMillis) -> i64 {
@@ -93,29 +113,30 @@ pub async fn customer_usage(
     customer: CustomerId,
     now: UnixMillis,
 ) -> Result<CustomerUsage> {
-    let (day, month, year) = calendar(now);
-    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT day, accepted, limited, refused FROM usage_customer_days \
-         WHERE account_id = $1 AND environment = $2 AND customer_id = $3 AND day BETWEEN $4 AND $5",
-    )
-    .bind(account.to_string())
-    .bind(environment.as_str())
-    .bind(customer.to_string())
-    .bind(year)
-    .bind(day)
-    .fetch_all(store.readers())
-    .await?;
-    let since = |first: i64| {
+    let of = Selection {
+        account,
+        environment,
+        customer: Some(customer),
+        key: None,
+        route: None,
+    };
+    let end = UnixMillis(now.0.saturating_add(1));
+    let until = |granularity, from| series(store, &of, Stretch::new(granularity, from, end));
+    // The day first: what is merged in between is in the month then.
+    let days = until(Granularity::Day, now).await?;
+    let (date, first) = (now.date(), UnixMillis::start_of);
+    let months = until(Granularity::Month, first(date.first_of_year())).await?;
+    let since = |counted: &[(UnixMillis, Counted)], first: UnixMillis| {
         let mut sum = UsageCounts::default();
-        for (_, accepted, limited, refused) in rows.iter().filter(|(day, ..)| *day >= first) {
-            sum.add(counts(*accepted, *limited, *refused));
+        for (_, counted) in counted.iter().filter(|(start, _)| *start >= first) {
+            sum.add(counted.counts());
         }
         sum
     };
     Ok(CustomerUsage {
-        day: since(day),
-        month: since(month),
-        year: since(year),
+        day: since(&days, first(date)),
+        month: since(&months, first(date.first_of_month())),
+        year: since(&months, first(date.first_of_year())),
         last_request_at: last_request(store, account, environment, customer).await?,
         bucket: bucket(store, account, environment, customer).await?,
     })
@@ -128,8 +149,9 @@ async fn last_request(
     customer: CustomerId,
 ) -> Result<Option<UnixMillis>> {
     let (last,): (Option<i64>,) = sqlx::query_as(
-        "SELECT MAX(last_request_at) FROM usage_customer_days \
-         WHERE account_id = $1 AND environment = $2 AND customer_id = $3",
+        "SELECT MAX(CASE WHEN t.last_refused_at > t.last_accepted_at THEN t.last_refused_at \
+         ELSE t.last_accepted_at END) FROM usage_subjects s JOIN usage_subject_sums t ON t.subject = s.id \
+         WHERE s.account_id = $1 AND s.environment = $2 AND s.customer_id = $3 AND t.unit = 3",
     )
     .bind(account.to_string())
     .bind(environment.as_str())
@@ -190,76 +212,6 @@ pub async fn account_usage(
         month: sum(month..=today),
         year: sum(year..=today),
     })
-}
-
-/// The production calls of an account on each day from the one of `from` to the last that begins before `to`; days
-/// without any are absent.
-///
-/// # Errors
-/// When the database fails.
-pub async fn account_days(
-    store: &Store,
-    account: AccountId,
-    from: UnixMillis,
-    to: UnixMillis,
-) -> Result<Vec<(UnixMillis, UsageCounts)>> {
-    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT day, accepted, limited, refused FROM usage_account_days \
-         WHERE account_id = $1 AND environment = 'production' AND day >= $2 AND day < $3",
-    )
-    .bind(account.to_string())
-    .bind(day_of(from))
-    .bind(units_before(to, DAY_MS))
-    .fetch_all(store.readers())
-    .await?;
-    Ok(series(rows, DAY_MS))
-}
-
-/// The production calls of an account in each hour from the one of `from` to the last that begins before `to`; hours
-/// without any are absent. One range of each of its customers, keys and routes.
-///
-/// # Errors
-/// When the database fails.
-pub async fn account_hours(
-    store: &Store,
-    account: AccountId,
-    from: UnixMillis,
-    to: UnixMillis,
-) -> Result<Vec<(UnixMillis, UsageCounts)>> {
-    let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT c.hour, CAST(SUM(c.accepted) AS BIGINT), CAST(SUM(c.rate_limited + c.quota_refused) AS BIGINT), \
-         CAST(SUM(c.auth_refused) AS BIGINT) FROM usage_subjects s JOIN usage_counters c ON c.subject = s.id \
-         WHERE s.account_id = $1 AND s.environment = 'production' AND c.hour >= $2 AND c.hour < $3 \
-         GROUP BY c.hour",
-    )
-    .bind(account.to_string())
-    .bind(from.hour())
-    .bind(units_before(to, HOUR_MS))
-    .fetch_all(store.readers())
-    .await?;
-    Ok(series(rows, HOUR_MS))
-}
-
-fn series(rows: Vec<(i64, i64, i64, i64)>, unit_ms: i64) -> Vec<(UnixMillis, UsageCounts)> {
-    rows.into_iter()
-        .map(|(unit, accepted, limited, refused)| {
-            let start = UnixMillis(unit.saturating_mul(unit_ms));
-            (start, counts(accepted, limited, refused))
-        })
-        .collect()
-}
-
-fn counts(accepted: i64, limited: i64, refused: i64) -> UsageCounts {
-    UsageCounts {
-        accepted: count(accepted),
-        limited: count(limited),
-        refused: count(refused),
-    }
-}
-
-/// How many days or hours since 1970 begin before an instant.
-fn units_before(at: UnixMillis, unit_ms: i64) -> i64 {
-    at.0.div_euclid(unit_ms) + i64::from(at.0.rem_euclid(unit_ms) != 0)
 }
 
 /// When each of these keys was last part of an accepted call; keys never used are absent.

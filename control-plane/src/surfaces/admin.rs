@@ -7,6 +7,7 @@ pub mod customers;
 pub mod environments;
 pub mod error;
 pub mod gateways;
+pub mod grants;
 pub mod guard;
 pub mod leaks;
 pub mod tiers;

@@ -24,6 +24,7 @@ use super::intake::Intake;
 use super::quota::{Boot, QuotaBook};
 use super::session::{self, Shared};
 use super::snapshot::Snapshots;
+use crate::store::Store;
 
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 /// Frames that wait for a slow connection; more wait in the feed, which all streams share.
@@ -31,6 +32,7 @@ const FRAMES_AHEAD: usize = 16;
 
 /// What every stream uses.
 pub(super) struct Service {
+    pub(super) store: Store,
     pub(super) snapshots: Snapshots,
     pub(super) gateways: Gateways,
     pub(super) secrets: SyncSecrets,
@@ -101,6 +103,8 @@ impl sync_server::Sync for Follow {
             "a gateway is connected"
         );
         let (out, frames) = mpsc::channel(FRAMES_AHEAD);
+        let shared = Shared::holding(position);
+        shared.hear_oldest_boot(hello.oldest_boot_epoch);
         let session = session::Session {
             service: Arc::clone(&self.0),
             boot: Boot {
@@ -110,7 +114,7 @@ impl sync_server::Sync for Follow {
             wants_digest_key: hello.wants_digest_key,
             membership,
             out,
-            shared: Shared::holding(position),
+            shared,
         };
         tokio::spawn(session.run(inbound));
         Ok(Response::new(ReceiverStream::new(frames)))

@@ -4,16 +4,19 @@
 //! send the same absolute values again. At most half of the time is spent in these transactions, so that they
 //! never starve changes of the one writer.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyward_contract::{AccountId, UnixMillis};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::quota::{Boot, Elsewhere, QuotaBook, Wanted};
-use crate::store::usage::{self, Merger, Report, Spent};
+use super::gateways::Gateways;
+use super::quota::{Boot, Elsewhere, MOST_KEPT, QuotaBook, Wanted};
+use crate::store::usage::{self, GatewayCounted, Merger, Report, Spent};
 use crate::store::{Result, Store};
 
 /// As many reports wait at most; their senders wait with them.
@@ -22,10 +25,15 @@ const WAITING: usize = 64;
 const COUNTERS_AT_ONCE: usize = 1_000;
 const LONGEST_REST: Duration = Duration::from_millis(50);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How soon what other control planes merged is read, when they can be heard.
+const LOOK_ELSEWHERE: Duration = Duration::from_millis(200);
 const LOOK_FOR_NEW_PERIODS: Duration = Duration::from_secs(1);
+const FORGET_SILENT: Duration = Duration::from_secs(3_600);
 const YEAR_MS: i64 = 366 * 86_400_000;
-/// Accounts whose usage other control planes merged are read again a second, at most so many.
+/// Accounts whose usage other control planes merged are read again at each look, at most so many.
 const READ_AGAIN: usize = 500;
+/// The sums of so many accounts are read together.
+const READ_TOGETHER: usize = 100;
 
 /// The way in. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,9 +49,6 @@ enum Command {
         boot: Boot,
         done: oneshot::Sender<()>,
     },
-    Close {
-        boot: Boot,
-    },
 }
 
 impl Intake {
@@ -53,38 +58,10 @@ impl Intake {
         self.0.send(Command::Merge { report, done }).await.is_ok() && merged.await.is_ok()
     }
 
-    /// Loads what a boot counted so far, and keeps it at hand while its stream holds the answer. `None` when it
-    /// could not be loaded.
-    pub(super) async fn open(&self, boot: Boot) -> Option<OpenBoot> {
+    /// Loads what a boot counted so far: from then on its stream is told of quotas. `false` when it could not be loaded.
+    pub(super) async fn open(&self, boot: Boot) -> bool {
         let (done, opened) = oneshot::channel();
-        let command = Command::Open {
-            boot: boot.clone(),
-            done,
-        };
-        self.0.send(command).await.ok()?;
-        // From here on the book counts this stream, whether or not we stay to hear that it is loaded.
-        let open = OpenBoot {
-            intake: self.clone(),
-            boot,
-        };
-        opened.await.ok()?;
-        Some(open)
-    }
-}
-
-/// A boot whose own part is in the book. Dropped, its stream no longer counts.
-#[derive(Debug)]
-pub(super) struct OpenBoot {
-    intake: Intake,
-    boot: Boot,
-}
-
-impl Drop for OpenBoot {
-    fn drop(&mut self) {
-        let (sender, boot) = (self.intake.0.clone(), self.boot.clone());
-        tokio::spawn(async move {
-            let _ = sender.send(Command::Close { boot }).await;
-        });
+        self.0.send(Command::Open { boot, done }).await.is_ok() && opened.await.is_ok()
     }
 }
 
@@ -92,15 +69,19 @@ impl Drop for OpenBoot {
 pub(super) fn start(
     store: &Store,
     book: Arc<QuotaBook>,
-    control_plane: &str,
+    gateways: &Gateways,
     shutdown: CancellationToken,
 ) -> (Intake, JoinHandle<()>) {
     let (sender, commands) = mpsc::channel(WAITING);
     let task = Task {
         store: store.clone(),
         book,
-        merger: Merger::named(control_plane),
+        merger: Merger::named(gateways.control_plane()),
+        gateways: gateways.clone(),
+        filled: false,
         loaded: false,
+        looked: None,
+        forgot: Instant::now(),
     };
     (Intake(sender), tokio::spawn(task.run(commands, shutdown)))
 }
@@ -109,8 +90,15 @@ struct Task {
     store: Store,
     book: Arc<QuotaBook>,
     merger: Merger,
+    gateways: Gateways,
+    /// Whether the gateways of before this start are kept apart.
+    filled: bool,
     /// Whether every account in use is in the book.
     loaded: bool,
+    /// When new periods were last looked for.
+    looked: Option<Instant>,
+    /// When silent gateways were last forgotten.
+    forgot: Instant,
 }
 
 #[derive(Default)]
@@ -122,7 +110,8 @@ struct Batch {
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, shutdown: CancellationToken) {
-        let mut look = tokio::time::interval(LOOK_FOR_NEW_PERIODS);
+        let mut look = tokio::time::interval(LOOK_ELSEWHERE);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let command = tokio::select! {
                 // What has come is merged before the end.
@@ -160,13 +149,10 @@ impl Task {
                 }
                 // The order of merges and openings is what keeps a boot's own part exact.
                 Command::Open { boot, done } => {
-                    self.book.open_boot(&boot);
                     self.merge(std::mem::take(&mut batch)).await?;
-                    self.load().await?;
-                    self.load_boot(&boot).await?;
+                    self.open(&boot).await?;
                     let _ = done.send(());
                 }
-                Command::Close { boot } => self.book.close_boot(&boot),
             }
             next = (batch.counters < COUNTERS_AT_ONCE)
                 .then(|| commands.try_recv().ok())
@@ -193,86 +179,133 @@ impl Task {
         Ok(())
     }
 
-    /// Moves the book by what a merge added.
-    async fn note(&mut self, spent: &[Spent]) -> Result<()> {
-        let now = super::now();
-        let mut fresh = Vec::new();
-        for spent in spent {
-            if self.book.knows(spent.account) {
-                self.book.add(spent);
-            } else if !fresh.contains(&spent.account) {
-                fresh.push(spent.account);
+    async fn open(&mut self, boot: &Boot) -> Result<()> {
+        let new = self.book.heard([boot.gateway_id.clone()], Instant::now());
+        self.keep_apart(&new).await?;
+        self.load().await?;
+        let counted = usage::spent_by_boot(&self.store, &boot.gateway_id, boot.epoch).await?;
+        self.book.open(boot, &counted, Instant::now());
+        Ok(())
+    }
+
+    /// These gateways are new to the book: what they counted before is among what all others did until all is read again.
+    async fn keep_apart(&mut self, new: &[String]) -> Result<()> {
+        // If this fails, everything is loaded again.
+        let was_loaded = std::mem::take(&mut self.loaded);
+        for gateway in new {
+            if usage::has_counted(&self.store, gateway).await? {
+                return Ok(());
             }
         }
-        for account in fresh {
-            self.put_account(account, now).await?;
+        self.loaded = was_loaded;
+        Ok(())
+    }
+
+    /// Moves the book by what a merge added.
+    async fn note(&mut self, spent: &[Spent]) -> Result<()> {
+        let unknown = self.book.add(spent);
+        self.read(unknown).await
+    }
+
+    /// Reads the sums of these accounts.
+    async fn read(&self, accounts: BTreeSet<AccountId>) -> Result<()> {
+        let now = super::now();
+        let accounts: Vec<AccountId> = accounts.into_iter().collect();
+        let starts = usage::contract_starts(&self.store, &accounts).await?;
+        let wanted = starts
+            .into_iter()
+            .map(|(account, contract_start)| Wanted::new(account, contract_start, now));
+        self.put(wanted.collect()).await
+    }
+
+    /// Puts the sums of these accounts into the book: most have the same period.
+    async fn put(&self, wanted: Vec<Wanted>) -> Result<()> {
+        let mut periods: HashMap<_, Vec<Wanted>> = HashMap::new();
+        for wanted in wanted {
+            let period = (wanted.period.start, wanted.period.end);
+            periods.entry(period).or_default().push(wanted);
         }
-        for spent in spent {
-            self.book.add_own(spent);
+        let none = GatewayCounted::default();
+        for wanted in periods.values().flat_map(|same| same.chunks(READ_TOGETHER)) {
+            let Some(period) = wanted.first().map(|first| first.period) else {
+                continue;
+            };
+            let accounts: Vec<AccountId> = wanted.iter().map(|wanted| wanted.account).collect();
+            let counted = usage::counted_in(&self.store, &accounts, period).await?;
+            for wanted in wanted {
+                self.book
+                    .put(*wanted, counted.get(&wanted.account).unwrap_or(&none));
+            }
         }
         Ok(())
     }
 
-    async fn put_account(&self, account: AccountId, now: UnixMillis) -> Result<()> {
-        match usage::contract_start(&self.store, account).await? {
-            Some(contract_start) => self.put(Wanted::new(account, contract_start, now)).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn put(&self, wanted: Wanted) -> Result<()> {
-        let spent = usage::spent_in(&self.store, wanted.account, wanted.period).await?;
-        self.book.put(wanted, spent);
-        Ok(())
-    }
-
-    /// Loads every account in use, and the own part of every open boot, when they are not in the book.
+    /// Loads every account in use when they are not in the book.
     async fn load(&mut self) -> Result<()> {
         if self.loaded {
             return Ok(());
         }
         let now = super::now();
         let since = UnixMillis(now.0.saturating_sub(YEAR_MS));
-        for (account, contract_start) in usage::accounts_in_use(&self.store, since).await? {
-            self.put(Wanted::new(account, contract_start, now)).await?;
+        if !self.filled {
+            let gateways = usage::newest_gateways(&self.store, MOST_KEPT).await?;
+            self.book.heard(gateways, Instant::now());
+            self.filled = true;
         }
-        for boot in self.book.boots() {
-            self.load_boot(&boot).await?;
-        }
+        let used = usage::accounts_in_use(&self.store, since).await?;
+        let wanted = used
+            .into_iter()
+            .map(|(account, contract_start)| Wanted::new(account, contract_start, now));
+        self.put(wanted.collect()).await?;
         self.loaded = true;
         Ok(())
     }
 
-    async fn load_boot(&self, boot: &Boot) -> Result<()> {
-        let counted = usage::spent_by_boot(&self.store, &boot.gateway_id, boot.epoch).await?;
-        self.book.put_boot(boot, &counted);
-        Ok(())
-    }
-
-    /// Takes in what other control planes merged, and turns over periods that have ended or were moved.
+    /// Takes in what other control planes merged, and once a second which gateways there are and which periods have
+    /// ended or were moved.
     async fn refresh(&mut self) -> Result<()> {
+        let now = Instant::now();
+        let due = self
+            .looked
+            .is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_FOR_NEW_PERIODS);
+        if due {
+            self.looked = Some(now);
+            self.hear(now).await?;
+        }
         let elsewhere = self.book.take_elsewhere(READ_AGAIN);
         // If this fails half-way, everything is loaded again.
         let was_loaded = std::mem::take(&mut self.loaded);
         if let Elsewhere::Of(accounts) = elsewhere {
-            for account in accounts {
-                self.put_account(account, super::now()).await?;
-            }
+            self.read(accounts.into_iter().collect()).await?;
             self.loaded = was_loaded;
         }
         self.load().await?;
+        if due {
+            self.turn_over().await?;
+        }
+        Ok(())
+    }
+
+    /// Notes which gateways there are now.
+    async fn hear(&mut self, now: Instant) -> Result<()> {
+        if now.saturating_duration_since(self.forgot) >= FORGET_SILENT {
+            self.forgot = now;
+            self.book.forget_silent(now);
+        }
+        let there = self.gateways.status().into_iter();
+        let up = there.filter(|gateway| matches!(gateway.state, "connected" | "syncing"));
+        let new = self.book.heard(up.map(|gateway| gateway.gateway_id), now);
+        self.keep_apart(&new).await
+    }
+
+    async fn turn_over(&mut self) -> Result<()> {
         let outdated = self.book.outdated(super::now());
         if outdated.is_empty() {
             return Ok(());
         }
         // If this fails half-way, everything is loaded again.
         self.loaded = false;
-        for wanted in outdated {
-            self.put(wanted).await?;
-        }
-        for boot in self.book.boots() {
-            self.load_boot(&boot).await?;
-        }
+        self.put(outdated).await?;
         self.loaded = true;
         Ok(())
     }

@@ -1,14 +1,33 @@
-//! The quota book: what each account has spent in its period, in memory, and which part one gateway counted.
+//! The quota book: what each account has spent in its period and which gateway counted how much of it, in memory.
 //!
-//! Only the intake writes it, in the order of its merges, and what other control planes merged it reads again; streams read what changed since they last looked, so
-//! an account's number goes to a stream at most as often as that stream asks, whatever is reported.
+//! Only the intake writes it, in the order of its merges, and what other control planes merged it reads again. Streams
+//! read what changed since they last looked, all parts of an account's number at one moment, so it goes to a stream at
+//! most as often as that stream asks, whatever is reported.
+//!
+//! Costs some 32 bytes for each account and gateway that served it this year and was heard in the last day; what all
+//! others counted is one number.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use keyward_contract::{AccountId, QuotaPeriod, UnixMillis, feed};
 use parking_lot::Mutex;
+use prost::Message;
+use tokio::sync::watch;
 
-use crate::store::usage::Spent;
+use crate::store::usage::{GatewayCounted, Spent};
+
+mod account;
+mod gateways;
+#[cfg(test)]
+mod tests;
+
+use account::Account;
+use gateways::Kept;
+pub(super) use gateways::MOST_KEPT;
+
+/// What is told at once is no larger than this, but for one account's.
+const BYTES_AT_ONCE: usize = 256 * 1024;
 
 /// One start of one gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,14 +37,18 @@ pub(super) struct Boot {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct QuotaBook(Mutex<Book>);
+pub(super) struct QuotaBook {
+    book: Mutex<Book>,
+    /// The newest change of any account.
+    newest: watch::Sender<u64>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
-    accounts: HashMap<AccountId, Entry>,
-    boots: HashMap<Boot, Own>,
+    accounts: HashMap<AccountId, Account>,
+    kept: Kept,
     /// Accounts in the order of their last change.
-    newest: BTreeMap<u64, AccountId>,
+    order: BTreeMap<u64, AccountId>,
     version: u64,
     /// Contract starts that the feed told of, not yet looked at.
     contracts: HashMap<AccountId, Option<UnixMillis>>,
@@ -33,6 +56,22 @@ struct Book {
     elsewhere: BTreeSet<AccountId>,
     /// Others may have moved any.
     all_elsewhere: bool,
+}
+
+/// How far a stream has read the book.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// All that others changed up to here was told.
+    told: u64,
+    /// Up to here accounts were looked at since then.
+    looked: u64,
+}
+
+impl Seen {
+    /// Up to here there is nothing to be looked at.
+    pub(super) fn looked(self) -> u64 {
+        self.looked
+    }
 }
 
 /// The sums that other control planes moved since they were last asked for.
@@ -44,24 +83,7 @@ pub(super) enum Elsewhere {
     Unknown,
 }
 
-/// What a connected boot counted by itself.
-#[derive(Debug, Default)]
-struct Own {
-    /// Its streams: an old one may not have ended when the next one has begun.
-    streams: usize,
-    /// In the present period of each account; `None` until it was loaded.
-    counted: Option<HashMap<AccountId, u64>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    contract_start: Option<UnixMillis>,
-    period: QuotaPeriod,
-    spent: u64,
-    version: u64,
-}
-
-/// How an account is to be loaded: the sum over this period is to be asked for.
+/// How an account is to be loaded: the sums over this period are to be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) account: AccountId,
@@ -80,24 +102,29 @@ impl Wanted {
 }
 
 impl QuotaBook {
+    /// The number of the newest change, as it moves: a stream that has seen less has something to tell.
+    pub(super) fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
     /// The feed saw an account's record.
     pub(super) fn contract_changed(&self, account: AccountId, contract_start: Option<UnixMillis>) {
-        self.0.lock().contracts.insert(account, contract_start);
+        self.book.lock().contracts.insert(account, contract_start);
     }
 
     /// Another control plane merged usage of these accounts.
     pub(super) fn moved_elsewhere(&self, accounts: impl IntoIterator<Item = AccountId>) {
-        self.0.lock().elsewhere.extend(accounts);
+        self.book.lock().elsewhere.extend(accounts);
     }
 
     /// Other control planes may have merged anything.
     pub(super) fn all_moved_elsewhere(&self) {
-        self.0.lock().all_elsewhere = true;
+        self.book.lock().all_elsewhere = true;
     }
 
     /// Whose sums are to be read again because of other control planes, at most `limit` of them at a time.
     pub(super) fn take_elsewhere(&self, limit: usize) -> Elsewhere {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         if std::mem::take(&mut book.all_elsewhere) {
             book.elsewhere.clear();
             return Elsewhere::Unknown;
@@ -106,14 +133,9 @@ impl QuotaBook {
         Elsewhere::Of(some.take(limit).collect())
     }
 
-    /// Whether the book has an entry for this account.
-    pub(super) fn knows(&self, account: AccountId) -> bool {
-        self.0.lock().accounts.contains_key(&account)
-    }
-
     /// The accounts whose period is over or whose contract was changed: their sums are others now.
     pub(super) fn outdated(&self, now: UnixMillis) -> Vec<Wanted> {
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         let contracts = std::mem::take(&mut book.contracts);
         let entries = book.accounts.iter();
         entries
@@ -131,209 +153,122 @@ impl QuotaBook {
             .collect()
     }
 
-    /// Puts an account's sum in.
-    pub(super) fn put(&self, wanted: Wanted, spent: u64) {
-        let mut book = self.0.lock();
-        let entry = Entry {
-            contract_start: wanted.contract_start,
-            period: wanted.period,
-            spent,
-            version: 0,
+    /// These gateways were heard: what they count is kept apart. Answers those of which it was not: if they counted
+    /// anything before, all sums are to be read again.
+    pub(super) fn heard(&self, gateways: impl IntoIterator<Item = String>, now: Instant) -> Vec<String> {
+        let mut book = self.book.lock();
+        let heard = gateways.into_iter();
+        heard.filter(|id| book.kept.heard(id, now)).collect()
+    }
+
+    /// What gateways counted that were not heard for a day is no longer kept apart.
+    pub(super) fn forget_silent(&self, now: Instant) {
+        let mut book = self.book.lock();
+        let gone = book.kept.forget_silent(now);
+        if gone.is_empty() {
+            return;
+        }
+        for account in book.accounts.values_mut() {
+            account.join_rest(&gone);
+        }
+    }
+
+    /// Puts an account's sums in.
+    pub(super) fn put(&self, wanted: Wanted, counted: &GatewayCounted) {
+        let book = &mut *self.book.lock();
+        let account = Account::new(wanted, counted, &book.kept);
+        if let Some(old) = book.accounts.get_mut(&wanted.account) {
+            if old.says_the_same(&account) {
+                return;
+            }
+            old.replace(account);
+        } else {
+            book.accounts.insert(wanted.account, account);
+        }
+        book.touch(wanted.account, None);
+        self.newest.send_replace(book.version);
+    }
+
+    /// Adds what a merge added. Answers the accounts that were not in the book: their sums are to be read.
+    pub(super) fn add(&self, spent: &[Spent]) -> BTreeSet<AccountId> {
+        let book = &mut *self.book.lock();
+        let mut unknown = BTreeSet::new();
+        for spent in spent {
+            let Some(account) = book.accounts.get_mut(&spent.account) else {
+                unknown.insert(spent.account);
+                continue;
+            };
+            if account.counts(spent.day) {
+                let by = account.add(spent, &book.kept);
+                book.touch(spent.account, by);
+            }
+        }
+        self.newest.send_replace(book.version);
+        unknown
+    }
+
+    /// Sets what a boot whose stream has begun counted by itself, by account and day. Before this nothing is told to it,
+    /// and after it nothing to earlier boots of its gateway.
+    pub(super) fn open(&self, boot: &Boot, counted: &[(AccountId, i64, u64)], now: Instant) {
+        let book = &mut *self.book.lock();
+        book.kept.heard(&boot.gateway_id, now);
+        let Some(gateway) = book.kept.open(boot) else {
+            return;
         };
-        if let Some(old) = book.accounts.insert(wanted.account, entry) {
-            book.newest.remove(&old.version);
-        }
-        book.touch(wanted.account);
-    }
-
-    /// Adds what a merge added, for accounts whose sum was in the book before the merge.
-    pub(super) fn add(&self, spent: &Spent) {
-        let mut book = self.0.lock();
-        if let Some(entry) = book.accounts.get_mut(&spent.account)
-            && entry.counts(spent.day)
-        {
-            entry.spent += spent.accepted;
-            book.touch(spent.account);
-        }
-    }
-
-    /// Adds what a merge added to its boot's own part.
-    pub(super) fn add_own(&self, spent: &Spent) {
-        let book = &mut *self.0.lock();
-        let boot = Boot {
-            gateway_id: spent.gateway_id.clone(),
-            epoch: spent.boot_epoch,
-        };
-        if let Some(own) = book.boots.get_mut(&boot).and_then(|own| own.counted.as_mut())
-            && book
-                .accounts
-                .get(&spent.account)
-                .is_some_and(|entry| entry.counts(spent.day))
-        {
-            *own.entry(spent.account).or_default() += spent.accepted;
-        }
-    }
-
-    /// A stream of this boot has begun. Nothing is told to it until its own part was put in.
-    pub(super) fn open_boot(&self, boot: &Boot) {
-        self.0.lock().boots.entry(boot.clone()).or_default().streams += 1;
-    }
-
-    /// Sets what a boot with a stream counted, by account and day.
-    pub(super) fn put_boot(&self, boot: &Boot, counted: &[(AccountId, i64, u64)]) {
-        let book = &mut *self.0.lock();
-        let mut own = HashMap::new();
+        let mut own: HashMap<AccountId, u64> = HashMap::new();
         for (account, day, accepted) in counted {
             if book.accounts.get(account).is_some_and(|entry| entry.counts(*day)) {
                 *own.entry(*account).or_default() += accepted;
             }
         }
-        if let Some(kept) = book.boots.get_mut(boot) {
-            kept.counted = Some(own);
-        }
-    }
-
-    /// The boots whose own part is kept.
-    pub(super) fn boots(&self) -> Vec<Boot> {
-        self.0.lock().boots.keys().cloned().collect()
-    }
-
-    /// One of its streams is gone.
-    pub(super) fn close_boot(&self, boot: &Boot) {
-        let mut book = self.0.lock();
-        if let Some(own) = book.boots.get_mut(boot) {
-            own.streams = own.streams.saturating_sub(1);
-            if own.streams == 0 {
-                book.boots.remove(boot);
+        for (id, own) in own {
+            let account = book.accounts.get_mut(&id);
+            if account.is_some_and(|account| account.set_own(gateway, boot.epoch, own)) {
+                book.touch(id, None);
             }
         }
+        self.newest.send_replace(book.version);
     }
 
-    /// What to tell a boot's stream of accounts changed after `seen`, at most `limit` of them, oldest change
-    /// first; and what it has seen then.
-    pub(super) fn changed(&self, boot: &Boot, seen: u64, limit: usize) -> (Vec<feed::QuotaUsage>, u64) {
-        let book = self.0.lock();
-        let Some(own) = book.boots.get(boot).and_then(|own| own.counted.as_ref()) else {
+    /// What to tell a boot's stream of accounts that others changed since it has seen them, looking at `limit` of them
+    /// at most, oldest change first; and what it has seen then.
+    ///
+    /// An account's own changes move it to the end of that order: what others changed before is told however far the
+    /// stream has come, until it has come to the end.
+    pub(super) fn changed(&self, boot: &Boot, seen: Seen, limit: usize) -> (Vec<feed::QuotaUsage>, Seen) {
+        let book = self.book.lock();
+        let Some(asker) = book.kept.opened(boot) else {
             return (Vec::new(), seen);
         };
-        let mut last = seen;
-        let mut changed = Vec::new();
-        for (version, account) in book.newest.range(seen + 1..).take(limit) {
-            last = *version;
-            if let Some(entry) = book.accounts.get(account) {
-                let own = own.get(account).copied().unwrap_or_default();
-                changed.push(feed::QuotaUsage {
-                    account_id: account.as_uuid().as_bytes().to_vec(),
-                    period_start_ms: entry.period.start.0,
-                    used_elsewhere: entry.spent.saturating_sub(own),
-                    ..feed::QuotaUsage::default()
-                });
+        let (mut told, mut bytes, mut looked) = (Vec::new(), 0, seen.looked);
+        for (at, (version, id)) in book.order.range(seen.looked + 1..).enumerate() {
+            if at == limit || bytes >= BYTES_AT_ONCE {
+                return (told, Seen { looked, ..seen });
+            }
+            looked = *version;
+            let account = book.accounts.get(id);
+            if let Some(account) = account.filter(|account| account.is_news(asker, seen.told)) {
+                let usage = account.told(*id, (asker, boot.epoch), &book.kept);
+                bytes += usage.encoded_len();
+                told.push(usage);
             }
         }
-        (changed, last)
+        let all = Seen {
+            told: book.version,
+            looked: book.version,
+        };
+        (told, all)
     }
 }
 
 impl Book {
-    fn touch(&mut self, account: AccountId) {
+    fn touch(&mut self, id: AccountId, by: Option<u32>) {
         self.version += 1;
         let version = self.version;
-        if let Some(entry) = self.accounts.get_mut(&account) {
-            self.newest.remove(&entry.version);
-            entry.version = version;
-            self.newest.insert(version, account);
+        if let Some(account) = self.accounts.get_mut(&id) {
+            self.order.remove(&account.version());
+            account.changed(version, by);
+            self.order.insert(version, id);
         }
-    }
-}
-
-impl Entry {
-    fn counts(&self, day: i64) -> bool {
-        let start = UnixMillis(day.saturating_mul(86_400_000));
-        self.period.start <= start && start < self.period.end
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_768_824_000_000); // 2026-01-19
-
-    fn boot(id: &str) -> Boot {
-        Boot {
-            gateway_id: id.into(),
-            epoch: 1,
-        }
-    }
-
-    fn spent(account: AccountId, gateway: &str, accepted: u64) -> Spent {
-        Spent {
-            account,
-            gateway_id: gateway.into(),
-            boot_epoch: 1,
-            day: NOW.0 / 86_400_000,
-            accepted,
-        }
-    }
-
-    #[test]
-    fn each_boot_is_told_what_the_others_spent() {
-        let (book, account) = (QuotaBook::default(), AccountId::new());
-        book.put(Wanted::new(account, None, NOW), 100);
-        book.open_boot(&boot("a"));
-        book.open_boot(&boot("b"));
-        assert_eq!(book.changed(&boot("a"), 0, 10), (vec![], 0));
-        book.put_boot(&boot("a"), &[(account, NOW.0 / 86_400_000, 30)]);
-        book.put_boot(&boot("b"), &[]);
-        let (told, seen) = book.changed(&boot("a"), 0, 10);
-        assert_eq!(told[0].used_elsewhere, 70);
-        for spent in [spent(account, "a", 5), spent(account, "b", 7)] {
-            book.add(&spent);
-            book.add_own(&spent);
-        }
-        let (told, _) = book.changed(&boot("a"), seen, 10);
-        assert_eq!((told.len(), told[0].used_elsewhere), (1, 77));
-        let (told, seen) = book.changed(&boot("b"), seen, 10);
-        assert_eq!(told[0].used_elsewhere, 105);
-        assert_eq!(book.changed(&boot("b"), seen, 10).0, []);
-    }
-
-    #[test]
-    fn a_boots_own_part_outlives_a_stream_that_ends_after_the_next_began() {
-        let (book, account) = (QuotaBook::default(), AccountId::new());
-        book.put(Wanted::new(account, None, NOW), 100);
-        book.open_boot(&boot("a"));
-        book.open_boot(&boot("a"));
-        book.put_boot(&boot("a"), &[(account, NOW.0 / 86_400_000, 30)]);
-        book.close_boot(&boot("a"));
-        assert_eq!(book.changed(&boot("a"), 0, 10).0[0].used_elsewhere, 70);
-        book.close_boot(&boot("a"));
-        assert_eq!(book.boots(), []);
-    }
-
-    #[test]
-    fn what_lies_outside_the_period_is_not_counted() {
-        let (book, account) = (QuotaBook::default(), AccountId::new());
-        book.put(Wanted::new(account, None, NOW), 100);
-        book.open_boot(&boot("a"));
-        book.put_boot(&boot("a"), &[]);
-        let late = Spent {
-            day: 20_000,
-            ..spent(account, "a", 9)
-        };
-        book.add(&late);
-        assert_eq!(book.changed(&boot("a"), 0, 10).0[0].used_elsewhere, 100);
-    }
-
-    #[test]
-    fn a_period_that_is_over_or_a_changed_contract_is_noticed() {
-        let (book, account) = (QuotaBook::default(), AccountId::new());
-        book.put(Wanted::new(account, None, NOW), 100);
-        assert_eq!(book.outdated(NOW), []);
-        let next_year = UnixMillis(NOW.0 + 365 * 86_400_000);
-        assert_eq!(book.outdated(next_year), [Wanted::new(account, None, next_year)]);
-        let start = Some(UnixMillis(NOW.0 - 86_400_000));
-        book.contract_changed(account, start);
-        assert_eq!(book.outdated(NOW), [Wanted::new(account, start, NOW)]);
     }
 }

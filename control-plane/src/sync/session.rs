@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use keyward_contract::feed::{ControlFrame, GatewayFrame, UsageReport};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Status, Streaming};
 
 use super::follow::Service;
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     echo: Mutex<Echo>,
     /// A heartbeat came.
     heartbeat: Notify,
+    /// The oldest start of the gateway that may still report usage, as it says; 0: not said.
+    oldest_boot: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -55,6 +57,15 @@ impl Shared {
             sent: AtomicU64::new(position),
             ..Self::default()
         }
+    }
+
+    /// It says which of its starts may still report usage.
+    pub(super) fn hear_oldest_boot(&self, epoch: u64) {
+        self.oldest_boot.send_if_modified(|oldest| {
+            let is_news = epoch > *oldest;
+            *oldest = epoch.max(*oldest);
+            is_news
+        });
     }
 }
 

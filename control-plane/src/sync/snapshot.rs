@@ -98,7 +98,8 @@ async fn read(store: &Store, sender: &Sender) -> Result<(), StoreError> {
 async fn accounts(tx: &mut Transaction<'static, Any>, sender: &Sender) -> Result<Option<()>, StoreError> {
     let mut after = None;
     loop {
-        let page: Vec<AccountRecord> = records::account_records(tx, after, RECORDS_A_CHUNK).await?;
+        let page: Vec<AccountRecord> =
+            records::account_records(tx, after, RECORDS_A_CHUNK, super::now()).await?;
         let Some(last) = page.last() else {
             return Ok(Some(()));
         };

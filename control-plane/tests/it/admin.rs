@@ -12,9 +12,10 @@ mod audit;
 mod customers;
 mod environments;
 mod gateways;
+pub(crate) mod grants;
 mod leaks;
 mod tiers;
-mod usage;
+pub(crate) mod usage;
 pub(crate) mod users;
 mod webhooks;
 

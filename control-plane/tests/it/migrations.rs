@@ -1,5 +1,8 @@
 //! A database of any earlier version is brought forward with everything in it.
 
+use keyward_contract::{Environment, UnixMillis};
+use keyward_control_plane::domain::series::Granularity;
+use keyward_control_plane::store::usage::{self, Selection, Stretch, UsedKey};
 use keyward_control_plane::store::{Store, changes, records};
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::migrate::Migrator;
@@ -70,7 +73,9 @@ async fn every_earlier_version_is_brought_forward_with_its_data() {
         for _ in 0..2 {
             let store = Store::open(&url).await.unwrap();
             let mut tx = store.begin_reading().await.unwrap();
-            let accounts = records::account_records(&mut tx, None, 10).await.unwrap();
+            let accounts = records::account_records(&mut tx, None, 10, UnixMillis(0))
+                .await
+                .unwrap();
             assert_eq!(accounts[0].id.to_string(), ACCOUNT, "from version {version}");
             let keys = records::key_records(&mut tx, 0, 10).await.unwrap();
             assert_eq!(keys.len(), 1);
@@ -105,4 +110,65 @@ async fn both_databases_have_the_same_versions() {
             .collect()
     };
     assert_eq!(names(&SQLITE), names(&POSTGRES));
+}
+
+/// What the second version to the eleventh could hold: two starts of a gateway, and callers with and without a key.
+const USAGE: [&str; 3] = [
+    "INSERT INTO usage_boots (id, gateway_id, boot_epoch, reports) VALUES (1, 'a', 1, 0), (2, 'a', 2, 0)",
+    "INSERT INTO usage_subjects (id, account_id, environment, customer_id, account_key_id, customer_key_id, route) \
+     VALUES (1, '0197a1b2-0000-7000-8000-000000000001', 'production', '', '0197a1b2-0000-7000-8000-000000000004', '', '/'), \
+     (2, '0197a1b2-0000-7000-8000-000000000001', 'production', 'clx8f2k9h0001qr5tgvwxyz12', '', '', '/')",
+    // 2026-01-31T23:00Z and the hour after it.
+    "INSERT INTO usage_counters VALUES (1, 491639, 1, 5, 1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 7, 0), \
+     (1, 491639, 2, 6, 0, 1, 0, 0, 6, 0, 0, 0, 0, 0, 0, 8, 0), \
+     (1, 491640, 2, 7, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 9, 0), \
+     (2, 491640, 2, 100, 0, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 10, 11)",
+];
+
+#[tokio::test]
+async fn usage_that_was_counted_before_is_in_every_sum() {
+    install_default_drivers();
+    let (_folder, url) = empty_database();
+    let database = AnyPoolOptions::new()
+        .max_connections(1)
+        .connect(&url)
+        .await
+        .unwrap();
+    let earlier = Migrator::with_migrations(all().iter().take(11).cloned().collect());
+    earlier.run(&database).await.unwrap();
+    for row in USAGE {
+        sqlx::query(AssertSqlSafe(row)).execute(&database).await.unwrap();
+    }
+    database.close().await;
+    let store = Store::open(&url).await.unwrap();
+    let of = |key: Option<&str>, customer: Option<&str>| Selection {
+        account: ACCOUNT.parse().unwrap(),
+        environment: Environment::Production,
+        customer: customer.map(|id| id.parse().unwrap()),
+        key: key.map(|id| UsedKey::Account(id.parse().unwrap())),
+        route: None,
+    };
+    let account = of(None, None);
+    let key = of(Some("0197a1b2-0000-7000-8000-000000000004"), None);
+    let customer = of(None, Some("clx8f2k9h0001qr5tgvwxyz12"));
+    let span = (UnixMillis(491_000 * 3_600_000), UnixMillis(492_000 * 3_600_000));
+    for granularity in [Granularity::Hour, Granularity::Day, Granularity::Month] {
+        let stretch = Stretch::new(granularity, span.0, span.1);
+        for (of, expected) in [
+            (&account, vec![11, 107]),
+            (&key, vec![11, 7]),
+            (&customer, vec![100]),
+        ] {
+            let mut series = usage::series(&store, of, stretch).await.unwrap();
+            series.sort_by_key(|(start, _)| *start);
+            let accepted: Vec<u64> = series.iter().map(|(_, counted)| counted.accepted).collect();
+            assert_eq!(accepted, expected, "{granularity:?} {of:?}");
+        }
+    }
+    let (days,): (i64,) =
+        sqlx::query_as("SELECT CAST(SUM(accepted + limited) AS BIGINT) FROM usage_account_days")
+            .fetch_one(store.readers())
+            .await
+            .unwrap();
+    assert_eq!(days, 120);
 }

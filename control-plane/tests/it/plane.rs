@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keyward_config::{
     Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
+    UsageRetention,
 };
 use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
@@ -387,6 +388,25 @@ impl Plane {
             .json()
     }
 
+    /// The id of an end customer's only key, which no surface shows.
+    pub(crate) async fn key_of(&self, customer: &str) -> String {
+        let (id,): (String,) = sqlx::query_as("SELECT id FROM api_keys WHERE customer_id = $1")
+            .bind(customer.to_owned())
+            .fetch_one(self.running.registry().store.readers())
+            .await
+            .unwrap();
+        id
+    }
+
+    /// A number that a statement of SQL answers with.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let (number,): (i64,) = sqlx::query_as(AssertSqlSafe(sql.to_owned()))
+            .fetch_one(self.running.registry().store.readers())
+            .await
+            .unwrap();
+        number
+    }
+
     /// Waits until something holds, at most ten seconds.
     pub(crate) async fn eventually(&self, holds: impl AsyncFn() -> bool) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -445,6 +465,10 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             user_key_lifetime: Duration::from_secs(365 * 86_400),
         },
         leaks: LeakPolicy::Quarantine,
+        usage: UsageRetention {
+            keep_hours: Duration::from_secs(90 * 86_400),
+            keep_days: Duration::from_secs(1_100 * 86_400),
+        },
         redis: None,
         management_limits: ManagementLimits {
             portal: plenty,

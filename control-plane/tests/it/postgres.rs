@@ -9,6 +9,7 @@
 mod admin;
 mod expiry;
 mod export;
+mod gateway;
 mod import;
 mod keys;
 mod migrations;
@@ -24,7 +25,6 @@ mod user_keys;
 
 // What there is on PostgreSQL alone.
 mod database_away;
-mod gateway;
 mod several_control_planes;
 
 /// What this program's control planes keep everything in.

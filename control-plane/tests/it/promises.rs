@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use keyward_contract::{Record, feed};
+use keyward_contract::{Fallback, LimitMode, Record, feed};
 use keyward_control_plane::ControlPlane;
 use keyward_control_plane::operations::seed::{self, Plan};
 use keyward_control_plane::store::{changes, records};
@@ -239,7 +239,8 @@ async fn a_changed_catalogue_is_published_in_one_revision_at_the_start() {
     let changed = ControlPlane::start(changed).await.unwrap();
     assert_eq!(head(&changed).await, before + 1);
     let mut tx = changed.registry().store.begin_reading().await.unwrap();
-    let accounts = records::account_records(&mut tx, None, 100).await.unwrap();
+    let now = changed.registry().clock.now();
+    let accounts = records::account_records(&mut tx, None, 100, now).await.unwrap();
     assert!(accounts.len() == 3 && accounts.iter().all(|account| account.limits.rate == 77));
     drop(tx);
     changed.shutdown().await;
@@ -270,10 +271,94 @@ async fn a_changed_catalogue_of_many_accounts_is_published_in_revisions_of_bound
         .collect();
     assert_eq!(counts, [1_000, 200]);
     let mut tx = changed.registry().store.begin_reading().await.unwrap();
-    let accounts = records::account_records(&mut tx, None, 2_000).await.unwrap();
+    let now = changed.registry().clock.now();
+    let accounts = records::account_records(&mut tx, None, 2_000, now).await.unwrap();
     assert!(accounts.len() == 1_200 && accounts.iter().all(|account| account.limits.burst == 777));
     drop(tx);
     changed.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_the_limits_of_a_tier_do_reaches_gateways_as_revisions_and_every_later_record_says_so() {
+    let plane = Plane::start().await;
+    let plan = Plan {
+        accounts: 1_200,
+        customers_per_account: 0,
+        tier: "growth".into(),
+    };
+    seed::run(plane.running.registry(), &plan).await.unwrap();
+    let company = plane.company("Acme").await;
+    let store = plane.running.registry().store.clone();
+    let before = changes::head(&store).await.unwrap();
+    let mut plane = plane;
+    plane.config.tiers[1].mode = LimitMode::Shadow;
+    plane.config.tiers[1].fallback = Some(Fallback::Deny);
+    // Nobody is on it.
+    plane.config.tiers[2].fallback = Some(Fallback::Allow);
+    let plane = plane.restart().await;
+    let store = plane.running.registry().store.clone();
+    let log = changes::after(&store, before, 100).await.unwrap();
+    let told: Vec<_> = log.iter().map(|(_, change)| policies_of(change)).collect();
+    let changed = (LimitMode::Shadow, Some(Fallback::Deny));
+    assert_eq!(told, [vec![changed; 1_000], vec![changed; 201]]);
+    let in_snapshot = async |plane: &Plane| {
+        let mut tx = plane.running.registry().store.begin_reading().await.unwrap();
+        let now = plane.running.registry().clock.now();
+        let accounts = records::account_records(&mut tx, None, 2_000, now).await.unwrap();
+        let accounts = accounts.into_iter();
+        let policies: Vec<_> = accounts
+            .map(|account| (account.limit_mode, account.fallback))
+            .collect();
+        policies
+    };
+    assert_eq!(in_snapshot(&plane).await, vec![changed; 1_201]);
+    // Another change of it, and one of an account that comes to the tier that nobody was on.
+    let path = format!("/admin/customers/{}", company.id);
+    for (body, expected) in [
+        (json!({"status": "suspended"}), changed),
+        (
+            json!({"tier": "scale"}),
+            (LimitMode::Enforce, Some(Fallback::Allow)),
+        ),
+    ] {
+        let answer = plane.admin("PUT", &path).json(&body).send().await.expect(200);
+        let revision: u64 = answer.header("keyward-revision").unwrap().parse().unwrap();
+        let log = changes::after(&store, revision - 1, 1).await.unwrap();
+        assert_eq!(policies_of(&log[0].1), [expected], "{body}");
+    }
+    // A start that changes nothing publishes nothing.
+    let before = changes::head(&store).await.unwrap();
+    let plane = plane.restart().await;
+    let store = plane.running.registry().store.clone();
+    assert_eq!(changes::head(&store).await.unwrap(), before);
+    // One that was cut short is taken up where it ended.
+    let (until,): (String,) = sqlx::query_as("SELECT id FROM accounts ORDER BY id LIMIT 1 OFFSET 1099")
+        .fetch_one(store.readers())
+        .await
+        .unwrap();
+    let cut = "UPDATE tier_policies SET told_until = $1 WHERE tier = 'growth'";
+    plane.execute(cut, &[&until]).await;
+    let plane = plane.restart().await;
+    let store = &plane.running.registry().store;
+    let log = changes::after(store, before, 100).await.unwrap();
+    assert_eq!(log.len(), 1);
+    let rest = policies_of(&log[0].1).len();
+    assert!((100..=101).contains(&rest), "{rest}");
+}
+
+/// What a change says of the limits of each account in it.
+fn policies_of(change: &[u8]) -> Vec<(LimitMode, Option<Fallback>)> {
+    let change = feed::Change::decode(change).unwrap();
+    let records = change
+        .records
+        .into_iter()
+        .map(|record| record.try_into().unwrap());
+    records
+        .map(|record| match record {
+            Record::Account(account) => (account.limit_mode, account.fallback),
+            Record::Key(key) => panic!("{key:?}"),
+        })
+        .collect()
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use keyward_control_plane::operations::thresholds::{self, Told};
 use keyward_control_plane::store::usage::{Merger, Report, Reported};
 use serde_json::{Value, json};
 
+use crate::admin::grants::grant;
 use crate::plane::{Company, Plane, config};
 use crate::receiver::Receiver;
 
 /// Says that a gateway counted so many accepted calls this hour, in all.
-async fn used(plane: &Plane, company: &Company, environment: feed::Environment, accepted: u64) {
+pub(crate) async fn used(plane: &Plane, company: &Company, environment: feed::Environment, accepted: u64) {
     let registry = plane.running.registry();
     let account: AccountId = company.id.parse().unwrap();
     let counter = feed::UsageCounter {
@@ -29,7 +30,7 @@ async fn used(plane: &Plane, company: &Company, environment: feed::Environment, 
     Merger::default().merge(&registry.store, &[report]).await.unwrap();
 }
 
-const LIVE: feed::Environment = feed::Environment::Production;
+pub(crate) const LIVE: feed::Environment = feed::Environment::Production;
 
 /// The thresholds in the audit trail of an account, oldest first.
 async fn told(plane: &Plane, company: &Company) -> Vec<Value> {
@@ -39,6 +40,7 @@ async fn told(plane: &Plane, company: &Company) -> Vec<Value> {
         .as_array()
         .unwrap()
         .iter()
+        .filter(|event| event["target"]["kind"] == "account")
         .filter(|event| event["action"].as_str().unwrap().starts_with("quota."))
         .cloned()
         .collect();
@@ -96,7 +98,7 @@ async fn each_threshold_is_told_once_when_it_is_reached() {
     let row = &told(&plane, &company).await[0];
     assert_eq!(row["actor"], json!({"kind": "system", "id": "quota"}));
     let expected = json!({
-        "threshold": 80, "used": 8_000_000, "annual_limit": 10_000_000,
+        "threshold": 80, "used": 8_000_000, "annual_limit": 10_000_000, "granted": 0,
         "period_start": format!("{year}-01-01T00:00:00Z"), "period_end": format!("{}-01-01T00:00:00Z", year + 1),
     });
     assert_eq!(row["after"], expected);
@@ -187,4 +189,50 @@ async fn two_control_planes_tell_it_once() {
             ["quota.80", "quota.95", "quota.100"]
         );
     }
+}
+
+#[tokio::test]
+async fn a_threshold_is_a_share_of_what_was_granted_too() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    grant(&plane, &company.id, 10_000_000).await;
+    used(&plane, &company, LIVE, 15_999_999).await;
+    assert_eq!(look(&plane).await, 0);
+    used(&plane, &company, LIVE, 16_000_000).await;
+    plane
+        .eventually(async || actions(&plane, &company).await == ["quota.80"])
+        .await;
+    let after = told(&plane, &company).await[0]["after"].clone();
+    assert_eq!(
+        (&after["annual_limit"], &after["granted"], &after["used"]),
+        (&json!(10_000_000), &json!(10_000_000), &json!(16_000_000))
+    );
+}
+
+#[tokio::test]
+async fn what_a_grant_lifts_above_what_was_used_is_told_again_when_it_is_reached_again() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    used(&plane, &company, LIVE, 10_000_000).await;
+    let all = ["quota.80", "quota.95", "quota.100"];
+    plane
+        .eventually(async || actions(&plane, &company).await == all)
+        .await;
+    // Of 12 000 000 it has used 83 %: that it has used 80 % was told.
+    grant(&plane, &company.id, 2_000_000).await;
+    assert_eq!(look(&plane).await, 0);
+    used(&plane, &company, LIVE, 11_400_000).await;
+    let again = ["quota.80", "quota.95", "quota.100", "quota.95"];
+    plane
+        .eventually(async || actions(&plane, &company).await == again)
+        .await;
+    assert_eq!(look(&plane).await, 0);
+    // Of 40 000 000 it has used less than 80 %.
+    grant(&plane, &company.id, 28_000_000).await;
+    assert_eq!(look(&plane).await, 0);
+    used(&plane, &company, LIVE, 40_000_000).await;
+    let rest = ["quota.80", "quota.95", "quota.100"];
+    plane
+        .eventually(async || actions(&plane, &company).await == [&again[..], &rest[..]].concat())
+        .await;
 }

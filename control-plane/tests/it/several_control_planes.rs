@@ -472,7 +472,8 @@ fn hold(held: &mut Held, record: Record) {
 
 async fn stored_keys(plane: &Plane) -> Held {
     let mut tx = plane.running.registry().store.begin_reading().await.unwrap();
-    let accounts = records::account_records(&mut tx, None, 1_000).await.unwrap();
+    let now = plane.running.registry().clock.now();
+    let accounts = records::account_records(&mut tx, None, 1_000, now).await.unwrap();
     let keys: Vec<(i64, KeyRecord)> = records::key_records(&mut tx, 0, 10_000).await.unwrap();
     let accounts = accounts.into_iter().map(keyward_contract::Record::Account);
     let keys = keys

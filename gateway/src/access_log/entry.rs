@@ -27,6 +27,8 @@ pub struct Entry {
     pub status: u16,
     /// `accepted`, or the code of the refusal.
     pub code: &'static str,
+    /// The limit in shadow mode that would have refused it.
+    pub would_limit: Option<&'static str>,
     /// The account, where it was identified; the following likewise.
     pub account: Option<AccountId>,
     /// The environment.
@@ -58,6 +60,8 @@ struct Line<'e> {
     route: Option<&'e str>,
     status: u16,
     code: &'static str,
+    #[serde(rename = "wouldLimit")]
+    would_limit: Option<&'static str>,
     account: Option<AccountId>,
     environment: Option<Environment>,
     key_id: Option<KeyId>,
@@ -82,6 +86,7 @@ impl Entry {
             route: self.route.as_deref(),
             status: self.status,
             code: self.code,
+            would_limit: self.would_limit,
             account: self.account,
             environment: self.environment,
             key_id: self.key_id,

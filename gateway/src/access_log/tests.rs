@@ -18,6 +18,7 @@ fn entry(path: &str) -> Entry {
         route: Some("/v1".into()),
         status: 200,
         code: "accepted",
+        would_limit: Some("account"),
         account: Some(account()),
         environment: Some(Environment::Production),
         key_id: None,
@@ -76,6 +77,7 @@ fn a_logged_call_is_one_line_of_json() {
         environment: None,
         status: 404,
         code: "route_not_found",
+        would_limit: None,
         host: "\"\n\u{1}".to_owned(),
         ..entry("")
     });
@@ -85,14 +87,14 @@ fn a_logged_call_is_one_line_of_json() {
         [
             json!({
                 "time": "2026-01-19T10:30:00.123Z", "request_id": "req-1", "method": "GET", "host": "api.example.com",
-                "path": "/v1/orders", "route": "/v1", "status": 200, "code": "accepted",
+                "path": "/v1/orders", "route": "/v1", "status": 200, "code": "accepted", "wouldLimit": "account",
                 "account": "01890000-0000-7000-8000-000000000001", "environment": "production", "key_id": null,
                 "customer": "c012345678901234567890abc", "client": "192.0.2.7", "bytes_in": 1, "bytes_out": 2,
                 "duration_us": 1500, "upstream_us": null,
             }),
             json!({
                 "time": "2026-01-19T10:30:00.123Z", "request_id": "req-1", "method": "GET", "host": "\"\n\u{1}",
-                "path": "", "route": null, "status": 404, "code": "route_not_found",
+                "path": "", "route": null, "status": 404, "code": "route_not_found", "wouldLimit": null,
                 "account": null, "environment": null, "key_id": key_id.to_string(),
                 "customer": null, "client": "192.0.2.7", "bytes_in": 1, "bytes_out": 2,
                 "duration_us": 1500, "upstream_us": 1000,

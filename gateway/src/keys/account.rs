@@ -7,33 +7,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use keyward_contract::{AccountId, AccountRecord, CustomerId, Environment, Limits};
+use tokio::sync::Notify;
 
-use crate::limits::bucket::Bucket;
+use crate::limits::allowance::Allowance;
 use crate::limits::fields;
 use crate::limits::quota::Quota;
 use crate::onward::lines;
 use crate::telemetry::TierSlot;
 
-/// One account: its present policy, its buckets and its quota.
+/// One account: its present policy, what it may spend, and its quota.
 #[derive(Debug)]
 pub struct AccountCell {
     id: AccountId,
     policy: ArcSwap<AccountPolicy>,
-    test_bucket: Bucket,
-    production_bucket: Bucket,
-    quota: Quota,
+    test: Allowance,
+    production: Allowance,
+    quota: Arc<Quota>,
+    answered: Arc<Notify>,
 }
 
 impl AccountCell {
     pub(super) fn new(policy: AccountPolicy) -> Self {
+        let answered = Arc::new(Notify::new());
         Self {
             id: policy.record.id,
+            quota: Arc::new(Quota::new(policy.record.id, Arc::clone(&answered))),
             policy: ArcSwap::from_pointee(policy),
-            test_bucket: Bucket::default(),
-            production_bucket: Bucket::default(),
-            quota: Quota::default(),
+            test: Allowance::default(),
+            production: Allowance::default(),
+            answered,
         }
     }
 
@@ -49,26 +52,35 @@ impl AccountCell {
         self.policy.load()
     }
 
-    /// The bucket of one of its environments.
+    /// The tokens of one of its environments.
     #[must_use]
-    pub fn bucket(&self, environment: Environment) -> &Bucket {
+    pub fn allowance(&self, environment: Environment) -> &Allowance {
         match environment {
-            Environment::Test => &self.test_bucket,
-            Environment::Production => &self.production_bucket,
+            Environment::Test => &self.test,
+            Environment::Production => &self.production,
         }
+    }
+
+    /// Wakes calls that wait for tokens of this account or its end customers.
+    #[must_use]
+    pub fn answered(&self) -> &Arc<Notify> {
+        &self.answered
     }
 
     /// Its yearly quota.
     #[must_use]
-    pub fn quota(&self) -> &Quota {
+    pub fn quota(&self) -> &Arc<Quota> {
         &self.quota
     }
 
     /// Whether it says nothing that a fresh cell would not say.
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
         let limits = self.policy().record.limits;
-        let buckets = [&self.test_bucket, &self.production_bucket];
-        buckets.iter().all(|bucket| bucket.is_full(now_ms, limits)) && self.quota.is_untouched()
+        let allowances = [&self.test, &self.production];
+        allowances
+            .iter()
+            .all(|allowance| allowance.is_idle(now_ms, limits))
+            && self.quota.is_untouched()
     }
 
     pub(super) fn replace_policy(&self, policy: AccountPolicy) {
@@ -83,10 +95,8 @@ pub struct AccountPolicy {
     pub record: AccountRecord,
     /// Where its calls are counted in metrics.
     pub tier_slot: TierSlot,
-    /// `RateLimit-Policy` of calls in the test environment: without and with an end customer.
-    pub test_policies: [HeaderValue; 2],
-    /// `RateLimit-Policy` of calls in production: without and with an end customer.
-    pub production_policies: [HeaderValue; 2],
+    /// `RateLimit-Policy` of its calls.
+    pub policies: fields::Policies,
     test_identity: Box<[u8]>,
     production_identity: Box<[u8]>,
 }
@@ -103,16 +113,9 @@ impl AccountPolicy {
                 ("keyward-tier", &record.tier),
             ])
         };
-        let policies = |quota: Option<u64>| {
-            [
-                fields::policy(record.limits, None, quota),
-                fields::policy(record.limits, Some(record.limits), quota),
-            ]
-        };
         Self {
             tier_slot,
-            test_policies: policies(None),
-            production_policies: policies(Some(record.annual_limit)),
+            policies: fields::Policies::new(&record),
             test_identity: identity(Environment::Test),
             production_identity: identity(Environment::Production),
             record,
@@ -136,8 +139,8 @@ pub struct CustomerCell {
     pub id: CustomerId,
     /// Whose end customer it is; held, so that the account's cell outlives its customers'.
     account: Arc<AccountCell>,
-    /// Its bucket.
-    pub bucket: Bucket,
+    /// Its tokens.
+    pub allowance: Allowance,
     /// The line `Keyward-Customer` of a forwarded head.
     pub identity: Box<[u8]>,
     /// Rate and burst of its own, in one word so that they change together; 0 when it has none.
@@ -150,7 +153,7 @@ impl CustomerCell {
         Self {
             id,
             account,
-            bucket: Bucket::default(),
+            allowance: Allowance::default(),
             identity,
             own_limits: AtomicU64::new(0),
         }
@@ -158,8 +161,8 @@ impl CustomerCell {
 
     /// Whether it says nothing that a fresh cell would not say.
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
-        self.bucket
-            .is_full(now_ms, self.limits(self.account.policy().record.limits))
+        self.allowance
+            .is_idle(now_ms, self.limits(self.account.policy().record.limits))
     }
 
     pub(super) fn set_own_limits(&self, own: Option<Limits>) {

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use keyward_contract::KeyRecord;
 
 use super::account::{AccountCell, CustomerCell};
-use crate::ledger::Counter;
 use crate::onward::lines;
 
 /// A known key: its record, its account and end customer, and its ready-made headers.
@@ -20,8 +18,6 @@ pub struct KeyEntry {
     pub customer: Option<Arc<CustomerCell>>,
     /// The lines `Keyward-Key-Id` and, when it is pinned to one, `Keyward-Api-Version` of a forwarded head.
     pub identity: Box<[u8]>,
-    /// The usage counter that the last call with this key used: nearly always the next one's too.
-    pub last_counter: ArcSwapOption<Counter>,
 }
 
 impl KeyEntry {
@@ -37,7 +33,6 @@ impl KeyEntry {
         };
         Self {
             identity,
-            last_counter: ArcSwapOption::empty(),
             record,
             account,
             customer,

@@ -305,6 +305,7 @@ fn what_is_idle_is_forgotten_and_what_still_says_something_is_kept() {
             .customer
             .as_ref()
             .unwrap()
+            .allowance
             .bucket
             .take(1_000, account.limits, 200);
     }

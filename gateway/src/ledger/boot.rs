@@ -1,9 +1,11 @@
 //! The boot epoch: a number on disk that grows at every start, and a lock that keeps a second process out.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+const EPOCH: &str = "boot-epoch";
 
 /// Why the ledger can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,7 @@ pub enum LedgerError {
 #[derive(Debug)]
 pub(super) struct Boot {
     epoch: u64,
-    _lock: File,
+    lock: File,
 }
 
 impl Boot {
@@ -50,14 +52,26 @@ impl Boot {
             }
             Err(TryLockError::Error(source)) => return Err(failed(&lock_path)(source)),
         }
-        let file = folder.join("boot-epoch");
-        let epoch = next(last(&file).map_err(failed(&file))?, wall_clock_ms());
-        keep(folder, &file, epoch).map_err(failed(&file))?;
-        Ok(Self { epoch, _lock: lock })
+        let file = folder.join(EPOCH);
+        let last = last(&file).map_err(failed(&file))?;
+        // A folder of usage outlives a file that was lost.
+        let newest = newest_folder(folder).map_err(failed(folder))?;
+        let epoch = next(last.max(newest), wall_clock_ms());
+        keep(folder, EPOCH, epoch.to_string().as_bytes())
+            .or_else(|error| keep_in_place(&file, epoch).map_err(|_| error))
+            .map_err(failed(&file))?;
+        Ok(Self { epoch, lock })
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+}
+
+impl Drop for Boot {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started may still have a copy.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -81,13 +95,31 @@ fn last(file: &Path) -> io::Result<u64> {
     }
 }
 
-fn keep(folder: &Path, file: &Path, epoch: u64) -> io::Result<()> {
-    let fresh = file.with_extension("new");
+/// The last start that has a folder; 0 where there is none.
+fn newest_folder(folder: &Path) -> io::Result<u64> {
+    let mut newest = 0;
+    for entry in fs::read_dir(folder)? {
+        let epoch = entry?.file_name().to_str().and_then(super::recovery::epoch_of);
+        newest = newest.max(epoch.unwrap_or_default());
+    }
+    Ok(newest)
+}
+
+/// Writes a small file so that it is there whole or as before, whatever happens meanwhile.
+pub(super) fn keep(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let (file, fresh) = (folder.join(name), folder.join(format!("{name}.new")));
     let mut writing = File::create(&fresh)?;
-    writing.write_all(epoch.to_string().as_bytes())?;
+    writing.write_all(content)?;
     writing.sync_all()?;
-    fs::rename(&fresh, file)?;
+    fs::rename(&fresh, &file)?;
     File::open(folder)?.sync_all()
+}
+
+/// On a disk that is full there is no room for a new file, but there is for one as long as the old one.
+fn keep_in_place(file: &Path, epoch: u64) -> io::Result<()> {
+    let mut writing = OpenOptions::new().write(true).open(file)?;
+    writing.write_all(epoch.to_string().as_bytes())?;
+    writing.sync_all()
 }
 
 fn wall_clock_ms() -> u64 {

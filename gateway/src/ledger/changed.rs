@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use parking_lot::Mutex;
 
-use super::counter::Counter;
+use super::counter::Entry;
 
 /// First changed, first reported. Each counter is in it at most once.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
-    waiting: Mutex<VecDeque<Arc<Counter>>>,
+    waiting: Mutex<VecDeque<Arc<Entry>>>,
     counters: AtomicUsize,
 }
 
@@ -29,12 +29,12 @@ impl Changed {
         self.counters.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn push(&self, counter: Arc<Counter>) {
+    pub(super) fn push(&self, counter: Arc<Entry>) {
         self.waiting.lock().push_back(counter);
     }
 
     /// Takes up to `limit` counters. What changes in them from now on puts them here again.
-    pub(super) fn take(&self, limit: usize) -> Vec<Arc<Counter>> {
+    pub(super) fn take(&self, limit: usize) -> Vec<Arc<Entry>> {
         let taken: Vec<_> = {
             let mut waiting = self.waiting.lock();
             let many = limit.min(waiting.len());
@@ -43,6 +43,9 @@ impl Changed {
         for counter in &taken {
             counter.unmark();
         }
+        // Between unmarking and reading, as there is one between writing and marking: whoever writes either is
+        // read or sees that it must mark.
+        fence(Ordering::SeqCst);
         taken
     }
 

@@ -1,11 +1,15 @@
-//! One counter: absolute values that only grow.
+//! One counter: absolute values that only grow. Every worker that counts under a key has a record of its own,
+//! which it alone writes; what is reported is their sum.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use keyward_contract::{AccountId, CustomerId, Environment, KeyId, feed};
+use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
+use parking_lot::Mutex;
 
 use super::changed::Changed;
+use super::record::{Record, Tally, Value};
 
 /// Who called what, in which hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,116 +30,56 @@ pub struct CounterKey {
     pub hour: i64,
 }
 
-/// Counts for one key. Every method is a few atomic operations.
-///
-/// All of them are sequentially consistent: a counter is marked as changed after its value has grown, and
-/// unmarked before it is read, so that either the reader sees the growth or the counter is marked again.
+/// What all workers count under one key.
 #[derive(Debug)]
-pub struct Counter {
-    key: CounterKey,
-    accepted: AtomicU64,
-    rate_limited: AtomicU64,
-    quota_refused: AtomicU64,
-    auth_refused: AtomicU64,
-    answers: [AtomicU64; 5],
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
-    latency_us: AtomicU64,
-    last_accepted_ms: AtomicI64,
-    last_refused_ms: AtomicI64,
-    bucket_millitokens: AtomicU64,
-    bucket_at_ms: AtomicI64,
+pub(super) struct Entry {
+    pub(super) key: CounterKey,
     is_marked: AtomicBool,
+    records: Mutex<Vec<Arc<Record>>>,
     changed: Arc<Changed>,
-    myself: Weak<Counter>,
 }
 
-impl Counter {
-    pub(super) fn new(key: CounterKey, changed: Arc<Changed>) -> Arc<Self> {
-        Arc::new_cyclic(|myself| Self {
+impl Entry {
+    pub(super) fn new(key: CounterKey, changed: &Arc<Changed>) -> Arc<Self> {
+        changed.make_room();
+        Arc::new(Self {
             key,
-            accepted: AtomicU64::default(),
-            rate_limited: AtomicU64::default(),
-            quota_refused: AtomicU64::default(),
-            auth_refused: AtomicU64::default(),
-            answers: Default::default(),
-            bytes_in: AtomicU64::default(),
-            bytes_out: AtomicU64::default(),
-            latency_us: AtomicU64::default(),
-            last_accepted_ms: AtomicI64::default(),
-            last_refused_ms: AtomicI64::default(),
-            bucket_millitokens: AtomicU64::default(),
-            bucket_at_ms: AtomicI64::default(),
             is_marked: AtomicBool::default(),
-            changed,
-            myself: Weak::clone(myself),
+            records: Mutex::default(),
+            changed: Arc::clone(changed),
         })
     }
 
-    /// What it counts.
-    #[must_use]
-    pub fn key(&self) -> &CounterKey {
-        &self.key
+    /// One more worker counts.
+    pub(super) fn join(&self, record: &Arc<Record>) {
+        self.records.lock().push(Arc::clone(record));
     }
 
-    /// A call was sent to an upstream.
-    pub fn accepted(&self, now_ms: i64) {
-        self.last_accepted_ms.fetch_max(now_ms, Ordering::SeqCst);
-        self.count(&self.accepted);
+    /// One record takes the place of another, to which nothing is added any more.
+    fn exchange(&self, old: &Arc<Record>, new: &Arc<Record>) {
+        // Within the lock: a sum has either the one or the other.
+        let mut records = self.records.lock();
+        new.take(&old.tally());
+        records
+            .iter_mut()
+            .filter(|record| Arc::ptr_eq(record, old))
+            .for_each(|record| *record = Arc::clone(new));
     }
 
-    /// A call was refused for a rate.
-    pub fn rate_limited(&self, now_ms: i64) {
-        self.refused(&self.rate_limited, now_ms);
-    }
-
-    /// A call was refused for the quota.
-    pub fn quota_refused(&self, now_ms: i64) {
-        self.refused(&self.quota_refused, now_ms);
-    }
-
-    /// A call was refused for the key, the customer or the account.
-    pub fn auth_refused(&self, now_ms: i64) {
-        self.refused(&self.auth_refused, now_ms);
-    }
-
-    /// The upstream's answer has ended.
-    pub fn answered(&self, status: u16, bytes_in: u64, bytes_out: u64, latency_us: u64) {
-        let class = usize::from(status / 100).checked_sub(1);
-        if let Some(answers) = class.and_then(|class| self.answers.get(class)) {
-            answers.fetch_add(1, Ordering::SeqCst);
-        }
-        self.bytes_in.fetch_add(bytes_in, Ordering::SeqCst);
-        self.bytes_out.fetch_add(bytes_out, Ordering::SeqCst);
-        self.latency_us.fetch_add(latency_us, Ordering::SeqCst);
-        self.mark();
-    }
-
-    /// The end customer's bucket, as this call left it. Of two at one time, either may stay.
-    pub fn bucket(&self, millitokens: u64, at_ms: i64) {
-        if self.bucket_at_ms.fetch_max(at_ms, Ordering::SeqCst) <= at_ms {
-            self.bucket_millitokens.store(millitokens, Ordering::SeqCst);
-        }
-        self.mark();
-    }
-
-    fn refused(&self, count: &AtomicU64, now_ms: i64) {
-        self.last_refused_ms.fetch_max(now_ms, Ordering::SeqCst);
-        self.count(count);
-    }
-
-    fn count(&self, count: &AtomicU64) {
-        count.fetch_add(1, Ordering::SeqCst);
-        self.mark();
+    /// The sum over all workers.
+    pub(super) fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.records
+            .lock()
+            .iter()
+            .for_each(|record| sum.join(&record.tally()));
+        sum
     }
 
     /// Puts it on the list of what is to be reported, unless it is there.
-    pub(super) fn mark(&self) {
-        if !self.is_marked.load(Ordering::SeqCst)
-            && !self.is_marked.swap(true, Ordering::SeqCst)
-            && let Some(myself) = self.myself.upgrade()
-        {
-            self.changed.push(myself);
+    pub(super) fn mark(self: &Arc<Self>) {
+        if !self.is_marked.load(Ordering::Relaxed) && !self.is_marked.swap(true, Ordering::SeqCst) {
+            self.changed.push(Arc::clone(self));
         }
     }
 
@@ -143,38 +87,113 @@ impl Counter {
     pub(super) fn unmark(&self) {
         self.is_marked.store(false, Ordering::SeqCst);
     }
-
-    /// Its values as they are now; route and boot epoch are the ledger's to add.
-    pub(super) fn wire(&self) -> feed::UsageCounter {
-        let value = |value: &AtomicU64| value.load(Ordering::SeqCst);
-        let id = |key: Option<KeyId>| key.map(|id| id.as_uuid().as_bytes().to_vec()).unwrap_or_default();
-        let bucket_at_ms = self.bucket_at_ms.load(Ordering::SeqCst);
-        feed::UsageCounter {
-            account_id: self.key.account.as_uuid().as_bytes().to_vec(),
-            environment: feed::Environment::from(self.key.environment).into(),
-            customer_id: self.key.customer.map(|id| id.to_string()).unwrap_or_default(),
-            account_key_id: id(self.key.account_key),
-            customer_key_id: id(self.key.customer_key),
-            hour: self.key.hour,
-            accepted: value(&self.accepted),
-            rate_limited: value(&self.rate_limited),
-            quota_refused: value(&self.quota_refused),
-            auth_refused: value(&self.auth_refused),
-            answers: self.answers.iter().map(value).collect(),
-            bytes_in: value(&self.bytes_in),
-            bytes_out: value(&self.bytes_out),
-            latency_us: value(&self.latency_us),
-            last_accepted_at_ms: self.last_accepted_ms.load(Ordering::SeqCst),
-            last_refused_at_ms: self.last_refused_ms.load(Ordering::SeqCst),
-            bucket_millitokens: value(&self.bucket_millitokens),
-            bucket_at_ms,
-            ..feed::UsageCounter::default()
-        }
-    }
 }
 
-impl Drop for Counter {
+impl Drop for Entry {
     fn drop(&mut self) {
         self.changed.give_back_room();
     }
+}
+
+/// One worker's side of a counter. Every method is a few plain stores into the worker's own record.
+#[derive(Debug)]
+pub struct Counter {
+    entry: Arc<Entry>,
+    made: Arc<Record>,
+    /// Where it counts since a disk that was full has room again.
+    moved: OnceCell<Arc<Record>>,
+}
+
+impl Counter {
+    pub(super) fn new(entry: Arc<Entry>, record: Arc<Record>) -> Self {
+        Self {
+            entry,
+            made: record,
+            moved: OnceCell::new(),
+        }
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn key(&self) -> &CounterKey {
+        &self.entry.key
+    }
+
+    pub(super) fn record(&self) -> &Arc<Record> {
+        self.moved.get().unwrap_or(&self.made)
+    }
+
+    /// Counts on in another record.
+    pub(super) fn move_to(&self, record: Record) {
+        let record = Arc::new(record);
+        self.entry.exchange(&self.made, &record);
+        let _ = self.moved.set(record);
+    }
+
+    /// A call was sent to an upstream; [`super::Book::send`] is how it is.
+    pub(crate) fn accepted(&self, now_ms: i64) {
+        self.at(Value::Accepted, Value::LastAccepted, now_ms);
+    }
+
+    /// A call was refused for a rate.
+    pub fn rate_limited(&self, now_ms: i64) {
+        self.at(Value::RateLimited, Value::LastRefused, now_ms);
+    }
+
+    /// A call was refused for the quota.
+    pub fn quota_refused(&self, now_ms: i64) {
+        self.at(Value::QuotaRefused, Value::LastRefused, now_ms);
+    }
+
+    /// A call was refused for the key, the customer or the account.
+    pub fn auth_refused(&self, now_ms: i64) {
+        self.at(Value::AuthRefused, Value::LastRefused, now_ms);
+    }
+
+    /// A call went on that a limit in shadow mode would have refused.
+    pub fn would_limit(&self) {
+        self.record().add(Value::WouldLimit, 1);
+        self.changed();
+    }
+
+    /// The upstream's answer has ended.
+    pub fn answered(&self, status: u16, bytes_in: u64, bytes_out: u64, latency_us: u64) {
+        let record = self.record();
+        if let Some(class) = usize::from(status / 100).checked_sub(1) {
+            record.add_answer(class);
+        }
+        record.add(Value::BytesIn, bytes_in);
+        record.add(Value::BytesOut, bytes_out);
+        record.add(Value::Latency, latency_us);
+        self.changed();
+    }
+
+    /// The end customer's bucket, as this call left it.
+    pub fn bucket(&self, millitokens: u64, at_ms: i64) {
+        let (record, at_ms) = (self.record(), instant(at_ms));
+        if record.value(Value::BucketAt) <= at_ms {
+            record.set(Value::BucketMillitokens, millitokens);
+            record.set(Value::BucketAt, at_ms);
+        }
+        self.changed();
+    }
+
+    fn at(&self, count: Value, last: Value, now_ms: i64) {
+        let record = self.record();
+        record.raise(last, instant(now_ms));
+        record.add(count, 1);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.record().touch();
+        // See `Changed::take`.
+        fence(Ordering::SeqCst);
+        self.entry.mark();
+    }
+}
+
+/// Milliseconds since 1970, as a record keeps them.
+pub(super) fn instant(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or_default()
 }

@@ -74,6 +74,15 @@ pub enum Taken {
 }
 
 impl Bucket {
+    /// A bucket that holds so many thousandths.
+    #[must_use]
+    pub fn holding(now_ms: u64, millitokens: u64) -> Self {
+        Self {
+            millitokens: AtomicU64::new(millitokens),
+            credited_ms: AtomicU64::new(now_ms),
+        }
+    }
+
     /// Takes `tokens`, or nothing when so many aren't there.
     pub fn take(&self, now_ms: u64, limits: Limits, tokens: u32) -> Taken {
         self.credit(now_ms, limits);

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use keyward_contract::{Limits, UnixMillis};
+use keyward_contract::{AccountRecord, Environment, Limits, QuotaPeriod, UnixMillis};
 
 use super::Which;
 use super::bucket::Level;
+use crate::admission::Caller;
 
 /// Bucket size.
 pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -26,9 +27,9 @@ const SECONDS_OF_A_YEAR: u64 = 365 * 86_400;
 /// How the limits stand, for the headers of one answer.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    /// The bucket that is shown: the tighter one, or the one that refused.
+    /// The limit that is shown: the tighter bucket, or what refused.
     pub which: Which,
-    /// Its level.
+    /// Its level. Of a route's bound on calls in flight: nothing, of so many.
     pub level: Level,
     /// `RateLimit-Policy`, made once per account.
     pub policy: HeaderValue,
@@ -41,9 +42,6 @@ impl Standing {
     pub fn write(&self, headers: &mut HeaderMap, now: UnixMillis) {
         let mut text = BytesMut::with_capacity(96);
         let mut number = itoa::Buffer::new();
-        let reset_ms = u64::try_from(now.0)
-            .unwrap_or_default()
-            .saturating_add(millis(self.reset_after));
         let mut value = |parts: &[&str]| {
             parts
                 .iter()
@@ -53,7 +51,7 @@ impl Standing {
         };
         let limit = value(&[number.format(self.level.limits.burst)]);
         let remaining = value(&[number.format(self.level.remaining())]);
-        let reset = value(&[number.format(reset_ms.div_ceil(1_000))]);
+        let reset = value(&[number.format(reset(now, self.reset_after))]);
         let mut seconds = itoa::Buffer::new();
         let seconds = seconds.format(millis(self.reset_after).div_ceil(1_000));
         let remaining_digits = number.format(self.level.remaining());
@@ -66,10 +64,104 @@ impl Standing {
     }
 }
 
+/// `RateLimit-Policy` of one account's calls, made once and not once a call: each without and with an end customer
+/// that has the account's own limits.
+#[derive(Debug)]
+pub struct Policies {
+    test: [HeaderValue; 2],
+    production: [HeaderValue; 2],
+    /// Production, in contract years with extra validations; mostly none, or one.
+    granted: Box<[(QuotaPeriod, [HeaderValue; 2])]>,
+}
+
+impl Policies {
+    /// For calls under an account's limits.
+    #[must_use]
+    pub fn new(record: &AccountRecord) -> Self {
+        let both = |quota: Option<u64>| {
+            [
+                policy(record.limits, None, quota),
+                policy(record.limits, Some(record.limits), quota),
+            ]
+        };
+        let mut periods: Vec<_> = record
+            .grants
+            .iter()
+            .map(|grant| QuotaPeriod::at(grant.at, record.contract.start))
+            .collect();
+        periods.sort_by_key(|period| period.start);
+        periods.dedup();
+        let granted = periods
+            .into_iter()
+            .map(|period| (period, both(Some(record.quota_in(period)))));
+        Self {
+            test: both(None),
+            production: both(Some(record.annual_limit)),
+            granted: granted.collect(),
+        }
+    }
+
+    fn of(&self, environment: Environment, now: UnixMillis) -> &[HeaderValue; 2] {
+        match environment {
+            Environment::Test => &self.test,
+            Environment::Production => self
+                .granted
+                .iter()
+                .find(|(period, _)| period.start <= now && now < period.end)
+                .map_or(&self.production, |(_, granted)| granted),
+        }
+    }
+}
+
+/// `RateLimit-Policy` of a caller's answers. Allocates only for an end customer with limits of its own.
+#[must_use]
+pub fn policy_of(caller: &Caller, now: UnixMillis) -> HeaderValue {
+    let limits = caller.policy().record.limits;
+    let [alone, with_customer] = caller.policy().policies.of(caller.environment(), now);
+    match caller.customer().map(|cell| cell.limits(limits)) {
+        None => alone.clone(),
+        Some(own) if own == limits => with_customer.clone(),
+        Some(own) => {
+            let is_metered = caller.environment() == Environment::Production;
+            let record = &caller.policy().record;
+            let quota = is_metered.then(|| record.quota_in(QuotaPeriod::at(now, record.contract.start)));
+            policy(limits, Some(own), quota)
+        }
+    }
+}
+
+/// A `RateLimit-Policy` with the bound of a route on calls in flight beside it.
+#[must_use]
+pub fn with_in_flight(policy: &HeaderValue, bound: u32) -> HeaderValue {
+    let text = format!(
+        "{}, \"{}\";q={bound};qu=\"concurrent-requests\"",
+        policy.to_str().unwrap_or_default(),
+        Which::Route.name()
+    );
+    // Text of our own and digits are always a valid value.
+    HeaderValue::from_str(&text).unwrap_or_else(|_| policy.clone())
+}
+
+/// `RateLimit-Policy` of a public route that bounds calls from one address.
+#[must_use]
+pub fn address_policy(limits: Limits) -> HeaderValue {
+    let text = format!(
+        "\"{}\";q={};w={}",
+        Which::Address.name(),
+        limits.burst,
+        window(limits)
+    );
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"route\";q=1;w=1"))
+}
+
+/// The seconds in which a bucket refills.
+fn window(limits: Limits) -> u32 {
+    limits.burst.div_ceil(limits.rate.max(1)).max(1)
+}
+
 /// `RateLimit-Policy` for calls under these limits: `q` the burst, `w` the seconds in which it refills.
 #[must_use]
 pub fn policy(account: Limits, customer: Option<Limits>, quota: Option<u64>) -> HeaderValue {
-    let window = |limits: Limits| limits.burst.div_ceil(limits.rate.max(1)).max(1);
     let mut text = format!("\"account\";q={};w={}", account.burst, window(account));
     if let Some(customer) = customer {
         text.push_str(&format!(
@@ -82,6 +174,13 @@ pub fn policy(account: Limits, customer: Option<Limits>, quota: Option<u64>) -> 
         text.push_str(&format!(", \"quota\";q={quota};w={SECONDS_OF_A_YEAR}"));
     }
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"account\";q=1;w=1"))
+}
+
+/// The UNIX second in which so much time will have passed.
+#[must_use]
+pub fn reset(now: UnixMillis, after: Duration) -> u64 {
+    let now_ms = u64::try_from(now.0).unwrap_or_default();
+    now_ms.saturating_add(millis(after)).div_ceil(1_000)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -118,5 +217,64 @@ mod tests {
             text(&RATELIMIT_POLICY),
             "\"account\";q=200;w=2, \"customer\";q=20;w=3, \"quota\";q=10000000;w=31536000"
         );
+    }
+
+    #[test]
+    fn a_granted_year_has_the_quota_that_is_enforced_in_it_and_the_next_has_not() {
+        let mut record = record();
+        let in_2026 = UnixMillis(1_768_819_200_000);
+        let year = QuotaPeriod::at(in_2026, None);
+        record.grants = [(in_2026, 10), (year.start, 5)]
+            .map(|(at, validations)| keyward_contract::Grant { at, validations })
+            .to_vec();
+        let policies = Policies::new(&record);
+        for (environment, now, expected) in [
+            (Environment::Production, in_2026, ", \"quota\";q=1015;w=31536000"),
+            (
+                Environment::Production,
+                year.start,
+                ", \"quota\";q=1015;w=31536000",
+            ),
+            (Environment::Production, year.end, ", \"quota\";q=1000;w=31536000"),
+            (Environment::Test, in_2026, ""),
+        ] {
+            let [alone, with_customer] = policies.of(environment, now);
+            assert_eq!(
+                alone.to_str().unwrap(),
+                format!("\"account\";q=200;w=2{expected}")
+            );
+            assert_eq!(
+                with_customer.to_str().unwrap(),
+                format!("\"account\";q=200;w=2, \"customer\";q=200;w=2{expected}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_bound_on_calls_in_flight_stands_beside_the_other_policies() {
+        let policy = with_in_flight(&HeaderValue::from_static("\"account\";q=200;w=2"), 7);
+        assert_eq!(
+            policy.to_str().unwrap(),
+            "\"account\";q=200;w=2, \"route\";q=7;qu=\"concurrent-requests\""
+        );
+    }
+
+    fn record() -> AccountRecord {
+        AccountRecord {
+            id: keyward_contract::AccountId::new(),
+            status: keyward_contract::AccountStatus::Active,
+            tier: "growth".into(),
+            limits: Limits {
+                rate: 100,
+                burst: 200,
+            },
+            annual_limit: 1_000,
+            contract: keyward_contract::Contract::default(),
+            test_environment: keyward_contract::EnvironmentId::random().unwrap(),
+            production_environment: keyward_contract::EnvironmentId::random().unwrap(),
+            limit_mode: keyward_contract::LimitMode::Enforce,
+            fallback: None,
+            grants: Vec::new(),
+        }
     }
 }

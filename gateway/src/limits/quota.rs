@@ -1,33 +1,87 @@
-//! The yearly quota of one account, counted in this process.
+//! The yearly quota of one account at this gateway.
 //!
-//! Spent = what the control plane last said that all others counted + what this gateway counted itself since
-//! it started; the control plane leaves this gateway's own present count out, so nothing is counted twice
-//! however late a message comes. Charging costs two atomic operations.
+//! Validations are spent from a *room* by one atomic operation. The room is filled in one of two ways. *Leased*: by
+//! the quota that all gateways share in Redis, so that no number of them accepts more than the limit. *Alone*, in
+//! local mode and while Redis is away: by this gateway's share of what is left by the control plane's last count and
+//! its own.
+//!
+//! Spent = what the room was given − what is left in it. The control plane leaves this gateway's own present count out
+//! of what it tells, so nothing is counted twice however late a message comes.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use keyward_contract::{QuotaPeriod, UnixMillis};
+use keyward_buckets::{QuotaAnswer, QuotaAsk, QuotaName, QuotaSpent, Rebuild};
+use keyward_contract::{AccountId, AccountRecord, QuotaPeriod, UnixMillis, feed};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-/// How much of its annual limit an account has used in its present period.
-#[derive(Debug, Default)]
+use super::demand::Demand;
+use super::lease::LEASE_MS;
+
+/// A call may have read the clock so long ago.
+const MARGIN_MS: u64 = 50;
+/// So much of the expected demand is held.
+const HORIZON_MS: u64 = 250;
+/// The demand is kept in thousandths, to be exact at low rates.
+const UNIT: u64 = 1_000;
+/// A quota that had none is believed for so long.
+const REFUSED_MS: u64 = 100;
+/// The room is this gateway's share, and ends with the reason for it.
+const ALONE: u64 = u64::MAX;
+
+/// One account's quota in its present period.
+#[derive(Debug)]
 pub struct Quota {
-    /// The present period; `end` is 0 before the first charge.
+    account: AccountId,
     start_ms: AtomicI64,
     end_ms: AtomicI64,
-    elsewhere: AtomicU64,
-    own: AtomicU64,
-    turning: Mutex<()>,
+    room: AtomicU64,
+    /// Until when the room may be spent, monotonic; [`ALONE`]: it is a share.
+    room_until_ms: AtomicU64,
+    /// With less room, more is asked for.
+    low: AtomicU64,
+    /// The limit of the last call.
+    limit: AtomicU64,
+    /// Among how many gateways the room was shared out when it last was.
+    sharers: AtomicU64,
+    unmet: AtomicU64,
+    is_queued: AtomicBool,
+    /// Until then the shared quota grants nothing: it was made anew and hears what everyone spent.
+    rebuilding_until_ms: AtomicU64,
+    books: Mutex<Books>,
+    answered: Arc<Notify>,
 }
 
-/// A quota at one moment.
+#[derive(Debug, Default)]
+struct Books {
+    /// All that the room was given in this period, less what was taken out of it unspent.
+    given: u64,
+    /// By the control plane: spent by all others, or before this start.
+    elsewhere: u64,
+    used_here_before: u64,
+    rebuild: Rebuild,
+    /// By the shared quota: taken by all other gateways, and held by them.
+    shared_elsewhere: u64,
+    /// What was said last in [`QuotaSpent::Since`].
+    said: u64,
+    demand: Demand,
+    before: u64,
+    spent_at_ms: u64,
+    asked_at_ms: u64,
+    is_listed: bool,
+    /// The shared quota had none; until then it is not asked again for a call that waits.
+    refused_until_ms: u64,
+}
+
+/// The quota at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaLevel {
-    /// Validations of the period, grants included.
+    /// Validations in this period, grants included.
     pub limit: u64,
-    /// Validations used.
+    /// Spent, as far as is known here.
     pub used: u64,
-    /// When the next period starts.
+    /// The first instant of the next period.
     pub resets_at: UnixMillis,
 }
 
@@ -39,74 +93,218 @@ impl QuotaLevel {
     }
 }
 
+/// How what is left is shared out when nobody can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// The last ones go to several rather than to nobody.
+    Generous(u32),
+    /// All shares together are never more than what is left.
+    Strict(u32),
+}
+
+impl Sharing {
+    fn share(self, left: u64) -> u64 {
+        match self {
+            Self::Generous(sharers) => left.div_ceil(u64::from(sharers.max(1))),
+            Self::Strict(sharers) => left / u64::from(sharers.max(1)),
+        }
+    }
+
+    fn word(self) -> u64 {
+        match self {
+            Self::Generous(sharers) => u64::from(sharers.max(1)),
+            Self::Strict(sharers) => u64::from(sharers.max(1)) | 1 << 32,
+        }
+    }
+}
+
 impl Quota {
-    /// Counts one validation if the quota has room; `Err` when it is used up.
+    /// Nothing spent, nothing heard.
+    #[must_use]
+    pub fn new(account: AccountId, answered: Arc<Notify>) -> Self {
+        Self {
+            account,
+            start_ms: AtomicI64::default(),
+            end_ms: AtomicI64::default(),
+            room: AtomicU64::default(),
+            room_until_ms: AtomicU64::default(),
+            low: AtomicU64::default(),
+            limit: AtomicU64::default(),
+            sharers: AtomicU64::default(),
+            unmet: AtomicU64::default(),
+            is_queued: AtomicBool::default(),
+            rebuilding_until_ms: AtomicU64::default(),
+            books: Mutex::default(),
+            answered,
+        }
+    }
+
+    /// Spends a validation of this gateway's share. Two or three atomic operations; when the share is used up, a
+    /// lock.
     ///
     /// # Errors
-    /// The level that left no room.
-    pub fn charge(
-        &self,
-        now: UnixMillis,
-        contract_start: Option<UnixMillis>,
-        annual_limit: u64,
-    ) -> Result<(), QuotaLevel> {
-        self.turn(now, contract_start);
-        let limit = annual_limit;
-        let elsewhere = self.elsewhere.load(Ordering::Relaxed);
-        let room = limit.saturating_sub(elsewhere);
-        let charged = self
-            .own
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| {
-                (own < room).then_some(own.saturating_add(1))
-            });
-        charged.map(|_| ()).map_err(|own| QuotaLevel {
-            limit,
-            used: elsewhere.saturating_add(own),
-            resets_at: UnixMillis(self.end_ms.load(Ordering::Relaxed)),
-        })
+    /// When there is none left.
+    pub fn take_alone(&self, record: &AccountRecord, sharing: Sharing) -> Result<(), QuotaLevel> {
+        let limit = self.limit_of(record);
+        let is_current = self.room_until_ms.load(Ordering::Acquire) == ALONE
+            && self.limit.load(Ordering::Relaxed) == limit
+            && self.sharers.load(Ordering::Relaxed) == sharing.word();
+        if is_current && self.spend() {
+            return Ok(());
+        }
+        let mut books = self.books.lock();
+        // A share that is used up stays so until something new is known: else each gateway would in the end take all.
+        if !is_current {
+            self.share_out(&mut books, limit, sharing);
+        }
+        if self.spend() {
+            Ok(())
+        } else {
+            Err(self.level_in(&books, limit))
+        }
     }
 
-    /// Takes back one validation that was not forwarded.
+    /// Spends a leased validation; `None` when there is none at hand. Whether more should be asked for comes back.
+    pub fn take_leased(&self, now_ms: u64, record: &AccountRecord) -> Option<bool> {
+        let until = self.room_until_ms.load(Ordering::Acquire);
+        if until == ALONE || now_ms >= until || self.limit.load(Ordering::Relaxed) != self.limit_of(record) {
+            return None;
+        }
+        self.spend()
+            .then(|| self.room.load(Ordering::Relaxed) < self.low.load(Ordering::Relaxed))
+    }
+
+    /// A validation that the shared quota gave to one call alone, or that no limit held back.
+    pub fn add_spent(&self) {
+        self.books.lock().given += 1;
+    }
+
+    fn spend(&self) -> bool {
+        let spent = self
+            .room
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |room| room.checked_sub(1));
+        spent.is_ok()
+    }
+
+    /// Gives back what a call took that was refused for another reason, or that no upstream got.
     pub fn give_back(&self) {
-        let _ = self
-            .own
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| own.checked_sub(1));
+        self.room.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How it stands.
-    pub fn level(
-        &self,
-        now: UnixMillis,
-        contract_start: Option<UnixMillis>,
-        annual_limit: u64,
-    ) -> QuotaLevel {
-        self.turn(now, contract_start);
+    /// Fills the room anew with this gateway's share of what is left.
+    fn share_out(&self, books: &mut Books, limit: u64, sharing: Sharing) {
+        // Whatever is spent meanwhile is spent from an empty room: it waits for this lock.
+        let room = self.room.swap(0, Ordering::AcqRel);
+        books.given = books.given.saturating_sub(room);
+        let left = limit.saturating_sub(books.used());
+        let share = sharing.share(left);
+        books.given += share;
+        self.limit.store(limit, Ordering::Relaxed);
+        self.sharers.store(sharing.word(), Ordering::Relaxed);
+        self.room_until_ms.store(ALONE, Ordering::Release);
+        self.room.store(share, Ordering::Release);
+    }
+
+    /// Whether a leased validation is at hand.
+    #[must_use]
+    pub fn has(&self, now_ms: u64) -> bool {
+        let until = self.room_until_ms.load(Ordering::Acquire);
+        until != ALONE && now_ms < until && self.room.load(Ordering::Acquire) > 0
+    }
+
+    /// A validation is wanted and none is at hand: the next question asks for it. `true` when it may bring one.
+    pub fn want(&self, record: &AccountRecord, now_ms: u64) -> bool {
+        let limit = self.limit_of(record);
+        let is_known_limit = self.limit.swap(limit, Ordering::Relaxed) == limit;
+        self.unmet.fetch_add(UNIT, Ordering::Relaxed);
+        let books = self.books.lock();
+        // Others may hold some that they will hand back: asking now and then is how to know.
+        let was_refused_just_now = is_known_limit && now_ms < books.refused_until_ms;
+        !was_refused_just_now && self.spent_here(&books).saturating_add(books.elsewhere) < limit
+    }
+
+    /// Puts it on the list of what is to be asked; `false` when it is there.
+    pub fn enlist(&self) -> bool {
+        !self.is_queued.load(Ordering::Relaxed) && !self.is_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether the shared quota is being made anew, so that shares hold meanwhile.
+    #[must_use]
+    pub fn is_rebuilding(&self, now_ms: u64) -> bool {
+        now_ms < self.rebuilding_until_ms.load(Ordering::Relaxed)
+    }
+
+    /// How the quota stands.
+    #[must_use]
+    pub fn level(&self, now: UnixMillis, record: &AccountRecord) -> QuotaLevel {
+        self.turn(now, record.contract.start);
+        let limit = self.limit_of(record);
+        self.level_in(&self.books.lock(), limit)
+    }
+
+    /// [`Self::level`] in the present period.
+    #[must_use]
+    pub fn level_now(&self, record: &AccountRecord) -> QuotaLevel {
+        let limit = self.limit_of(record);
+        self.level_in(&self.books.lock(), limit)
+    }
+
+    fn level_in(&self, books: &Books, limit: u64) -> QuotaLevel {
         QuotaLevel {
-            limit: annual_limit,
-            used: self
-                .elsewhere
-                .load(Ordering::Relaxed)
-                .saturating_add(self.own.load(Ordering::Relaxed)),
+            limit,
+            used: self.spent_here(books).saturating_add(books.used_elsewhere()),
             resets_at: UnixMillis(self.end_ms.load(Ordering::Relaxed)),
         }
     }
 
-    /// Takes over what the control plane says was used elsewhere in the period that starts at `period_start`.
-    /// A message of another period is of no use: an old one is late, a newer one will come again.
-    pub fn hear(&self, period_start: UnixMillis, used_elsewhere: u64) {
-        let _turning = self.turning.lock();
-        if self.start_ms.load(Ordering::Relaxed) == period_start.0 {
-            self.elsewhere.store(used_elsewhere, Ordering::Relaxed);
+    fn spent_here(&self, books: &Books) -> u64 {
+        books.given.saturating_sub(self.room.load(Ordering::Acquire))
+    }
+
+    fn limit_of(&self, record: &AccountRecord) -> u64 {
+        if record.grants.is_empty() {
+            return record.annual_limit;
+        }
+        record.quota_in(self.period())
+    }
+
+    fn period(&self) -> QuotaPeriod {
+        QuotaPeriod {
+            start: UnixMillis(self.start_ms.load(Ordering::Relaxed)),
+            end: UnixMillis(self.end_ms.load(Ordering::Relaxed)),
         }
     }
 
-    /// Whether this gateway has counted nothing in it.
+    /// Takes over what the control plane says, when it speaks of the present period.
+    pub fn hear(&self, told: &feed::QuotaUsage) {
+        let mut books = self.books.lock();
+        if self.start_ms.load(Ordering::Relaxed) != told.period_start_ms {
+            return;
+        }
+        books.elsewhere = told.used_elsewhere;
+        books.used_here_before = told.used_here_before;
+        books.rebuild = Rebuild {
+            others: told.used_by_others,
+            gateways: told
+                .gateways
+                .iter()
+                .map(|gateway| (gateway.gateway_id.clone(), gateway.used))
+                .collect(),
+        };
+        // A share is made out of what is left: of another remainder it is another.
+        if self.room_until_ms.load(Ordering::Acquire) == ALONE {
+            self.room_until_ms.store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether this gateway counted nothing in this period, and holds nothing.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
-        self.own.load(Ordering::Relaxed) == 0
+        let books = self.books.lock();
+        self.spent_here(&books) == 0 && !self.is_queued.load(Ordering::Relaxed)
     }
 
-    /// Makes sure that the present period is the one that `now` lies in.
+    /// Begins a new period when the present one is over. Two loads when it isn't.
     pub fn turn(&self, now: UnixMillis, contract_start: Option<UnixMillis>) {
         let (start, end) = (
             self.start_ms.load(Ordering::Relaxed),
@@ -115,65 +313,237 @@ impl Quota {
         if start <= now.0 && now.0 < end {
             return;
         }
-        let _turning = self.turning.lock();
+        let mut books = self.books.lock();
         let period = QuotaPeriod::at(now, contract_start);
         let start = self.start_ms.load(Ordering::Relaxed);
         // A wall clock that was set back must not clear what the later period has counted.
         if self.end_ms.load(Ordering::Relaxed) == 0 || period.start.0 > start {
+            *books = Books {
+                is_listed: books.is_listed,
+                ..Books::default()
+            };
+            self.room_until_ms.store(0, Ordering::Release);
+            self.room.store(0, Ordering::Release);
+            self.rebuilding_until_ms.store(0, Ordering::Relaxed);
             self.start_ms.store(period.start.0, Ordering::Relaxed);
-            self.own.store(0, Ordering::Relaxed);
-            self.elsewhere.store(0, Ordering::Relaxed);
             self.end_ms.store(period.end.0, Ordering::Relaxed);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_768_800_000_000);
-
-    fn start_of_year() -> UnixMillis {
-        QuotaPeriod::at(NOW, None).start
+impl Books {
+    fn used_elsewhere(&self) -> u64 {
+        self.elsewhere.max(self.shared_elsewhere)
     }
 
-    #[test]
-    fn exactly_the_limit_is_charged() {
-        let quota = Quota::default();
-        assert!((0..10).all(|_| quota.charge(NOW, None, 10).is_ok()));
-        let level = quota.charge(NOW, None, 10).unwrap_err();
-        assert_eq!((level.limit, level.used, level.remaining()), (10, 10, 0));
-        quota.give_back();
-        assert!(quota.charge(NOW, None, 10).is_ok());
-        assert!(quota.charge(NOW, None, 10).is_err());
-    }
-
-    #[test]
-    fn what_others_used_counts_and_a_grant_gives_exactly_its_number() {
-        let quota = Quota::default();
-        quota.turn(NOW, None);
-        quota.hear(start_of_year(), 7);
-        assert!((0..3).all(|_| quota.charge(NOW, None, 10).is_ok()));
-        assert!(quota.charge(NOW, None, 10).is_err());
-        assert_eq!((0..5).filter(|_| quota.charge(NOW, None, 12).is_ok()).count(), 2);
-    }
-
-    #[test]
-    fn a_new_period_starts_from_nothing_and_a_clock_set_back_clears_nothing() {
-        let quota = Quota::default();
-        assert!(quota.charge(NOW, None, 1).is_ok());
-        let next_year = QuotaPeriod::at(NOW, None).end;
-        assert!(quota.charge(next_year, None, 1).is_ok());
-        assert!(quota.charge(next_year, None, 1).is_err());
-        assert!(quota.charge(NOW, None, 1).is_err());
-    }
-
-    #[test]
-    fn a_message_of_another_period_changes_nothing() {
-        let quota = Quota::default();
-        quota.turn(NOW, None);
-        quota.hear(UnixMillis(0), 10);
-        assert_eq!(quota.level(NOW, None, 10).used, 0);
+    /// Known to be spent, when the room is empty.
+    fn used(&self) -> u64 {
+        self.given.saturating_add(self.used_elsewhere())
     }
 }
+
+/// The limiter's side.
+impl Quota {
+    /// What to ask now. `knows_past`: the control plane has all that earlier starts of this gateway counted.
+    pub(super) fn ask(&self, now_ms: u64, knows_past: bool, sharers: u32, leaves: bool) -> QuotaAsk {
+        self.is_queued.store(false, Ordering::Release);
+        let mut books = self.books.lock();
+        let books = &mut *books;
+        let unmet = self.unmet.swap(0, Ordering::Relaxed);
+        let mut held = self.collect(now_ms, books, unmet);
+        let expected = books.demand.expected(HORIZON_MS) / UNIT;
+        let need = unmet / UNIT;
+        let keeps = if leaves {
+            0
+        } else {
+            expected.max(need).saturating_mul(2)
+        };
+        held -= self.hand_back(books, held.saturating_sub(keeps));
+        books.before = held;
+        books.asked_at_ms = now_ms;
+        self.low.store(expected.div_ceil(2), Ordering::Relaxed);
+        let most = if leaves || (held > expected / 2 && held >= need) {
+            0
+        } else {
+            expected.max(need).max(1).saturating_sub(held)
+        };
+        QuotaAsk {
+            quota: self.name(),
+            limit: self.limit.load(Ordering::Relaxed),
+            spent: self.said(books, knows_past),
+            least: u64::from(most > 0),
+            most,
+            sharers: sharers.max(1),
+            rebuild: books.rebuild.clone(),
+        }
+    }
+
+    /// What a single call's question says of this quota.
+    pub(super) fn charge_ask(&self, record: &AccountRecord, knows_past: bool) -> QuotaAsk {
+        let limit = self.limit_of(record);
+        self.limit.store(limit, Ordering::Relaxed);
+        let mut books = self.books.lock();
+        let books = &mut *books;
+        // Single calls hold nothing.
+        self.hand_back(books, u64::MAX);
+        QuotaAsk {
+            quota: self.name(),
+            limit,
+            spent: self.said(books, knows_past),
+            least: 1,
+            most: 1,
+            sharers: 1,
+            rebuild: books.rebuild.clone(),
+        }
+    }
+
+    fn name(&self) -> QuotaName {
+        let QuotaPeriod { start, end } = self.period();
+        QuotaName {
+            account: self.account,
+            period_start: start,
+            period_end: end,
+        }
+    }
+
+    fn said(&self, books: &mut Books, knows_past: bool) -> QuotaSpent {
+        let taken = books.given;
+        let before = std::mem::replace(&mut books.said, taken);
+        if knows_past {
+            return QuotaSpent::InAll(books.used_here_before.saturating_add(taken));
+        }
+        let more = i64::try_from(taken).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX);
+        QuotaSpent::Since(more)
+    }
+
+    /// What is held by lease; a share, and what ended, goes out of the room first.
+    fn collect(&self, now_ms: u64, books: &mut Books, unmet: u64) -> u64 {
+        let until = self.room_until_ms.load(Ordering::Acquire);
+        let is_leased = until != ALONE && now_ms < until;
+        let spent;
+        let held = if is_leased {
+            let room = self.room.load(Ordering::Acquire);
+            spent = books.before.saturating_sub(room);
+            room
+        } else {
+            self.room_until_ms.store(0, Ordering::Release);
+            let room = self.room.swap(0, Ordering::AcqRel);
+            books.given = books.given.saturating_sub(room);
+            spent = if until == ALONE {
+                0
+            } else {
+                books.before.saturating_sub(room)
+            };
+            0
+        };
+        if spent > 0 || unmet > 0 {
+            books.spent_at_ms = now_ms;
+        }
+        books.demand.note(now_ms, (spent * UNIT).saturating_add(unmet));
+        held
+    }
+
+    fn hand_back(&self, books: &mut Books, surplus: u64) -> u64 {
+        if surplus == 0 {
+            return 0;
+        }
+        let taken = self
+            .room
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |room| {
+                Some(room.saturating_sub(surplus))
+            });
+        let returned = taken.map_or(0, |room| room.min(surplus));
+        books.given = books.given.saturating_sub(returned);
+        returned
+    }
+
+    /// Puts an answer in force. `asked_ms`: before the question was sent.
+    pub(super) fn answer(&self, answer: QuotaAnswer, asked: &QuotaAsk, asked_ms: u64, now_ms: u64) {
+        let mut books = self.books.lock();
+        if asked.quota.period_start.0 == self.start_ms.load(Ordering::Relaxed) {
+            self.see(&mut books, answer, asked);
+            if answer.rebuilding {
+                self.rebuilding_until_ms
+                    .store(now_ms + LEASE_MS, Ordering::Relaxed);
+            } else {
+                self.rebuilding_until_ms.store(0, Ordering::Relaxed);
+                self.take_in(&mut books, answer.granted, asked_ms, now_ms);
+                if asked.most > 0 && answer.granted == 0 {
+                    books.refused_until_ms = now_ms + REFUSED_MS;
+                }
+            }
+        }
+        drop(books);
+        self.answered.notify_waiters();
+    }
+
+    fn take_in(&self, books: &mut Books, granted: u64, asked_ms: u64, now_ms: u64) {
+        let until = (asked_ms + LEASE_MS).saturating_sub(MARGIN_MS);
+        if until <= now_ms {
+            // Too late to be spent; the next question says so.
+            return;
+        }
+        let present = self.room_until_ms.load(Ordering::Acquire);
+        if present == ALONE || now_ms >= present {
+            let room = self.room.swap(0, Ordering::AcqRel);
+            books.given = books.given.saturating_sub(room);
+            books.before = 0;
+        }
+        books.given += granted;
+        books.before += granted;
+        self.room_until_ms.store(until, Ordering::Release);
+        self.room.fetch_add(granted, Ordering::AcqRel);
+    }
+
+    fn see(&self, books: &mut Books, answer: QuotaAnswer, asked: &QuotaAsk) {
+        // What this gateway itself had taken stands in the sum.
+        if let QuotaSpent::InAll(own) = asked.spent {
+            let own = own.saturating_add(answer.granted);
+            let here = own.saturating_sub(books.used_here_before);
+            books.shared_elsewhere = answer.taken.saturating_sub(here);
+        }
+    }
+
+    /// An answer to a single call's question.
+    pub(super) fn charged(&self, answer: QuotaAnswer, asked: &QuotaAsk, is_charged: bool, now_ms: u64) {
+        let mut books = self.books.lock();
+        if asked.quota.period_start.0 != self.start_ms.load(Ordering::Relaxed) {
+            return;
+        }
+        self.see(&mut books, answer, asked);
+        let until = if answer.rebuilding { now_ms + LEASE_MS } else { 0 };
+        self.rebuilding_until_ms.store(until, Ordering::Relaxed);
+        if is_charged {
+            books.given += 1;
+            books.said += 1;
+        }
+    }
+
+    /// What is to be done about it without being asked; `None`: nothing, it can be let go.
+    pub(super) fn review(&self, now_ms: u64) -> Option<super::lease::Review> {
+        use super::lease::Review;
+        let until = self.room_until_ms.load(Ordering::Acquire);
+        let books = self.books.lock();
+        let room = self.room.load(Ordering::Acquire);
+        if until == ALONE || now_ms >= until || room == 0 {
+            return None;
+        }
+        let idle_ms = now_ms.saturating_sub(books.spent_at_ms);
+        Some(match now_ms.saturating_sub(books.asked_at_ms) {
+            _ if room >= books.before && idle_ms >= HORIZON_MS => Review::Leave,
+            age if age >= LEASE_MS / 2 => Review::Renew,
+            _ => Review::Wait,
+        })
+    }
+
+    pub(super) fn list(&self) -> bool {
+        !std::mem::replace(&mut self.books.lock().is_listed, true)
+    }
+
+    pub(super) fn unlist(&self) {
+        self.books.lock().is_listed = false;
+    }
+}
+
+#[cfg(test)]
+mod tests;

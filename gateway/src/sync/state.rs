@@ -104,6 +104,12 @@ impl SyncState {
         self.live_gateways.load(Ordering::Relaxed).max(1)
     }
 
+    /// Whether the key set is being followed, this moment.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == FOLLOWING
+    }
+
     /// The link as it now stands.
     #[must_use]
     pub fn status(&self, now: Duration) -> SyncStatus {

@@ -22,6 +22,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(5);
 /// A frame that can't be handed over for so long means that nobody reads.
 const STALLED: Duration = Duration::from_secs(10);
+/// How often it is looked whether usage is left when the gateway stops.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a last frame has to go out.
 const LAST_WORD: Duration = Duration::from_millis(500);
 /// Frames that were read ahead of what is applied: chunks of a snapshot are half a megabyte each.
@@ -116,16 +118,18 @@ impl Stream<'_> {
         let mut acknowledged = self.acknowledged.subscribe();
         let flushed = async {
             while self.follower.ledger.pending() > 0 {
-                if acknowledged.changed().await.is_err() {
+                // Usage of earlier starts is read in pieces; that nothing more is left comes without a word.
+                let heard = tokio::time::timeout(LOOK_AGAIN, acknowledged.changed()).await;
+                if heard.is_ok_and(|heard| heard.is_err()) {
                     return;
                 }
             }
         };
         if tokio::time::timeout(LAST_USAGE, flushed).await.is_err() {
             let pending = self.follower.ledger.pending();
-            tracing::error!(
+            tracing::warn!(
                 pending,
-                "stopping with usage that the control plane has not taken"
+                "stopping with usage that the control plane has not taken; it is reported at the next start"
             );
         }
         self.send_last(Frame::Goodbye(Goodbye {})).await

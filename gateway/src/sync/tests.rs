@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::keys::{Lookup, Recent};
-use crate::ledger::CounterKey;
+use crate::ledger::{Book, CounterKey, LedgerBounds};
 use crate::telemetry::TierSlot;
 
 mod following;
@@ -196,6 +196,7 @@ impl Peer {
 struct Gateway {
     keys: Arc<KeySet>,
     ledger: Arc<Ledger>,
+    book: Book,
     state: Arc<SyncState>,
     stop: CancellationToken,
     running: JoinHandle<()>,
@@ -215,7 +216,11 @@ impl Disk {
 
     fn start_with(&self, urls: &[SocketAddr], quiescence: Quiescence) -> Gateway {
         let keys = KeySet::open(&self.0.path().join("replica"), 1000, Box::new(|_| TierSlot::NONE)).unwrap();
-        let ledger = Ledger::open(&self.0.path().join("ledger"), vec!["/".into()]).unwrap();
+        let bounds = LedgerBounds {
+            max_size: 64 << 20,
+            sync_interval: Duration::from_secs(1),
+        };
+        let ledger = Ledger::open(&self.0.path().join("ledger"), vec!["/".into()], bounds).unwrap();
         let staleness = Staleness {
             max: Some(Duration::from_secs(3)),
             then: WhenStale::Deny,
@@ -240,6 +245,7 @@ impl Disk {
         let running = tokio::spawn(follower.run(stop.clone()));
         Gateway {
             keys,
+            book: ledger.book(),
             ledger,
             state,
             stop,

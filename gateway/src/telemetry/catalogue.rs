@@ -101,8 +101,18 @@ catalogue! {
         "Key look-ups that this level could not answer.";
     CACHE_ENTRIES: Gauge, 0 = "keyward_cache_entries" []
         "Keys held in memory, known and unknown ones.";
+    LIMITER_LEASES: Gauge, 0 = "keyward_limiter_leases" [] "Shared buckets of which this process holds tokens.";
+    LIMITER_AWAY: Gauge, 0 = "keyward_limiter_away" [] "Share of the shared buckets that can't be reached, 0 to 1: their accounts go by the fallback.";
+    LIMITER_OUTAGES: Counter, 0 = "keyward_limiter_outages_total" [] "Times that shared buckets went away.";
+    LIMITER_BATCHES: Counter, 0 = "keyward_limiter_batches_total" [] "Questions sent to Redis, each about many buckets.";
+    LIMITER_ASKS: Counter, 0 = "keyward_limiter_asks_total" [] "Buckets and quotas asked about.";
+    LIMITER_FAILURES: Counter, 0 = "keyward_limiter_failures_total" [] "Of these, without an answer.";
+    LIMITER_WAITS: Counter, 0 = "keyward_limiter_waits_total" [] "Times that a call waited for tokens from Redis.";
+    LIMITER_FALLBACKS: Counter, 0 = "keyward_limiter_fallbacks_total" [] "Calls decided while the shared buckets were away.";
     LIMITER_BUCKETS: Gauge, 0 = "keyward_limiter_buckets" []
         "Token buckets held in this process.";
+    WOULD_LIMIT: Counter, 2 = "keyward_would_limit_total" ["tier", "limit"]
+        "Accepted calls that a limit in shadow mode would have refused: `account`, `customer`, `route` or `quota`.";
     SYNC_REVISION: Gauge, 0 = "keyward_sync_revision" []
         "The revision of the key set that is in force.";
     SYNC_LAG: Gauge, 0 = "keyward_sync_lag_seconds" []
@@ -114,7 +124,21 @@ catalogue! {
     SYNC_REFUSED: Counter, 0 = "keyward_sync_refused_total" []
         "Records from the control plane that failed the checks; the last good one stays in force.";
     LEDGER_PENDING: Gauge, 0 = "keyward_ledger_pending" []
-        "Usage counters that the control plane has not acknowledged.";
+        "Usage counters that the control plane has not acknowledged, those of earlier starts included.";
+    LEDGER_SEGMENTS: Gauge, 0 = "keyward_ledger_segments" []
+        "Segment files of this start's usage.";
+    LEDGER_BYTES: Gauge, 0 = "keyward_ledger_bytes" []
+        "Bytes of all segment files, those of earlier starts included.";
+    LEDGER_LIMIT: Gauge, 0 = "keyward_ledger_limit_bytes" []
+        "Bytes that they may have: `ledger.max_size`.";
+    LEDGER_DEGRADED: Gauge, 0 = "keyward_ledger_degraded" []
+        "1 while there is no room for usage on the disk: what is new is counted in memory, and a kill would lose it.";
+    LEDGER_IN_MEMORY: Gauge, 0 = "keyward_ledger_in_memory" []
+        "Usage counters that are in memory alone for that reason.";
+    LEDGER_OLD_BOOTS: Gauge, 0 = "keyward_ledger_old_boots_pending" []
+        "Earlier starts whose usage the control plane has not acknowledged.";
+    LEDGER_CORRUPT: Counter, 0 = "keyward_ledger_corrupt_records_total" []
+        "Records of earlier starts that were damaged and left out; their segments are kept in the folder `damaged`.";
     ACCESS_LOG_LINES: Counter, 1 = "keyward_access_log_lines_total" ["outcome"]
         "Access log lines: `written`; `dropped`, because the queue was full; `failed`, because the file took no more.";
     CONFIG_LOADED: Gauge, 0 = "keyward_config_loaded_timestamp_seconds" []

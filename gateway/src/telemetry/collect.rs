@@ -3,11 +3,12 @@
 use super::catalogue::{
     BUILD, CACHE_HITS, CACHE_MISSES, CONNECTIONS, CONNECTIONS_ACCEPTED, DECISIONS, IN_FLIGHT, OVERHEAD,
     RECEIVED_BYTES, REQUEST_DURATION, REQUESTS, SENT_BYTES, UPSTREAM_CONNECTS, UPSTREAM_DURATION,
-    UPSTREAM_FAILURES, UPSTREAM_REQUESTS,
+    UPSTREAM_FAILURES, UPSTREAM_REQUESTS, WOULD_LIMIT,
 };
 use super::counts::{Counts, RouteCounts, STATUSES, UpstreamCounts};
 use super::{CacheLevel, Telemetry, UpstreamFailure, process};
 use super::{names::Names, sums::Sums};
+use crate::limits::Which;
 
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -53,6 +54,16 @@ impl Telemetry {
         {
             sums.counter(&CACHE_HITS, [level.label()], hits.value());
             sums.counter(&CACHE_MISSES, [level.label()], misses.value());
+        }
+        for (place, tier) in counts.would_limit.used() {
+            let tier_name = name(&self.tiers, place);
+            for (limit, count) in Which::ALL
+                .iter()
+                .zip(&tier.limits)
+                .filter(|(_, count)| count.value() > 0)
+            {
+                sums.counter(&WOULD_LIMIT, [&tier_name, limit.name()], count.value());
+            }
         }
         for (place, route) in counts.routes.used() {
             self.add_route(sums, &name(&self.routes, place), route);

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::WorkerHistogram;
-use super::{Finished, MAX_DECISIONS, MAX_ROUTES, MAX_UPSTREAMS, TIER_ROWS};
+use super::{Finished, MAX_DECISIONS, MAX_ROUTES, MAX_UPSTREAMS, TIER_ROWS, TierSlot};
+use crate::limits::Which;
 
 /// A number that one thread adds to and any thread reads.
 #[derive(Debug, Default)]
@@ -68,6 +69,7 @@ pub(super) struct Counts {
     pub(super) calls_ended: Sum,
     pub(super) cache_hits: [Sum; CacheLevel::ALL.len()],
     pub(super) cache_misses: [Sum; CacheLevel::ALL.len()],
+    pub(super) would_limit: Rows<LimitCounts>,
     pub(super) routes: Rows<RouteCounts>,
     pub(super) upstreams: Rows<UpstreamCounts>,
 }
@@ -108,6 +110,13 @@ impl Default for TierCounts {
     }
 }
 
+/// What is counted for each tier: calls that a limit in shadow mode would have refused, by limit.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct LimitCounts {
+    pub(super) limits: [Sum; Which::ALL.len()],
+}
+
 /// What is counted for each upstream.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -130,6 +139,7 @@ impl Default for Counts {
             calls_ended: Sum::default(),
             cache_hits: Default::default(),
             cache_misses: Default::default(),
+            would_limit: Rows::new(TIER_ROWS),
             routes: Rows::new(usize::from(MAX_ROUTES)),
             upstreams: Rows::new(usize::from(MAX_UPSTREAMS)),
         }
@@ -154,6 +164,12 @@ impl Counts {
         if let Some(upstream) = upstream {
             add_one(&upstream.classes, call.upstream_class());
             upstream.duration.record(call.upstream_time);
+        }
+    }
+
+    pub(super) fn would_limit(&self, tier: TierSlot, limit: Which) {
+        if let Some(tier) = self.would_limit.row(tier.0) {
+            add_one(&tier.limits, limit as usize);
         }
     }
 

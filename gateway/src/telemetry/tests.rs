@@ -55,6 +55,20 @@ fn value(telemetry: &Telemetry, series: &str) -> f64 {
 }
 
 #[test]
+fn calls_over_a_limit_that_only_counts_are_counted_under_tier_and_limit() {
+    let telemetry = telemetry();
+    let (one, other) = (telemetry.worker(), telemetry.worker());
+    let growth = telemetry.tier("growth");
+    one.would_limit(growth, Which::Customer);
+    other.would_limit(growth, Which::Customer);
+    other.would_limit(TierSlot::NONE, Which::Quota);
+    let series = |tier, limit| format!("keyward_would_limit_total{{tier=\"{tier}\",limit=\"{limit}\"}}");
+    assert_eq!(value(&telemetry, &series("growth", "customer")), 2.0);
+    assert_eq!(value(&telemetry, &series("none", "quota")), 1.0);
+    assert!(!telemetry.render().contains(&series("growth", "account")));
+}
+
+#[test]
 fn a_finished_call_is_counted_under_route_tier_and_status() {
     let telemetry = telemetry();
     let worker = telemetry.worker();
@@ -392,6 +406,7 @@ fn what_is_shown_is_what_is_documented() {
     let telemetry = telemetry();
     let worker = telemetry.worker();
     worker.finished(&call());
+    worker.would_limit(TierSlot::NONE, Which::Account);
     let text = telemetry.render();
     let mut shown = BTreeSet::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {

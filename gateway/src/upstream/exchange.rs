@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::Method;
 
+use super::Departure;
 use super::framing::{Framing, Malformed, Piece};
 use super::head::{self, AnswerHead, Read};
 use super::pool::{Connection, EndpointPool};
@@ -45,15 +46,21 @@ pub async fn exchange(
     connection: &mut Connection,
     pump: &mut Pump,
     method: &Method,
+    departure: &impl Departure,
 ) -> Result<AnswerHead, Failure> {
-    let mut is_broken = false;
+    let (mut has_begun, mut is_broken) = (false, false);
     std::future::poll_fn(|context| {
+        if !has_begun {
+            // Before that nothing is read: it would be an answer that nobody asked for.
+            match ready!(pump.begin(&connection.stream, context, departure)) {
+                Err(PumpFault::Body(fault)) => return Poll::Ready(Err(Failure::Body(fault))),
+                Err(PumpFault::Connection(_)) => return Poll::Ready(Err(Failure::Unsent)),
+                Ok(()) => has_begun = true,
+            }
+        }
         if !is_broken && !pump.is_over() {
             match pump.poll(&mut connection.stream, context) {
                 Poll::Ready(Err(PumpFault::Body(fault))) => return Poll::Ready(Err(Failure::Body(fault))),
-                Poll::Ready(Err(PumpFault::Connection(_))) if pump.is_untouched() => {
-                    return Poll::Ready(Err(Failure::Unsent));
-                }
                 // It may have answered before it stopped to read.
                 Poll::Ready(Err(PumpFault::Connection(_))) => is_broken = true,
                 Poll::Ready(Ok(())) | Poll::Pending => {}

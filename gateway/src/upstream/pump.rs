@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Body;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
+use super::Departure;
 use crate::body::{BodyFault, RequestBody};
 
 /// How the body of a request is framed towards the upstream.
@@ -29,6 +30,8 @@ pub struct Pump {
     body: RequestBody,
     framing: BodyFraming,
     is_fed: bool,
+    /// A part of the request is gone from `out`: it can't begin again.
+    is_spent: bool,
 }
 
 /// Why a request could not be written to its end.
@@ -52,6 +55,7 @@ impl Pump {
             body,
             framing,
             is_fed,
+            is_spent: false,
         }
     }
 
@@ -61,16 +65,10 @@ impl Pump {
         self.is_fed && self.written == self.out.len()
     }
 
-    /// Whether not a byte has been written.
-    #[must_use]
-    pub fn is_untouched(&self) -> bool {
-        self.written == 0 && self.out.len() >= self.head_length
-    }
-
     /// Whether it can be written again from its beginning: nothing of a body has been used.
     #[must_use]
     pub fn can_rewind(&self) -> bool {
-        self.is_fed && self.out.len() == self.head_length
+        self.is_fed && !self.is_spent && self.out.len() == self.head_length
     }
 
     /// Begins again, on another connection.
@@ -84,16 +82,43 @@ impl Pump {
         self.out
     }
 
-    /// Writes as much as can be written now.
+    /// Writes the first bytes. Until this has succeeded, nothing was sent in this attempt.
+    ///
+    /// # Errors
+    /// Whose side failed.
+    pub fn begin(
+        &mut self,
+        stream: &TcpStream,
+        context: &mut Context<'_>,
+        departure: &impl Departure,
+    ) -> Poll<Result<(), PumpFault>> {
+        // A body whose first piece is there goes out with the head, in one packet.
+        let is_head_alone = !self.is_fed && self.out.len() == self.head_length;
+        if is_head_alone && let Poll::Ready(Err(fault)) = self.feed(context) {
+            return Poll::Ready(Err(PumpFault::Body(fault)));
+        }
+        loop {
+            if let Err(error) = ready!(stream.poll_write_ready(context)) {
+                return fault(error);
+            }
+            match stream.try_io(Interest::WRITABLE, || departure.send(stream, &self.out)) {
+                Ok(0) => return fault(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.written = written;
+                    return Poll::Ready(Ok(()));
+                }
+                // It was no longer ready; now the runtime knows.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return fault(error),
+            }
+        }
+    }
+
+    /// Writes as much as can be written now, after [`Self::begin`].
     ///
     /// # Errors
     /// Whose side failed.
     pub fn poll(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<Result<(), PumpFault>> {
-        // A body whose first piece is there goes out with the head, in one packet.
-        let is_head_alone = self.written == 0 && !self.is_fed && self.out.len() == self.head_length;
-        if is_head_alone && let Poll::Ready(Err(fault)) = self.feed(context) {
-            return Poll::Ready(Err(PumpFault::Body(fault)));
-        }
         loop {
             while self.written < self.out.len() {
                 let left = self.out.get(self.written..).unwrap_or_default();
@@ -109,8 +134,7 @@ impl Pump {
             }
             self.out.clear();
             self.written = 0;
-            // From here on it can't begin again.
-            self.head_length = 0;
+            self.is_spent = true;
             if let Err(fault) = ready!(self.feed(context)) {
                 return Poll::Ready(Err(PumpFault::Body(fault)));
             }

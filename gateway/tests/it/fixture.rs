@@ -93,7 +93,7 @@ impl Keys {
         Key { plain, record }
     }
 
-    fn write(&self, folder: &Path) {
+    pub(crate) fn write(&self, folder: &Path) {
         let set = KeySet::open(folder, 1_000, Box::new(|_| TierSlot::NONE)).unwrap();
         set.adopt_digest_key(self.digest_key.clone()).unwrap();
         let mut writer = set.begin_snapshot("epoch", 1).unwrap();
@@ -224,6 +224,13 @@ impl World {
         let mut all = String::new();
         stream.read_to_string(&mut all).unwrap();
         all
+    }
+
+    /// How many calls the upstream has seen, asked past the gateway.
+    pub(crate) fn upstream_calls(&self) -> u64 {
+        let mut stream = TcpStream::connect(self.upstream.as_ref().unwrap().address()).unwrap();
+        stream.write_all(get("/count", &[]).as_bytes()).unwrap();
+        read_answer(&mut stream).json()["count"].as_u64().unwrap()
     }
 
     /// `GET target` with these header lines.

@@ -8,4 +8,7 @@ mod decisions;
 mod fixture;
 mod forwarding;
 mod framing;
+mod killed;
 mod lifecycle;
+mod limits;
+mod me;

@@ -18,7 +18,7 @@ use crate::domain::text::Name;
 use crate::domain::user::User;
 use crate::operations::Registry;
 use crate::store::imports::{self, Reference, Remains};
-use crate::store::{StoreError, Tx, accounts, customers, keys};
+use crate::store::{StoreError, Tx, accounts, customers, keys, policies};
 
 const BY: &str = "import";
 
@@ -99,7 +99,10 @@ impl Desk<'_> {
         match self.writes {
             Writes::Made => {
                 accounts::insert(self.tx, &account).await?;
-                self.records.push(Record::Account(account.record()));
+                // New, so nothing was granted to it.
+                let policy = policies::of(&mut **self.tx, &account.tier).await?.policy;
+                self.records
+                    .push(Record::Account(account.record(policy, Vec::new())));
                 if sandbox {
                     self.seed_sandbox(&account).await?;
                 }

@@ -1,11 +1,17 @@
 //! A reported counter, checked: what a gateway sends is refused alone when it can't be true.
 
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId, feed};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::store;
 
 /// No hour of one counter holds more calls than this: over 300 million a second.
 const MOST_CALLS: u64 = 1 << 40;
 /// No other value is greater: bytes, microseconds, instants.
-const MOST: u64 = 1 << 52;
+const MOST: u64 = 1 << 48;
+/// No sum grows beyond this, whatever is reported: the database could not hold it.
+pub(super) const MOST_SUM: i64 = 1 << 61;
 const LONGEST_ROUTE: usize = 255;
 
 /// Why a counter was not taken. Holds no secret.
@@ -33,40 +39,78 @@ pub(super) struct Subject {
     pub(super) route: String,
 }
 
-/// A counter's values in the order of the columns of `usage_counters`.
+/// What was counted, in the order of the columns of every table of usage: sums first, then the instants of the last
+/// call accepted and refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Values(pub(super) [i64; Self::COLUMNS]);
 
 impl Values {
-    pub(super) const COLUMNS: usize = 14;
+    pub(super) const COLUMNS: usize = 15;
+    /// So many of them are sums.
+    pub(super) const SUMS: usize = 13;
+    pub(super) const NAMES: [&'static str; Self::COLUMNS] = [
+        "accepted",
+        "rate_limited",
+        "quota_refused",
+        "auth_refused",
+        "would_limit",
+        "answers_1xx",
+        "answers_2xx",
+        "answers_3xx",
+        "answers_4xx",
+        "answers_5xx",
+        "bytes_in",
+        "bytes_out",
+        "latency_us",
+        "last_accepted_at",
+        "last_refused_at",
+    ];
+    /// So many of them count calls.
+    const CALLS: usize = 10;
 
     pub(super) fn accepted(&self) -> i64 {
         self.0[0]
     }
 
-    pub(super) fn limited(&self) -> i64 {
-        self.0[1] + self.0[2]
-    }
-
-    pub(super) fn refused(&self) -> i64 {
-        self.0[3]
-    }
-
     pub(super) fn last_accepted_at(&self) -> i64 {
-        self.0[12]
+        self.0[13]
     }
 
-    pub(super) fn last_request_at(&self) -> i64 {
-        self.0[12].max(self.0[13])
-    }
-
-    /// The greater of each value.
-    pub(super) fn greatest(self, other: Self) -> Self {
-        let mut greatest = self;
-        for (mine, other) in greatest.0.iter_mut().zip(other.0) {
+    /// The greater of each value: of two states of one counter, the later one.
+    pub(super) fn greatest(mut self, other: Self) -> Self {
+        for (mine, other) in self.0.iter_mut().zip(other.0) {
             *mine = (*mine).max(other);
         }
-        greatest
+        self
+    }
+
+    /// What was counted since an earlier state of the same counter.
+    pub(super) fn since(mut self, earlier: Self) -> Self {
+        for (mine, earlier) in self.0.iter_mut().zip(earlier.0).take(Self::SUMS) {
+            *mine -= earlier;
+        }
+        self
+    }
+
+    /// What two counters counted together.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        for (at, (mine, other)) in self.0.iter_mut().zip(other.0).enumerate() {
+            *mine = if at < Self::SUMS {
+                mine.saturating_add(other).min(MOST_SUM)
+            } else {
+                (*mine).max(other)
+            };
+        }
+        self
+    }
+
+    /// The values that stand in a row from this column on.
+    pub(super) fn of_row(row: &AnyRow, first: usize) -> store::Result<Self> {
+        let mut values = Self::default();
+        for (at, value) in values.0.iter_mut().enumerate() {
+            *value = row.try_get(first + at)?;
+        }
+        Ok(values)
     }
 }
 
@@ -132,6 +176,7 @@ fn values(wire: &feed::UsageCounter) -> Result<Values, InvalidUsage> {
         wire.rate_limited,
         wire.quota_refused,
         wire.auth_refused,
+        wire.would_limit,
         a1,
         a2,
         a3,
@@ -145,7 +190,7 @@ fn values(wire: &feed::UsageCounter) -> Result<Values, InvalidUsage> {
     ];
     let mut values = Values::default();
     for (at, (value, wide)) in values.0.iter_mut().zip(wide).enumerate() {
-        let most = if at < 9 { MOST_CALLS } else { MOST };
+        let most = if at < Values::CALLS { MOST_CALLS } else { MOST };
         *value = i64::try_from(wide)
             .ok()
             .filter(|_| wide <= most)

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod laws;
+mod starts;
+
 const NOON: UnixMillis = UnixMillis(1_768_824_000_000); // 2026-01-19T12:00:00Z
 const CUSTOMER: &str = "clx8f2k9h0001qr5tgvwxyz12";
 

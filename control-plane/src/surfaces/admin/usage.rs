@@ -7,13 +7,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::domain::moment;
-use crate::domain::refusal::InvalidField;
-use crate::domain::series::Granularity;
-use crate::operations::account_usage::{self, Wanted};
-use crate::store::usage::UsageCounts;
+use crate::operations::account_usage;
 use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
+
+pub mod export;
+pub mod export_all;
+pub mod rows;
+pub mod series;
+
+use series::{Asked, Group, SeriesEntry};
 
 /// What an account used.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,16 +38,24 @@ pub struct AccountUsage {
     tier: String,
     annual_limit: u64,
     usage: CalendarUsage,
-    /// Of the contract year's quota.
+    /// What was used of the contract year's quota: of the annual limit and what was granted. May pass 100.
     #[schema(minimum = 0)]
     usage_percent: f64,
-    /// Of the contract year's quota.
+    /// What is left of the contract year's quota; never below zero.
     remaining: u64,
     quota: ContractYear,
-    /// Its production calls over time, without gaps; only when `from`, `to` or `granularity` is given.
+    /// Its calls over time, without gaps; only when `from`, `to`, `granularity` or a filter is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, max_items = 1_000)]
     series: Option<Vec<SeriesEntry>>,
+    /// From when on usage is kept in this granularity, when the series begins earlier: entries before it are empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, nullable = false)]
+    series_kept_from: Option<String>,
+    /// The same calls by what `group_by` names, the most accepted first; only when it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_items = 1_000)]
+    groups: Option<Vec<Group>>,
 }
 
 /// Accepted production calls of this calendar month and year (UTC).
@@ -70,20 +81,11 @@ pub struct ContractYear {
     #[schema(format = DateTime)]
     period_end: String,
     used: u64,
+    /// Validations that were granted for this year, beyond the annual limit.
     granted: u64,
 }
 
-/// What was used from `start` to the next entry.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SeriesEntry {
-    #[schema(format = DateTime)]
-    start: String,
-    accepted: u64,
-    limited: u64,
-    refused: u64,
-}
-
-/// Which series is wanted.
+/// What is wanted of an account's usage.
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct UsageParams {
@@ -96,13 +98,33 @@ pub struct UsageParams {
     /// How long each entry is; a day when left out. A series has at most 1000.
     #[param(format = "granularity", example = "day")]
     pub granularity: Option<String>,
+    /// Which calls `series` and `groups` are of; production when left out.
+    #[param(format = "environment", example = "production")]
+    pub environment: Option<String>,
+    /// Only calls of this end customer of the account, living or deleted, in that environment.
+    #[param(format = "customer-id", example = "clx8f2k9h0001qr5tgvwxyz12")]
+    pub end_customer_id: Option<String>,
+    /// Only calls with this key, of the account or of an end customer, living or dead, in that environment.
+    #[param(format = "uuid", example = "0190b5f2-e5f0-7c9a-8d1e-2f3a4b5c6d7f")]
+    pub api_key_id: Option<String>,
+    /// Only calls on this route, by its path as the gateway is configured.
+    #[param(format = "any", max_length = 255, example = "/")]
+    pub route: Option<String>,
+    /// Sums the calls up by this: at most 1000 groups, the most accepted first. `api_key` is the account's key, or the
+    /// end customer's where there was none.
+    #[param(format = "usage-group", example = "end_customer")]
+    pub group_by: Option<String>,
+    /// Shows everything that is counted in each entry and group.
+    #[param(format = "usage-fields", example = "all")]
+    pub fields: Option<String>,
 }
 
-/// Shows what an account used of its contract year, and in this month and year; over time too, when `from`, `to` or
-/// `granularity` is given.
+/// Shows what an account used of its contract year, and in this month and year, in production; over time too, when `from`,
+/// `to`, `granularity` or a filter is given, and by key, end customer or route, when `group_by` is.
 ///
 /// # Errors
-/// When it isn't there, or a parameter can't be read or gives too long a series.
+/// When the account isn't there, it never had the end customer or the key in that environment, or a parameter can't be
+/// read or gives too long a series.
 #[utoipa::path(
     get,
     path = "/admin/usage/{customer_id}",
@@ -121,14 +143,18 @@ pub async fn show(
     Id(id): Id<AccountId>,
     params: Params,
 ) -> Result<Json<AccountUsage>, Problem> {
-    let used = account_usage::used(&app.registry, id, wanted(&params)?).await?;
-    let (limit, count) = (used.account.annual_limit, used.usage.in_period);
+    let asked = Asked::read(&params)?;
+    let used = account_usage::used(&app.registry, id, asked.wanted).await?;
+    let count = used.usage.in_period;
+    let limit = used.account.annual_limit.saturating_add(used.granted);
     let day = used.now.date();
     let counted = |period, count| PeriodCount { period, count };
+    let kept_from = used.series.as_ref().and_then(|series| series.kept_from);
+    let entries = used.series.map(|series| series.entries);
     Ok(Json(AccountUsage {
         customer_id: id,
         tier: used.account.tier,
-        annual_limit: limit,
+        annual_limit: used.account.annual_limit,
         usage: CalendarUsage {
             current_month: counted(format!("{:04}-{:02}", day.year(), day.month()), used.usage.month),
             current_year: counted(format!("{:04}", day.year()), used.usage.year),
@@ -139,36 +165,12 @@ pub async fn show(
             period_start: used.period.start.to_rfc3339_seconds(),
             period_end: used.period.end.to_rfc3339_seconds(),
             used: count,
-            granted: 0,
+            granted: used.granted,
         },
-        series: used.series.map(|series| series.iter().map(entry).collect()),
+        series_kept_from: kept_from.map(UnixMillis::to_rfc3339_seconds),
+        series: entries.map(|entries| asked.detail.entries(&entries)),
+        groups: used.groups.map(|groups| asked.detail.groups(groups)),
     }))
-}
-
-fn wanted(params: &Params) -> Result<Wanted, InvalidField> {
-    let instant = |name| -> Result<_, InvalidField> {
-        params
-            .text(name)?
-            .map(|text| moment::instant(name, text))
-            .transpose()
-    };
-    Ok(Wanted {
-        from: instant("from")?,
-        to: instant("to")?,
-        granularity: params
-            .text("granularity")?
-            .map(|text| Granularity::parse("granularity", text))
-            .transpose()?,
-    })
-}
-
-fn entry((start, counts): &(UnixMillis, UsageCounts)) -> SeriesEntry {
-    SeriesEntry {
-        start: start.to_rfc3339_seconds(),
-        accepted: counts.accepted,
-        limited: counts.limited,
-        refused: counts.refused,
-    }
 }
 
 /// Hundredths of a percent are shown; more digits say nothing.

@@ -7,8 +7,8 @@ use super::complete::Face;
 use super::links::source;
 use crate::surfaces::Surface;
 use crate::surfaces::admin::{
-    admin_keys, api_keys, audit, customers, environments, error, gateways, leaks, tiers, usage, users,
-    webhooks,
+    admin_keys, api_keys, audit, customers, environments, error, gateways, grants, leaks, tiers, usage,
+    users, webhooks,
 };
 
 /// The endpoints.
@@ -33,12 +33,13 @@ use crate::surfaces::admin::{
     paths(
         customers::list::list, customers::create::create, customers::show::show, customers::update::update,
         customers::delete::delete, environments::update, api_keys::list::list, api_keys::create::create,
-        api_keys::revoke::revoke, api_keys::rotate::rotate, usage::show, tiers::list, gateways::list, audit::list,
+        api_keys::revoke::revoke, api_keys::rotate::rotate, usage::show, usage::export::export,
+        usage::export_all::export, tiers::list, gateways::list, audit::list,
         users::list::list, users::create::create, users::show::show, users::update::update, users::delete::delete,
         webhooks::list::list, webhooks::create::create, webhooks::show::show, webhooks::update::update,
         webhooks::delete::delete, webhooks::rotate_secret::rotate_secret, webhooks::test::test,
         webhooks::deliveries::list, webhooks::delivery::show, webhooks::replay::replay, audit::export::export,
-        audit::verify::verify, api_keys::update::update, leaks::report,
+        audit::verify::verify, api_keys::update::update, leaks::report, grants::list::list, grants::create::create,
         admin_keys::list::list, admin_keys::create::create, admin_keys::revoke::revoke,
     ),
     components(schemas(error::Error)),

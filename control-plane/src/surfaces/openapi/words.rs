@@ -72,6 +72,12 @@ fn replace(object: &mut Map<String, Value>, known: &Known) {
                 "company.keys:list company.keys:write",
             ],
         }),
+        "usage-format" => json!({"enum": ["csv", "json", "ndjson"]}),
+        "usage-group" => json!({"enum": ["api_key", "end_customer", "route"]}),
+        "usage-fields" => json!({"enum": ["all"]}),
+        "any-environment" => json!({"enum": ["test", "production", "all"]}),
+        "month" => json!({"pattern": "^(19[7-9]|[2-9][0-9]{2})[0-9]-(0[1-9]|1[0-2])$"}),
+        "grant-period" => json!({"enum": ["current", "all"]}),
         "granularity" => json!({"enum": ["hour", "day", "month"]}),
         "address" => json!({
             "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}, {"format": "cidr"}],

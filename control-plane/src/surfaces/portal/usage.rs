@@ -7,11 +7,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::operations::account_usage;
 use crate::operations::end_customers::{self, Quota};
 use crate::operations::identify::PortalCaller;
-use crate::store::usage::{BucketSeen, UsageCounts};
-use crate::surfaces::params::Id;
+use crate::store::usage::{BucketSeen, Counted, UsageCounts};
+use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
+use crate::surfaces::span;
 
 /// What an end customer used.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,6 +47,14 @@ pub struct CustomerUsage {
     /// When a gateway last counted a call.
     #[schema(format = DateTime, required = true)]
     last_request_at: Option<String>,
+    /// Its calls over time, without gaps; only when `from`, `to` or `granularity` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_items = 1_000)]
+    series: Option<Vec<SeriesEntry>>,
+    /// From when on usage is kept in this granularity, when the series begins earlier: entries before it are empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, nullable = false)]
+    series_kept_from: Option<String>,
 }
 
 /// How fast the end customer's key may call, and what it has left now.
@@ -79,10 +89,37 @@ pub struct PeriodUsage {
     refused: u64,
 }
 
+/// What was used from `start` to the next entry.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = UsageEntry)]
+pub struct SeriesEntry {
+    #[schema(format = DateTime)]
+    start: String,
+    accepted: u64,
+    limited: u64,
+    refused: u64,
+}
+
+/// Which series is wanted.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct UsageParams {
+    /// The first instant.
+    #[param(format = "instant", example = "2026-01-01")]
+    pub from: Option<String>,
+    /// The first instant after it.
+    #[param(format = "instant", example = "2026-01-20T10:30:00Z")]
+    pub to: Option<String>,
+    /// How long each entry is; a day when left out. A series has at most 1000.
+    #[param(format = "granularity", example = "day")]
+    pub granularity: Option<String>,
+}
+
 /// A yearly quota.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QuotaShown {
+    /// The annual limit, and what was granted for this year.
     limit: u64,
     used: u64,
     remaining: u64,
@@ -90,24 +127,32 @@ pub struct QuotaShown {
     resets_at: String,
 }
 
-/// Shows what an end customer used.
+/// Shows what an end customer used; over time too, when `from`, `to` or `granularity` is given.
 ///
 /// # Errors
-/// When it isn't there.
+/// When it isn't there, or a parameter can't be read or gives too long a series.
 #[utoipa::path(
     get,
     path = "/customers/{customerId}/usage",
     operation_id = "getCustomerUsage",
     tag = "customers",
-    params(("customerId" = String, Path, format = "customer-id", description = "The end customer's id.", example = "clx8f2k9h0001qr5tgvwxyz12")),
+    params(("customerId" = String, Path, format = "customer-id", description = "The end customer's id.", example = "clx8f2k9h0001qr5tgvwxyz12"), UsageParams),
     responses((status = 200, description = "What it used.", body = CustomerUsage)),
 )]
 pub async fn usage(
     State(app): State<App>,
     caller: PortalCaller,
     Id(id): Id<CustomerId>,
+    params: Params,
 ) -> Result<Json<CustomerUsage>, Problem> {
+    let time = span::time(&params)?;
     let used = end_customers::used(&app.registry, &caller, id).await?;
+    let place = (used.customer.account, used.customer.environment);
+    let series = match time.is_some() {
+        true => Some(account_usage::of_end_customer(&app.registry, place, id, time).await?),
+        false => None,
+    };
+    let kept_from = series.as_ref().and_then(|series| series.kept_from);
     let limits = used.customer.limits.unwrap_or(caller.account.limits);
     let day = used.now.date();
     Ok(Json(CustomerUsage {
@@ -122,12 +167,24 @@ pub async fn usage(
         },
         quota: used.quota.map(quota),
         last_request_at: used.usage.last_request_at.map(UnixMillis::to_rfc3339_millis),
+        series_kept_from: kept_from.map(UnixMillis::to_rfc3339_millis),
+        series: series.map(|series| series.entries.iter().map(entry).collect()),
     }))
 }
 
 fn counts(period: String, counts: UsageCounts) -> PeriodUsage {
     PeriodUsage {
         period,
+        accepted: counts.accepted,
+        limited: counts.limited,
+        refused: counts.refused,
+    }
+}
+
+fn entry((start, counted): &(UnixMillis, Counted)) -> SeriesEntry {
+    let counts = counted.counts();
+    SeriesEntry {
+        start: start.to_rfc3339_millis(),
         accepted: counts.accepted,
         limited: counts.limited,
         refused: counts.refused,

@@ -30,7 +30,10 @@ impl Reader<'_> {
             };
             match frame.frame {
                 Some(Frame::Acknowledge(acknowledge)) => self.acknowledge(&acknowledge)?,
-                Some(Frame::Heartbeat(heartbeat)) => self.heartbeat(heartbeat.steady_ms),
+                Some(Frame::Heartbeat(heartbeat)) => {
+                    self.session.shared.hear_oldest_boot(heartbeat.oldest_boot_epoch);
+                    self.heartbeat(heartbeat.steady_ms);
+                }
                 Some(Frame::Usage(report)) => self.usage(report)?,
                 Some(Frame::Refusal(refusal)) => self.refusal(&refusal),
                 Some(Frame::Goodbye(_)) => {

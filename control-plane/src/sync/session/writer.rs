@@ -1,12 +1,11 @@
 //! What goes to a gateway: the Welcome, a snapshot where it is needed, then changes as they are committed, and
 //! between them heartbeats, acknowledgements of usage and what accounts have spent.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use keyward_contract::feed::{
-    ControlFrame, ControlHeartbeat, PROTOCOL, QuotaUsage, UsageAcknowledged, Welcome, control_frame::Frame,
+    ControlFrame, ControlHeartbeat, PROTOCOL, UsageAcknowledged, Welcome, control_frame::Frame,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
@@ -14,16 +13,17 @@ use tonic::Status;
 
 use super::Session;
 use crate::sync::feed::Next;
+use crate::sync::quota::Seen;
 use crate::sync::snapshot::Snapshot;
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// An account's number goes out at most this often; a little less than a heartbeat.
-const QUOTA_PACE: Duration = Duration::from_millis(900);
+/// An account's number goes out at most this often, and no later than this after it was moved.
+const QUOTA_PACE: Duration = Duration::from_millis(250);
 /// A gateway that takes no frame for so long is dropped.
 const STALLED: Duration = Duration::from_secs(10);
 /// Few snapshots are read at once: one that its gateway takes for longer than this makes room for others.
 const SLOWEST_SNAPSHOT: Duration = Duration::from_secs(300);
-/// As many accounts' numbers go out at one heartbeat.
+/// As many accounts' numbers go out at once.
 const ACCOUNTS_AT_ONCE: usize = 5_000;
 
 pub(super) struct Writer<'s> {
@@ -37,11 +37,26 @@ pub(super) struct Writer<'s> {
 }
 
 /// What this stream was told of quotas.
-#[derive(Default)]
 struct QuotaTold {
-    seen: u64,
+    /// The newest change in the book.
+    newest: watch::Receiver<u64>,
+    /// How far it was told.
+    seen: Seen,
     at: Option<Instant>,
-    last: HashMap<Vec<u8>, QuotaUsage>,
+}
+
+impl QuotaTold {
+    /// Waits until there is something to tell, and until it may be told.
+    async fn due(&mut self) {
+        while *self.newest.borrow_and_update() <= self.seen.looked() {
+            if self.newest.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        if let Some(at) = self.at {
+            tokio::time::sleep_until((at + QUOTA_PACE).into()).await;
+        }
+    }
 }
 
 /// Why the writer woke.
@@ -49,6 +64,7 @@ enum Due {
     Changes,
     Heartbeat,
     UsageAcknowledged(u64),
+    Quotas,
 }
 
 impl<'s> Writer<'s> {
@@ -61,7 +77,11 @@ impl<'s> Writer<'s> {
             recorded: session.service.gateways.recorded(),
             tick,
             acknowledgements,
-            quota: QuotaTold::default(),
+            quota: QuotaTold {
+                newest: session.service.book.newest(),
+                seen: Seen::default(),
+                at: None,
+            },
         }
     }
 
@@ -164,6 +184,7 @@ impl<'s> Writer<'s> {
                 }
                 _ = self.tick.tick() => return Due::Heartbeat,
                 Some(sequence) = self.acknowledgements.recv() => return Due::UsageAcknowledged(sequence),
+                () = self.quota.due() => return Due::Quotas,
                 _ = self.head.changed() => return Due::Changes,
             }
         }
@@ -185,10 +206,8 @@ impl<'s> Writer<'s> {
                 self.send(Frame::UsageAcknowledged(UsageAcknowledged { sequence }))
                     .await
             }
-            Due::Heartbeat => {
-                self.heartbeat().await?;
-                self.tell_quotas().await
-            }
+            Due::Heartbeat => self.heartbeat().await,
+            Due::Quotas => self.tell_quotas().await,
         }
     }
 
@@ -208,24 +227,11 @@ impl<'s> Writer<'s> {
 
     async fn tell_quotas(&mut self) -> Result<(), Status> {
         let Session { service, boot, .. } = self.session;
-        let now = Instant::now();
-        // However often the gateway's heartbeats come.
-        if self
-            .quota
-            .at
-            .is_some_and(|at| now.saturating_duration_since(at) < QUOTA_PACE)
-        {
-            return Ok(());
-        }
-        self.quota.at = Some(now);
+        self.quota.at = Some(Instant::now());
         let (changed, seen) = service.book.changed(boot, self.quota.seen, ACCOUNTS_AT_ONCE);
         self.quota.seen = seen;
         for usage in changed {
-            // What this gateway counted itself is no news to it.
-            if self.quota.last.get(&usage.account_id) != Some(&usage) {
-                self.quota.last.insert(usage.account_id.clone(), usage.clone());
-                self.send(Frame::QuotaUsage(usage)).await?;
-            }
+            self.send(Frame::QuotaUsage(usage)).await?;
         }
         Ok(())
     }

@@ -35,13 +35,13 @@ impl Gateway {
     }
 
     /// Takes frames until an account's quota is told so.
-    async fn told(&mut self, account: AccountId, used_elsewhere: u64) {
+    async fn told(&mut self, account: AccountId, used_elsewhere: u64) -> QuotaUsage {
         loop {
             if let Frame::QuotaUsage(usage) = self.next().await.unwrap()
                 && usage.account_id == account.as_uuid().as_bytes()
                 && usage.used_elsewhere == used_elsewhere
             {
-                return;
+                return usage;
             }
         }
     }
@@ -193,11 +193,197 @@ async fn many_gateways_reports_all_count() {
     for gateway in gateways.values() {
         gateway.say(report(1, vec![counter(account.id, 3)])).await;
     }
-    for gateway in gateways.values_mut() {
-        gateway.acknowledged_usage(&mut Vec::new()).await;
+    for (id, gateway) in &mut gateways {
+        // The last number may come before the acknowledgement.
+        let mut told = Vec::new();
+        gateway.acknowledged_usage(&mut told).await;
+        if told.last().is_none_or(|usage| usage.used_elsewhere != 57) {
+            told.push(gateway.told(account.id, 57).await);
+        }
+        let usage = told.last().unwrap();
+        let mut named: Vec<_> = usage
+            .gateways
+            .iter()
+            .map(|by| (by.gateway_id.clone(), by.used))
+            .collect();
+        named.sort();
+        let others = (0..20).map(|at| format!("g{at}")).filter(|other| other != id);
+        let mut others: Vec<_> = others.map(|other| (other, 3)).collect();
+        others.sort();
+        assert_eq!(named, others);
     }
     assert_eq!(spent(&plane, account.id).await, 60);
-    for gateway in gateways.values_mut() {
-        gateway.told(account.id, 57).await;
+}
+
+/// Numbers once went out with heartbeats, one a second: what others spent was known too late.
+#[tokio::test]
+async fn what_is_merged_is_told_without_waiting_for_a_heartbeat() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let a = plane.join(plane.hello("a", 1)).await.unwrap();
+    let mut b = plane.join(plane.hello("b", 1)).await.unwrap();
+    let mut at_once = 0;
+    for sequence in 1..=5 {
+        a.say(report(sequence, vec![counter(account.id, sequence * 10)]))
+            .await;
+        let mut heartbeats = 0;
+        loop {
+            let frame = b.down.message().await.unwrap().unwrap().frame.unwrap();
+            match frame {
+                Frame::Heartbeat(_) => heartbeats += 1,
+                Frame::QuotaUsage(usage) if usage.used_elsewhere == sequence * 10 => break,
+                _ => {}
+            }
+        }
+        at_once += u32::from(heartbeats == 0);
     }
+    assert!(at_once > 0);
+}
+
+#[tokio::test]
+async fn a_gateway_is_told_in_parts_what_its_earlier_starts_and_each_other_gateway_counted() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut a = plane.join(plane.hello("a", 1)).await.unwrap();
+    let mut b = plane.join(plane.hello("b", 1)).await.unwrap();
+    a.say(report(1, vec![counter(account.id, 5)])).await;
+    a.acknowledged_usage(&mut Vec::new()).await;
+    b.say(report(1, vec![counter(account.id, 11)])).await;
+    b.acknowledged_usage(&mut Vec::new()).await;
+    drop(a);
+    let restarted = Hello {
+        boot_epoch: 8,
+        ..plane.hello("a", 1)
+    };
+    let mut again = None;
+    eventually("a is back", async || {
+        again = plane.join(restarted.clone()).await.ok();
+        again.is_some()
+    })
+    .await;
+    let mut a = again.unwrap();
+    // What its earlier start counted and is reported only now.
+    let late = UsageCounter {
+        boot_epoch: 7,
+        ..counter(account.id, 6)
+    };
+    let own = UsageCounter {
+        boot_epoch: 8,
+        ..counter(account.id, 100)
+    };
+    a.say(report(1, vec![late, own])).await;
+    let usage = a.told(account.id, 17).await;
+    assert_eq!((usage.used_here_before, usage.used_by_others), (6, 0));
+    let named = wire::GatewayUsage {
+        gateway_id: "b".into(),
+        used: 11,
+    };
+    assert_eq!(usage.gateways, [named]);
+    let usage = b.told(account.id, 106).await;
+    assert_eq!((usage.used_here_before, usage.used_by_others), (0, 0));
+    let named = wire::GatewayUsage {
+        gateway_id: "a".into(),
+        used: 106,
+    };
+    assert_eq!(usage.gateways, [named]);
+}
+
+/// What a gateway said of its starts, and the short rows that are left of them.
+async fn settled(plane: &Plane) -> (i64, i64) {
+    let before: Option<(i64,)> =
+        sqlx::query_as("SELECT settled_before FROM usage_gateways WHERE gateway_id = 'a'")
+            .fetch_optional(plane.store.readers())
+            .await
+            .unwrap();
+    let (rows,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM usage_counters")
+        .fetch_one(plane.store.readers())
+        .await
+        .unwrap();
+    (before.map_or(-1, |(before,)| before), rows)
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_of_its_starts_settles_the_earlier_ones() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let hello = Hello {
+        oldest_boot_epoch: 5,
+        ..plane.hello("a", 1)
+    };
+    let mut gateway = plane.join(hello).await.unwrap();
+    eventually("the Hello is noted", async || settled(&plane).await.0 == 5).await;
+    // Of start 5 and 6 something is still to be reported; 4 was all said before.
+    let under = |boot_epoch, accepted| UsageCounter {
+        boot_epoch,
+        ..counter(account.id, accepted)
+    };
+    let counters = vec![under(4, 100), under(5, 10), under(6, 20), under(0, 1)];
+    gateway.say(report(1, counters.clone())).await;
+    assert_eq!(gateway.acknowledged_usage(&mut Vec::new()).await, 1);
+    assert_eq!(spent(&plane, account.id).await, 31);
+
+    let heartbeat = wire::GatewayHeartbeat {
+        oldest_boot_epoch: 7,
+        steady_ms: 1,
+        ..wire::GatewayHeartbeat::default()
+    };
+    gateway.say(up::Frame::Heartbeat(heartbeat)).await;
+    eventually("the heartbeat is noted", async || settled(&plane).await.0 == 7).await;
+    while usage::fold(&plane.store).await.unwrap() {}
+    // What is left: the start that lives, and all others together.
+    assert_eq!(settled(&plane).await, (7, 2));
+    gateway.say(report(2, counters)).await;
+    assert_eq!(gateway.acknowledged_usage(&mut Vec::new()).await, 2);
+    gateway.say(report(3, vec![under(0, 2)])).await;
+    assert_eq!(gateway.acknowledged_usage(&mut Vec::new()).await, 3);
+    assert_eq!(spent(&plane, account.id).await, 32);
+}
+
+#[tokio::test]
+async fn a_gateway_that_says_nothing_of_its_starts_settles_none() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut gateway = plane.join(plane.hello("a", 1)).await.unwrap();
+    eventually("the Hello is noted", async || settled(&plane).await.0 == 0).await;
+    let earlier = UsageCounter {
+        boot_epoch: 6,
+        ..counter(account.id, 5)
+    };
+    gateway
+        .say(report(1, vec![earlier, counter(account.id, 1)]))
+        .await;
+    gateway.acknowledged_usage(&mut Vec::new()).await;
+    assert!(!usage::fold(&plane.store).await.unwrap());
+    assert_eq!(settled(&plane).await, (0, 2));
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_known_once_its_report_is_acknowledged_and_never_goes_back() {
+    let plane = Plane::start().await;
+    let (account, keys) = plane.add_account(1).await;
+    let mut gateway = plane.join(plane.hello("a", 1)).await.unwrap();
+    let used_at = |at: i64, accepted| UsageCounter {
+        account_key_id: keys[0].id.as_uuid().as_bytes().to_vec(),
+        last_accepted_at_ms: at,
+        ..counter(account.id, accepted)
+    };
+    let last = async || {
+        let last = usage::last_used(&plane.store, &[keys[0].id]).await.unwrap();
+        last.get(&keys[0].id).map(|at| at.0)
+    };
+    let at = now().0;
+    gateway.say(report(1, vec![used_at(at, 1)])).await;
+    gateway.acknowledged_usage(&mut Vec::new()).await;
+    assert_eq!(last().await, Some(at));
+    // Of an hour before, which comes only now; and of one whose clock was behind.
+    let late = UsageCounter {
+        hour: now().hour() - 1,
+        ..used_at(at - 3_600_000, 7)
+    };
+    gateway.say(report(2, vec![late, used_at(at - 5, 2)])).await;
+    gateway.acknowledged_usage(&mut Vec::new()).await;
+    assert_eq!(last().await, Some(at));
+    gateway.say(report(3, vec![used_at(at + 1, 3)])).await;
+    gateway.acknowledged_usage(&mut Vec::new()).await;
+    assert_eq!(last().await, Some(at + 1));
 }

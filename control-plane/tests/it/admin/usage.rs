@@ -1,12 +1,17 @@
 //! `GET /admin/usage/{customer_id}`
 
-use keyward_contract::{AccountId, feed};
+use keyward_contract::{AccountId, KeyId, feed};
 use keyward_control_plane::domain::admin::Role;
 use keyward_control_plane::store::usage::{Merger, Report, Reported};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admin::Door;
-use crate::plane::Plane;
+use crate::plane::{Company, Plane};
+
+mod export;
+mod export_all;
+mod series;
+mod upkeep;
 
 #[tokio::test]
 async fn an_account_that_was_never_called_for_used_nothing() {
@@ -58,9 +63,86 @@ fn counter(account: &str, hour: i64, environment: feed::Environment, route: &str
     }
 }
 
+/// Merges what a gateway counted under some of its starts.
+pub(crate) async fn report(plane: &Plane, gateway: &str, counters: Vec<feed::UsageCounter>) {
+    let report = Report {
+        gateway_id: gateway.into(),
+        counters: counters
+            .into_iter()
+            .map(|counter| Reported::check(counter, 1).unwrap())
+            .collect(),
+    };
+    let store = &plane.running.registry().store;
+    Merger::default().merge(store, &[report]).await.unwrap();
+}
+
+/// A company whose calls had these callers.
+struct Callers {
+    company: Company,
+    key: String,
+    first: String,
+    first_key: String,
+    second: String,
+}
+
+/// A company with an account key and two end customers.
+async fn callers(plane: &Plane) -> Callers {
+    let company = plane.company("Acme").await;
+    let key = plane.account_key(&company.id, &json!({})).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (first, second) = (
+        plane.customer(&company.live, "First").await,
+        plane.customer(&company.live, "Second").await,
+    );
+    let first_key = plane.key_of(first["id"].as_str().unwrap()).await;
+    Callers {
+        key: text(&key["api_key_id"]),
+        first: text(&first["id"]),
+        first_key,
+        second: text(&second["id"]),
+        company,
+    }
+}
+
+impl Callers {
+    /// Calls of an hour: of the first customer with both keys on `/a`, of the second with the account's on `/b`, and
+    /// of none, with none, on `/b`.
+    fn counters(&self, hour: i64, times: u64) -> Vec<feed::UsageCounter> {
+        let bytes = |id: &str| id.parse::<KeyId>().unwrap().as_uuid().as_bytes().to_vec();
+        let live = feed::Environment::Production;
+        let counted = |route, accepted| feed::UsageCounter {
+            accepted: accepted * times,
+            rate_limited: 2 * times,
+            quota_refused: times,
+            auth_refused: 4 * times,
+            would_limit: times,
+            answers: vec![0, accepted * times, 0, times, 0],
+            bytes_in: 100 * times,
+            bytes_out: 1_000 * times,
+            latency_us: 2_500 * accepted * times,
+            ..counter(&self.company.id, hour, live, route)
+        };
+        vec![
+            feed::UsageCounter {
+                customer_id: self.first.clone(),
+                account_key_id: bytes(&self.key),
+                customer_key_id: bytes(&self.first_key),
+                ..counted("/a", 5)
+            },
+            feed::UsageCounter {
+                customer_id: self.second.clone(),
+                account_key_id: bytes(&self.key),
+                ..counted("/b", 7)
+            },
+            counted("/b", 11),
+        ]
+    }
+}
+
 #[tokio::test]
 async fn usage_over_time_is_shown_when_asked_for_without_gaps() {
-    let plane = Plane::start().await;
+    // However long ago that was.
+    let plane = Plane::start_with(|config| config.usage.keep_hours = config.usage.keep_days).await;
     let (company, other) = (plane.company("Acme").await, plane.company("Other").await);
     // 2026-01-31T22:00Z, and three hours later it is February.
     let (january, february) = (491_638, 491_641);
@@ -72,15 +154,7 @@ async fn usage_over_time_is_shown_when_asked_for_without_gaps() {
         counter(&company.id, february, feed::Environment::Test, "/a"),
         counter(&other.id, february, live, "/a"),
     ];
-    let report = Report {
-        gateway_id: "edge-1".into(),
-        counters: counters
-            .into_iter()
-            .map(|counter| Reported::check(counter, 1).unwrap())
-            .collect(),
-    };
-    let store = &plane.running.registry().store;
-    Merger::default().merge(store, &[report]).await.unwrap();
+    report(&plane, "edge-1", counters.to_vec()).await;
 
     let entry = |start: &str, times: u64| json!({"start": start, "accepted": 5 * times, "limited": 3 * times, "refused": 4 * times});
     let rows = [
@@ -132,6 +206,14 @@ async fn a_series_that_can_not_be_is_refused_by_name() {
         ("from=9999-12-31", "to"),
         ("from=2020-01-01&to=2026-01-01&granularity=hour", "from"),
         ("from=2020-01-01&from=2021-01-01", "from"),
+        ("environment=live", "environment"),
+        ("environment=", "environment"),
+        ("end_customer_id=clx", "end_customer_id"),
+        ("api_key_id=1", "api_key_id"),
+        ("group_by=tier", "group_by"),
+        ("group_by=route&group_by=route", "group_by"),
+        ("fields=some", "fields"),
+        ("route=%00", "route"),
     ] {
         let path = format!("/admin/usage/{}?{query}", company.id);
         let refused = plane.admin("GET", path).send().await;

@@ -118,6 +118,13 @@ async fn an_accounts_change_that_breaks_at_any_step_leaves_everything_as_it_was(
     let path = world.account(&format!("/environments/{environment}"));
     let limit = json!({"user_key_limit": 3});
     broken_everywhere(&world, &follower, || world.plane.admin("PUT", &path).json(&limit)).await;
+    let granted = json!({"validations": 5, "reason": "spring"});
+    let grant = || {
+        let path = world.account("/quota-grants");
+        world.plane.admin("POST", path).json(&granted)
+    };
+    let (rows, _) = broken_everywhere(&world, &follower, grant).await;
+    assert_eq!(rows, ONE_ACCOUNT, "granting");
     let delete = || world.plane.admin("DELETE", world.account(""));
     let (rows, _) = broken_everywhere(&world, &follower, delete).await;
     assert_eq!(rows, ONE_ACCOUNT, "deleting");

@@ -67,7 +67,10 @@ impl Follower {
 /// What a gateway that starts now would be told.
 pub(super) async fn stored(plane: &Plane) -> Holding {
     let mut tx = plane.running.registry().store.begin_reading().await.unwrap();
-    let accounts = records::account_records(&mut tx, None, 10_000).await.unwrap();
+    let now = plane.running.registry().clock.now();
+    let accounts = records::account_records(&mut tx, None, 10_000, now)
+        .await
+        .unwrap();
     let keys = records::key_records(&mut tx, 0, 10_000).await.unwrap();
     let accounts = accounts.into_iter().map(Record::Account);
     let keys = keys.into_iter().map(|(_, key)| Record::Key(key));

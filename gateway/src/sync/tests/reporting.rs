@@ -26,7 +26,7 @@ async fn acknowledge(peer: &Peer, report: &feed::UsageReport) {
 async fn usage_is_reported_until_it_is_acknowledged() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     let gateway = disk.start(&[plane.address]);
-    let counter = gateway.ledger.counter(counter_key(AccountId::new()));
+    let counter = gateway.book.counter(counter_key(AccountId::new()));
     counter.accepted(1);
     let (mut peer, _) = plane.welcome().await;
     let report = peer.usage().await;
@@ -51,7 +51,7 @@ async fn many_counters_go_in_bounded_reports() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     let gateway = disk.start(&[plane.address]);
     for _ in 0..4_500 {
-        gateway.ledger.counter(counter_key(AccountId::new())).accepted(1);
+        gateway.book.counter(counter_key(AccountId::new())).accepted(1);
     }
     let (mut peer, _) = plane.welcome().await;
     for expected in [2_000, 2_000, 500] {
@@ -68,7 +68,7 @@ async fn stopping_reports_the_last_usage_and_says_goodbye() {
     let gateway = disk.start(&[plane.address]);
     let (mut peer, _) = plane.welcome().await;
     let account = AccountId::new();
-    gateway.ledger.counter(counter_key(account)).accepted(1);
+    gateway.book.counter(counter_key(account)).accepted(1);
     gateway.stop.cancel();
     let report = peer.usage().await;
     acknowledge(&peer, &report).await;
@@ -83,7 +83,7 @@ async fn stopping_ends_in_time_when_nobody_answers() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     let gateway = disk.start(&[plane.address]);
     let (_peer, _) = plane.welcome().await;
-    gateway.ledger.counter(counter_key(AccountId::new())).accepted(1);
+    gateway.book.counter(counter_key(AccountId::new())).accepted(1);
     let began = Instant::now();
     gateway.stopped().await;
     assert!(began.elapsed() < Duration::from_secs(5));
@@ -93,7 +93,7 @@ async fn stopping_ends_in_time_when_nobody_answers() {
 async fn usage_that_is_only_here_is_worth_one_more_try_at_the_end() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     let gateway = disk.start(&[plane.address]);
-    gateway.ledger.counter(counter_key(AccountId::new())).accepted(1);
+    gateway.book.counter(counter_key(AccountId::new())).accepted(1);
     // The control plane is stopping, and so are we.
     let peer = plane.peer().await;
     peer.out.send(Err(Status::unavailable("stopping"))).await.unwrap();
@@ -128,7 +128,10 @@ async fn what_others_spent_reaches_the_accounts_quota_also_across_a_snapshot() {
     .await;
     assert_eq!(peer.acknowledged().await, 5);
     let used = || match gateway.keys.find(b"k", &mut Recent::with_capacity(1)).0 {
-        Lookup::Known(key) => key.entry().account.quota().level(wall_clock(), None, 1000).used,
+        Lookup::Known(key) => {
+            let cell = &key.entry().account;
+            cell.quota().level(wall_clock(), &cell.policy().record).used
+        }
         Lookup::Unknown | Lookup::Unavailable => 0,
     };
     eventually("the quota is heard", || used() == 77).await;

@@ -1,0 +1,258 @@
+//! Leases against a bucket that keeps its books exactly, under every order of questions, answers and time.
+
+use keyward_contract::{AccountId, Environment};
+use proptest::prelude::*;
+
+use super::*;
+
+const GROWTH: Limits = Limits {
+    rate: 100,
+    burst: 200,
+};
+const START: u64 = 10_000;
+
+fn lease() -> Lease {
+    let name = BucketName {
+        account: AccountId::new(),
+        environment: Environment::Production,
+        customer: None,
+    };
+    Lease::new(name, Arc::default())
+}
+
+fn granted(granted: u64, level: i64) -> LeaseAnswer {
+    LeaseAnswer {
+        granted,
+        level,
+        held_elsewhere: 0,
+        born: 1,
+    }
+}
+
+#[test]
+fn leased_tokens_are_spent_once_and_end_with_the_lease() {
+    let lease = lease();
+    assert!(lease.take(START, GROWTH, 1_000).is_none());
+    assert!(
+        lease.want(START, GROWTH, 1_000),
+        "a bucket that nobody asked is full"
+    );
+    let ask = lease.ask(START, Intent::Use);
+    assert_eq!((ask.most, ask.least, ask.holding), (1_000, 1_000, 0));
+    lease.answer(granted(2_000, 198_000), START, START + 1);
+    assert!(lease.take(START + 1, GROWTH, 1_000).is_some());
+    assert!(
+        lease.take(START + LEASE_MS, GROWTH, 1_000).is_none(),
+        "it has ended"
+    );
+    let ask = lease.ask(START + LEASE_MS, Intent::Use);
+    assert_eq!((ask.holding, ask.returning), (0, 0), "what ended is void");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_gives_nothing() {
+    let lease = lease();
+    lease.want(START, GROWTH, 1_000);
+    lease.ask(START, Intent::Use);
+    lease.answer(granted(5_000, 0), START, START + LEASE_MS);
+    assert!(lease.take(START + LEASE_MS, GROWTH, 1_000).is_none());
+}
+
+#[test]
+fn what_nobody_uses_goes_back() {
+    let lease = lease();
+    lease.want(START, GROWTH, 5_000);
+    lease.ask(START, Intent::Use);
+    lease.answer(granted(5_000, 195_000), START, START);
+    assert!(lease.take(START, GROWTH, 1_000).is_some());
+    lease.ask(START + 10, Intent::Use);
+    assert_eq!(lease.review(START + 20), Some(Review::Wait));
+    assert_eq!(lease.review(START + 300), Some(Review::Leave));
+    let ask = lease.ask(START + 300, Intent::Leave);
+    assert_eq!((ask.returning + ask.holding, ask.most), (ask.returning, 0));
+    lease.answer(granted(0, 199_000), START + 300, START + 301);
+    assert_eq!(lease.review(START + 302), None);
+}
+
+#[test]
+fn steady_demand_is_leased_ahead_and_low_demand_is_not() {
+    let mut now = START;
+    let lease = lease();
+    // 50 calls a second for a second.
+    for call in 0..50 {
+        now += 20;
+        if lease.take(now, GROWTH, 1_000).is_none() {
+            assert!(call < 10, "call {call} found nothing leased");
+            lease.want(now, GROWTH, 1_000);
+        }
+        let ask = lease.ask(now, Intent::Use);
+        lease.answer(granted(ask.most, 100_000), now, now);
+    }
+    let held = lease.usable(now);
+    assert!((5_000..=20_000).contains(&held), "{held}");
+    let slow = self::lease();
+    for call in 0..5 {
+        let now = START + call * 1_000;
+        slow.want(now, GROWTH, 1_000);
+        let ask = slow.ask(now, Intent::Use);
+        assert_eq!(
+            ask.most, 1_000,
+            "a slice under one token: what the call needs, and no more"
+        );
+        slow.answer(granted(ask.most, 100_000), now, now);
+        assert!(slow.take(now, GROWTH, 1_000).is_some());
+    }
+}
+
+#[test]
+fn a_call_that_waiting_cannot_help_is_told_so() {
+    let lease = lease();
+    lease.want(START, GROWTH, 1_000);
+    lease.ask(START, Intent::Use);
+    lease.answer(granted(0, 300), START, START);
+    assert!(!lease.want(START, GROWTH, 1_000));
+    assert!(!lease.want(START + 6, GROWTH, 1_000));
+    assert!(lease.want(START + 7, GROWTH, 1_000), "a token is there by now");
+}
+
+#[test]
+fn a_share_gives_a_share_of_what_was_left_and_of_the_rate() {
+    let lease = lease();
+    lease.want(START, GROWTH, 1_000);
+    lease.ask(START, Intent::Use);
+    lease.answer(granted(0, 40_000), START, START);
+    let outage = Outage {
+        number: 1,
+        sharers: 4,
+    };
+    let takes = |now| lease.take_share(now, GROWTH, 1_000, outage).is_some();
+    assert_eq!((0..100).filter(|_| takes(START)).count(), 10);
+    assert_eq!((0..100).filter(|_| takes(START + 1_000)).count(), 25);
+    // All of it is owed, and told once.
+    assert_eq!(lease.ask(START + 1_000, Intent::Use).debt, 35_000);
+    assert_eq!(lease.ask(START + 1_000, Intent::Use).debt, 0);
+}
+
+#[test]
+fn an_outage_after_an_outage_begins_with_what_is_left_and_not_with_a_full_bucket() {
+    let lease = lease();
+    lease.want(START, GROWTH, 1_000);
+    lease.ask(START, Intent::Use);
+    lease.answer(granted(0, 0), START, START);
+    for number in 1..=5 {
+        let outage = Outage { number, sharers: 2 };
+        assert!(lease.take_share(START, GROWTH, 1_000, outage).is_none());
+    }
+    let outage = Outage {
+        number: 6,
+        sharers: 2,
+    };
+    let takes = |now| lease.take_share(now, GROWTH, 1_000, outage).is_some();
+    assert_eq!((0..100).filter(|_| takes(START + 100)).count(), 5);
+    let outage = Outage {
+        number: 7,
+        sharers: 2,
+    };
+    assert!(lease.take_share(START + 100, GROWTH, 1_000, outage).is_some());
+    // Ten tokens came since the answer, five and one of which are spent: two of the four left are this gateway's.
+    let takes = |now| lease.take_share(now, GROWTH, 1_000, outage).is_some();
+    assert_eq!((0..100).filter(|_| takes(START + 100)).count(), 1);
+}
+
+/// The shared bucket, kept without any rounding: every amount is thousandths.
+struct Central {
+    level: u64,
+    at_ms: u64,
+    held: [(u64, u64); 3],
+}
+
+impl Central {
+    fn answer(&mut self, gateway: usize, ask: &LeaseAsk, now_ms: u64) -> LeaseAnswer {
+        let gained = (now_ms - self.at_ms) * u64::from(GROWTH.rate);
+        self.at_ms = now_ms;
+        for (held, until) in &mut self.held {
+            if *until <= now_ms {
+                *held = 0;
+            }
+        }
+        let returned = ask.returning.min(self.held[gateway].0);
+        self.held[gateway] = (ask.holding, now_ms + LEASE_MS);
+        let held: u64 = self.held.iter().map(|(held, _)| held).sum();
+        let room = 200_000u64.saturating_sub(held);
+        self.level = (self.level + gained + returned).min(room);
+        let granted = ask.most.min(self.level) / TOKEN * TOKEN;
+        self.level -= granted;
+        self.held[gateway].0 += granted;
+        LeaseAnswer {
+            granted,
+            level: self.level as i64,
+            held_elsewhere: held - ask.holding,
+            born: 1,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Calls {
+        gateway: usize,
+        calls: u64,
+    },
+    Ask {
+        gateway: usize,
+        leaves: bool,
+        delay_ms: u64,
+        lost: bool,
+    },
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..3usize, 1..60u64).prop_map(|(gateway, calls)| Step::Calls { gateway, calls }),
+        4 => (0..3usize, prop::bool::weighted(0.2), prop_oneof![8 => 0..5u64, 1 => 0..2_000u64], prop::bool::weighted(0.1))
+            .prop_map(|(gateway, leaves, delay_ms, lost)| Step::Ask { gateway, leaves, delay_ms, lost }),
+        2 => (0..400u64).prop_map(Step::Pass),
+    ];
+    proptest::collection::vec(step, 0..150)
+}
+
+proptest! {
+    /// Promise 2, over every window and not only from the start: what several gateways spend between any two instants is
+    /// at most rate × time + burst.
+    #[test]
+    fn gateways_together_never_overshoot_in_any_window(steps in steps()) {
+        let leases = [lease(), lease(), lease()];
+        let mut central = Central { level: 200_000, at_ms: START, held: [(0, 0); 3] };
+        let (mut now, mut spent) = (START, Vec::<(u64, u64)>::new());
+        for step in steps {
+            match step {
+                Step::Calls { gateway, calls } => {
+                    let lease = &leases[gateway];
+                    let takes = |_: &u64| lease.take(now, GROWTH, TOKEN).is_some() || { lease.want(now, GROWTH, TOKEN); false };
+                    let took = (0..calls).filter(takes).count() as u64;
+                    spent.push((now, took * TOKEN));
+                }
+                Step::Ask { gateway, leaves, delay_ms, lost } => {
+                    let intent = if leaves { Intent::Leave } else { Intent::Use };
+                    let (ask, asked_ms) = (leases[gateway].ask(now, intent), now);
+                    now += delay_ms;
+                    let answer = central.answer(gateway, &ask, now);
+                    if lost {
+                        leases[gateway].unanswered(&ask);
+                    } else {
+                        leases[gateway].answer(answer, asked_ms, now);
+                    }
+                }
+                Step::Pass(ms) => now += ms,
+            }
+        }
+        for (first, (from, _)) in spent.iter().enumerate() {
+            let mut sum = 0;
+            for (at, took) in &spent[first..] {
+                sum += took;
+                prop_assert!(sum <= 200_000 + (at - from) * 100, "{sum} within {} ms", at - from);
+            }
+        }
+    }
+}
