@@ -21,8 +21,8 @@ struct Step {
 enum Deed {
     /// It asks for so many tokens and hands back a part (of ten) of what it holds.
     Send { most: u64, least: u64, back: u64 },
-    /// The question arrives, and so does the answer.
-    Arrive,
+    /// The question arrives, and so does the answer. Without one on its way it asks for this many first.
+    Arrive(u64),
     /// The question arrives, the answer does not.
     ArriveUnheard,
     /// It spends as many tokens as this, if it has them.
@@ -34,9 +34,9 @@ enum Deed {
 fn step() -> impl Strategy<Value = Step> {
     let deed = prop_oneof![
         4 => (0..120u64, 0..4u64, 0..11u64).prop_map(|(most, least, back)| Deed::Send { most, least, back }),
-        5 => Just(Deed::Arrive),
+        7 => (0..250u64).prop_map(Deed::Arrive),
         1 => Just(Deed::ArriveUnheard),
-        6 => (1..120u64).prop_map(Deed::Spend),
+        6 => (1..250u64).prop_map(Deed::Spend),
         1 => Just(Deed::Die),
     ];
     let after_us = prop_oneof![
@@ -102,21 +102,34 @@ proptest! {
             now_us += step.after_us;
             let now = now_us / 1000;
             let gateway = &mut gateways[step.gateway];
+            let ask = |least: u64, most: u64| LeaseAsk {
+                bucket,
+                limits,
+                holding: 0,
+                returning: 0,
+                debt: 0,
+                least: least * 1000,
+                most: most * 1000,
+                known: None,
+            };
+            if let Deed::Arrive(most) = step.deed
+                && gateway.flight.is_none()
+            {
+                gateway.send(now, ask(0, most), 0);
+            }
             match step.deed {
                 Deed::Send { most, least, back } => {
-                    let ask = LeaseAsk {
-                        bucket, limits, holding: 0, returning: 0, debt: 0, least: least * 1000, most: most * 1000, known: None,
-                    };
+                    let ask = ask(least, most);
                     if gateway.flight.is_none() {
                         gateway.send(now, ask, back);
                     }
                 }
-                Deed::Arrive | Deed::ArriveUnheard => {
+                Deed::Arrive(_) | Deed::ArriveUnheard => {
                     if let Some((ask, sent)) = gateway.flight.take() {
                         let answer = model.answer(now_us as u64, GATEWAYS[step.gateway], &Ask::Lease(ask));
                         let Answer::Lease(answer) = answer else { unreachable!() };
                         prop_assert_eq!(answer.granted % 1000, 0);
-                        if matches!(step.deed, Deed::Arrive) {
+                        if matches!(step.deed, Deed::Arrive(_)) {
                             if now >= gateway.ends {
                                 gateway.tokens = 0;
                             }

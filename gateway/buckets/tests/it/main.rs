@@ -4,6 +4,7 @@
 mod cluster;
 mod sentinel;
 mod single;
+mod tls;
 
 use std::time::Duration;
 

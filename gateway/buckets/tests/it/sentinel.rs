@@ -1,6 +1,6 @@
 //! A master and its replica, under three sentinels.
 
-use keyward_buckets::{Ask, LeaseAsk};
+use keyward_buckets::{Ask, BucketsError, LeaseAsk};
 use keyward_contract::AccountId;
 use keyward_harness::{RedisSentinels, RedisServer, eventually};
 
@@ -66,4 +66,20 @@ async fn a_master_that_froze_and_was_replaced_is_not_asked_again() {
     let error = link.ask(&[Ask::Lease(lease(account, 1))]).await.unwrap_err();
     assert!(error.is_connection_lost(), "{error:?}");
     ask_lease(&buckets.connect().await.unwrap(), lease(account, 1)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_it_is_no_master_is_not_taken_for_one() {
+    let redis = RedisSentinels::start().await.unwrap();
+    let buckets = gateway(&redis.url(), "one");
+    buckets.connect().await.unwrap();
+    let elsewhere = RedisServer::start().await.unwrap();
+    let port = elsewhere.port().to_string();
+    redis
+        .master()
+        .command(&["REPLICAOF", "127.0.0.1", &port])
+        .unwrap();
+    // The sentinels have not noticed yet.
+    let error = buckets.connect().await.unwrap_err();
+    assert!(matches!(error, BucketsError::NotServing(_)), "{error:?}");
 }

@@ -450,3 +450,40 @@ async fn a_server_out_of_memory_refuses_and_the_link_stays() {
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
     ask_lease(&link, lease(account, 1)).await;
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_late_is_still_an_answer() {
+    let redis = RedisServer::start().await.unwrap();
+    let link = gateway(&redis.url(), "one").connect().await.unwrap();
+    let account = AccountId::new();
+    redis.pause().unwrap();
+    let waiting = tokio::spawn({
+        let link = link.clone();
+        async move { ask_lease(&link, lease(account, 30)).await }
+    });
+    // Nobody waits for this one any more, and what comes after it has its own answer.
+    let asks = [Ask::Lease(lease(AccountId::new(), 50))];
+    let given_up = tokio::time::timeout(std::time::Duration::from_millis(50), link.ask(&asks));
+    assert!(given_up.await.is_err());
+    redis.resume().unwrap();
+    assert_eq!(waiting.await.unwrap().granted, 30_000);
+    assert_eq!(
+        ask_lease(&link, lease(AccountId::new(), 20)).await.granted,
+        20_000
+    );
+}
+
+#[tokio::test]
+async fn connecting_to_a_frozen_server_takes_no_longer_than_it_may() {
+    let redis = RedisServer::start().await.unwrap();
+    redis.pause().unwrap();
+    let buckets = gateway(&redis.url(), "one");
+    let connecting = tokio::time::timeout(SOON, buckets.connect());
+    let error = connecting.await.unwrap().unwrap_err();
+    assert!(
+        error.is_connection_lost() && error.nothing_happened(),
+        "{error:?}"
+    );
+    redis.resume().unwrap();
+    buckets.connect().await.unwrap().ping().await.unwrap();
+}
