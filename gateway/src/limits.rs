@@ -1,8 +1,8 @@
 //! Charging a call: quota, end customer's tokens and account's tokens together, or none of them.
 //!
 //! [`Limiter::charge`] is the only maker of a [`Permit`], and the forwarding step takes nothing else. Where the
-//! tokens come from is the business of its parts: buckets in this process ([`local`]), or shared ones in Redis
-//! ([`leased`], [`exact`]), with a fallback while that is away. On the steady path none of them waits or allocates.
+//! tokens come from is the business of its parts: buckets in this process (`local`), or shared ones in Redis
+//! (`leased`, `exact`), with a fallback while that is away. On the steady path none of them waits or allocates.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -117,15 +117,6 @@ impl AccountRecord {
         self.annual_limit.saturating_add(granted)
     }
 
-    /// The annual limit and all grants that are known: what this contract year's quota is, as long as none was granted
-    /// for a later one.
-    #[must_use]
-    pub fn greatest_quota(&self) -> u64 {
-        self.grants.iter().fold(self.annual_limit, |sum, grant| {
-            sum.saturating_add(grant.validations)
-        })
-    }
-
     /// The id of one of its environments.
     #[must_use]
     pub fn environment_id(&self, environment: Environment) -> EnvironmentId {

@@ -17,13 +17,15 @@ pub(super) async fn take(shared: &SharedLimits, legs: &Legs<'_>, now: Now) -> Re
         return beside_quota(shared, legs, now_ms).await;
     }
     let asked = ask(shared, legs, now_ms, legs.is_metered());
-    let Some(answer) = shared.charge(legs.account_id(), asked.clone()).await else {
+    let Some(answer) = shared
+        .charge(legs.account_id(), asked.clone(), legs.quota())
+        .await
+    else {
         return unanswered(shared, legs, &asked);
     };
     let now_ms = shared.now_ms();
-    note(legs, &answer, now_ms);
+    note(shared, legs, &answer);
     if let (Some(quota), Some(asked)) = (answer.quota, &asked.quota) {
-        legs.quota().charged(quota, asked, answer.charged, now_ms);
         if quota.rebuilding && !answer.charged {
             return beside_quota(shared, legs, now_ms).await;
         }
@@ -44,14 +46,17 @@ async fn beside_quota(shared: &SharedLimits, legs: &Legs<'_>, now_ms: u64) -> Re
         shared.ask_quota(legs.account_id(), legs.quota(), super::shared::Urgency::Soon);
     }
     let asked = ask(shared, legs, now_ms, false);
-    let taken = match shared.charge(legs.account_id(), asked.clone()).await {
+    let taken = match shared
+        .charge(legs.account_id(), asked.clone(), legs.quota())
+        .await
+    {
         None => {
             legs.quota().give_back();
             return unanswered(shared, legs, &asked);
         }
         Some(answer) => {
             let now_ms = shared.now_ms();
-            note(legs, &answer, now_ms);
+            note(shared, legs, &answer);
             verdict(legs, &answer, now_ms)
         }
     };
@@ -60,11 +65,14 @@ async fn beside_quota(shared: &SharedLimits, legs: &Legs<'_>, now_ms: u64) -> Re
 
 fn ask(shared: &SharedLimits, legs: &Legs<'_>, now_ms: u64, with_quota: bool) -> ChargeAsk {
     let wanted = legs.wanted();
-    let bucket = |leg: &super::legs::Leg<'_>| leg.lease().charge_ask(now_ms, leg.limits, wanted);
+    let bucket = |leg: &super::legs::Leg<'_>| {
+        leg.lease()
+            .charge_ask(now_ms, leg.limits, wanted, shared.connection())
+    };
     ChargeAsk {
         account: bucket(&legs.account),
         customer: legs.customer.as_ref().map(bucket),
-        quota: with_quota.then(|| legs.quota().charge_ask(legs.record, shared.knows_past())),
+        quota: with_quota.then(|| legs.quota().charge_ask(legs.record)),
     }
 }
 
@@ -87,10 +95,11 @@ fn unanswered(shared: &SharedLimits, legs: &Legs<'_>, asked: &ChargeAsk) -> Resu
     }
 }
 
-fn note(legs: &Legs<'_>, answer: &ChargeAnswer, now_ms: u64) {
-    legs.account.lease().charged(answer.account, now_ms);
+fn note(shared: &SharedLimits, legs: &Legs<'_>, answer: &ChargeAnswer) {
+    let (now_ms, connection) = (shared.now_ms(), shared.connection());
+    legs.account.lease().charged(answer.account, now_ms, connection);
     if let (Some(leg), Some(charged)) = (&legs.customer, answer.customer) {
-        leg.lease().charged(charged, now_ms);
+        leg.lease().charged(charged, now_ms, connection);
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Lease {
     /// What calls wanted and did not get since the last question; of one call the most.
     unmet: AtomicU64,
     need: AtomicU64,
+    /// What calls wanted since then that nobody has.
+    refused: AtomicU64,
     /// Spent while the bucket could not be reached, and not yet told.
     debt: AtomicU64,
     limits: AtomicU64,
@@ -57,6 +59,8 @@ struct Book {
     spent_at_ms: u64,
     asked_at_ms: u64,
     is_listed: bool,
+    /// The connection that the last answer came over.
+    connection: u32,
 }
 
 /// The bucket that stands in while the shared one is away.
@@ -65,6 +69,9 @@ struct Share {
     bucket: Bucket,
     /// Which outage it was made for.
     outage: u64,
+    began_ms: u64,
+    /// Something was spent from it that no answer has settled.
+    is_open: bool,
 }
 
 /// How the shared bucket stood when it was last heard of. One writer; a reader that meets a write reads again.
@@ -157,6 +164,7 @@ impl Lease {
             is_queued: AtomicBool::new(false),
             unmet: AtomicU64::new(0),
             need: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             debt: AtomicU64::new(0),
             limits: AtomicU64::new(0),
             seen: Seen::default(),
@@ -212,10 +220,15 @@ impl Lease {
     /// A call wants so much and it isn't here. `true` when the shared bucket may have it.
     pub fn want(&self, now_ms: u64, limits: Limits, wanted: u64) -> bool {
         self.limits.store(packed(limits), Ordering::Relaxed);
+        let there = self.seen.read().level(now_ms, limits).max(0).unsigned_abs();
+        if there.saturating_add(self.usable(now_ms)) < wanted {
+            // It counts as demand; but a token for it would come too late, and be missed elsewhere.
+            self.refused.fetch_add(wanted, Ordering::Relaxed);
+            return false;
+        }
         self.unmet.fetch_add(wanted, Ordering::Relaxed);
         self.need.fetch_max(wanted, Ordering::Relaxed);
-        let there = self.seen.read().level(now_ms, limits).max(0).unsigned_abs();
-        there.saturating_add(self.usable(now_ms)) >= wanted
+        true
     }
 
     /// Puts it on the list of what is to be asked; `false` when it is there.
@@ -262,9 +275,11 @@ impl Lease {
             let owed = i64::try_from(self.debt.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
             share.bucket = Bucket::holding(now_ms, level.saturating_sub(owed).max(0).unsigned_abs());
             share.outage = outage.number;
+            share.began_ms = now_ms;
         }
         match share.bucket.take(now_ms, stake.limits, stake.tokens) {
             Taken::Yes(_) => {
+                share.is_open = true;
                 self.owe(wanted);
                 Some(stake)
             }
@@ -331,7 +346,9 @@ impl Lease {
 /// The limiter's side.
 impl Lease {
     /// What to ask now. What it says is held may shrink meanwhile, never grow.
-    pub(super) fn ask(&self, now_ms: u64, intent: Intent) -> LeaseAsk {
+    /// `connection`: which one it will go over. Over another one than the last answer came by, the server may be a
+    /// replica that took over with an older copy: then what was known holds whatever the copy says.
+    pub(super) fn ask(&self, now_ms: u64, intent: Intent, connection: u32) -> LeaseAsk {
         // First: what is wanted from here on puts it on the list again.
         self.is_queued.store(false, Ordering::Release);
         let limits = unpacked(self.limits.load(Ordering::Relaxed));
@@ -339,7 +356,8 @@ impl Lease {
         let book = &mut *book;
         let unmet = self.unmet.swap(0, Ordering::Relaxed);
         let need = self.need.swap(0, Ordering::Relaxed);
-        let mut holding = self.collect(now_ms, book, unmet);
+        let refused = self.refused.swap(0, Ordering::Relaxed);
+        let mut holding = self.collect(now_ms, book, unmet.saturating_add(refused));
         let expected = book.demand.expected(HORIZON_MS).min(capacity(limits));
         // Under one token nothing is held ahead: a call asks.
         let target = if expected < TOKEN {
@@ -363,20 +381,41 @@ impl Lease {
                 .saturating_sub(holding),
             Intent::Use | Intent::Leave => 0,
         };
-        let sight = self.seen.read();
+        let (known, debt) = self.account(now_ms, limits, book.connection == connection);
         LeaseAsk {
             bucket: self.name,
             limits,
             holding,
             returning,
-            debt: self.debt.swap(0, Ordering::Relaxed),
+            debt,
             least: if most > 0 { TOKEN } else { 0 },
             most: most.next_multiple_of(TOKEN),
-            known: (sight.born != 0).then(|| Known {
-                born: sight.born,
-                level: sight.level(now_ms, limits),
-            }),
+            known,
         }
+    }
+
+    /// What was known of the bucket, and what is owed to it.
+    ///
+    /// After a short outage all that was spent without it is owed. In a long one the bucket gained nothing beyond its
+    /// burst, while every gateway spent its share of what came: what this gateway's share would make of the whole is then
+    /// the most that it holds, whatever it says of itself, and nothing more is owed.
+    fn account(&self, now_ms: u64, limits: Limits, is_same_server: bool) -> (Option<Known>, u64) {
+        let debt = self.debt.swap(0, Ordering::Relaxed);
+        let share = self.share.lock();
+        if share.is_open && now_ms.saturating_sub(share.began_ms) >= LEASE_MS {
+            let left = share.bucket.level(now_ms, limits).millitokens;
+            let known = Known {
+                born: 0,
+                level: i64::try_from(left).unwrap_or(i64::MAX),
+            };
+            return (Some(known), 0);
+        }
+        let sight = self.seen.read();
+        let known = (sight.born != 0).then(|| Known {
+            born: if is_same_server { sight.born } else { 0 },
+            level: sight.level(now_ms, limits),
+        });
+        (known, debt)
     }
 
     /// What is held now; notes what was spent since the last question. What ended is void.
@@ -410,7 +449,9 @@ impl Lease {
     }
 
     /// Puts an answer in force. `asked_ms`: before the question was sent.
-    pub(super) fn answer(&self, answer: LeaseAnswer, asked_ms: u64, now_ms: u64) {
+    pub(super) fn answer(&self, answer: LeaseAnswer, asked_ms: u64, now_ms: u64, connection: u32) {
+        self.book.lock().connection = connection;
+        self.share.lock().is_open = false;
         self.see(answer.level, answer.held_elsewhere, answer.born, now_ms);
         let until = (asked_ms + LEASE_MS).saturating_sub(MARGIN_MS);
         if until > now_ms {
@@ -427,7 +468,9 @@ impl Lease {
     }
 
     /// An answer to a charge brought news.
-    pub(super) fn charged(&self, charged: Charged, now_ms: u64) {
+    pub(super) fn charged(&self, charged: Charged, now_ms: u64, connection: u32) {
+        self.book.lock().connection = connection;
+        self.share.lock().is_open = false;
         self.see(charged.level, charged.held, charged.born, now_ms);
     }
 
@@ -471,21 +514,19 @@ impl Lease {
     }
 
     /// What a single call's question says of this bucket.
-    pub(super) fn charge_ask(&self, now_ms: u64, limits: Limits, wanted: u64) -> LeaseAsk {
+    pub(super) fn charge_ask(&self, now_ms: u64, limits: Limits, wanted: u64, connection: u32) -> LeaseAsk {
         self.limits.store(packed(limits), Ordering::Relaxed);
-        let sight = self.seen.read();
+        let is_same_server = self.book.lock().connection == connection;
+        let (known, debt) = self.account(now_ms, limits, is_same_server);
         LeaseAsk {
             bucket: self.name,
             limits,
             holding: 0,
             returning: 0,
-            debt: self.debt.swap(0, Ordering::Relaxed),
+            debt,
             least: wanted,
             most: wanted,
-            known: (sight.born != 0).then(|| Known {
-                born: sight.born,
-                level: sight.level(now_ms, limits),
-            }),
+            known,
         }
     }
 }

@@ -365,12 +365,12 @@ impl Quota {
         let most = if leaves || (held > expected / 2 && held >= need) {
             0
         } else {
-            expected.max(need).max(1).saturating_sub(held)
+            expected.max(need).saturating_sub(held)
         };
         QuotaAsk {
             quota: self.name(),
             limit: self.limit.load(Ordering::Relaxed),
-            spent: self.said(books, knows_past),
+            spent: Self::said(books, knows_past),
             least: u64::from(most > 0),
             most,
             sharers: sharers.max(1),
@@ -379,7 +379,7 @@ impl Quota {
     }
 
     /// What a single call's question says of this quota.
-    pub(super) fn charge_ask(&self, record: &AccountRecord, knows_past: bool) -> QuotaAsk {
+    pub(super) fn charge_ask(&self, record: &AccountRecord) -> QuotaAsk {
         let limit = self.limit_of(record);
         self.limit.store(limit, Ordering::Relaxed);
         let mut books = self.books.lock();
@@ -389,7 +389,8 @@ impl Quota {
         QuotaAsk {
             quota: self.name(),
             limit,
-            spent: self.said(books, knows_past),
+            // Others may be under way: an absolute number would undo them.
+            spent: Self::said(books, false),
             least: 1,
             most: 1,
             sharers: 1,
@@ -406,7 +407,7 @@ impl Quota {
         }
     }
 
-    fn said(&self, books: &mut Books, knows_past: bool) -> QuotaSpent {
+    fn said(books: &mut Books, knows_past: bool) -> QuotaSpent {
         let taken = books.given;
         let before = std::mem::replace(&mut books.said, taken);
         if knows_past {

@@ -6,7 +6,7 @@
 //! fallback, nothing waits, and what they spend is owed and told when Redis is back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyward_buckets::{Ask, Buckets, ChargeAnswer, ChargeAsk, LANES, RefundAsk};
@@ -39,6 +39,8 @@ pub struct SharedLimits {
     sync: Arc<SyncState>,
     ledger: Arc<Ledger>,
     knows_past: AtomicBool,
+    /// Connections so far: behind another one there may be another server.
+    connections: AtomicU32,
     counts: Counts,
 }
 
@@ -86,6 +88,8 @@ pub(super) enum Item {
 #[derive(Debug)]
 pub(super) struct Waiting {
     ask: ChargeAsk,
+    /// Told of the answer before the call is, so that the next question knows of it.
+    quota: Arc<Quota>,
     answer: oneshot::Sender<ChargeAnswer>,
 }
 
@@ -116,6 +120,7 @@ impl SharedLimits {
             sync,
             ledger,
             knows_past: AtomicBool::new(false),
+            connections: AtomicU32::new(0),
             counts: Counts::default(),
         })
     }
@@ -222,10 +227,19 @@ impl SharedLimits {
     }
 
     /// Charges one call by itself; `None` when no answer came in time, and then the lane is away.
-    pub async fn charge(&self, account: AccountId, ask: ChargeAsk) -> Option<ChargeAnswer> {
+    pub async fn charge(
+        &self,
+        account: AccountId,
+        ask: ChargeAsk,
+        quota: &Arc<Quota>,
+    ) -> Option<ChargeAnswer> {
         let lane = self.lane(account)?;
         let (answer, answered) = oneshot::channel();
-        lane.push(Item::Charge(Box::new(Waiting { ask, answer })), Urgency::Now);
+        let quota = Arc::clone(quota);
+        lane.push(
+            Item::Charge(Box::new(Waiting { ask, quota, answer })),
+            Urgency::Now,
+        );
         match tokio::time::timeout(self.config.timeout, answered).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(_)) | Err(_) => {
@@ -240,6 +254,12 @@ impl SharedLimits {
         if let Some(lane) = self.lane(account) {
             lane.push(Item::Refund(refund), Urgency::Soon);
         }
+    }
+
+    /// Which connection it is over which Redis is asked.
+    #[must_use]
+    pub fn connection(&self) -> u32 {
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Whether the control plane has all that earlier starts of this gateway counted.

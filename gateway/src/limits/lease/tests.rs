@@ -37,15 +37,15 @@ fn leased_tokens_are_spent_once_and_end_with_the_lease() {
         lease.want(START, GROWTH, 1_000),
         "a bucket that nobody asked is full"
     );
-    let ask = lease.ask(START, Intent::Use);
+    let ask = lease.ask(START, Intent::Use, 1);
     assert_eq!((ask.most, ask.least, ask.holding), (1_000, 1_000, 0));
-    lease.answer(granted(2_000, 198_000), START, START + 1);
+    lease.answer(granted(2_000, 198_000), START, START + 1, 1);
     assert!(lease.take(START + 1, GROWTH, 1_000).is_some());
     assert!(
         lease.take(START + LEASE_MS, GROWTH, 1_000).is_none(),
         "it has ended"
     );
-    let ask = lease.ask(START + LEASE_MS, Intent::Use);
+    let ask = lease.ask(START + LEASE_MS, Intent::Use, 1);
     assert_eq!((ask.holding, ask.returning), (0, 0), "what ended is void");
 }
 
@@ -53,8 +53,8 @@ fn leased_tokens_are_spent_once_and_end_with_the_lease() {
 fn an_answer_that_comes_too_late_gives_nothing() {
     let lease = lease();
     lease.want(START, GROWTH, 1_000);
-    lease.ask(START, Intent::Use);
-    lease.answer(granted(5_000, 0), START, START + LEASE_MS);
+    lease.ask(START, Intent::Use, 1);
+    lease.answer(granted(5_000, 0), START, START + LEASE_MS, 1);
     assert!(lease.take(START + LEASE_MS, GROWTH, 1_000).is_none());
 }
 
@@ -62,15 +62,15 @@ fn an_answer_that_comes_too_late_gives_nothing() {
 fn what_nobody_uses_goes_back() {
     let lease = lease();
     lease.want(START, GROWTH, 5_000);
-    lease.ask(START, Intent::Use);
-    lease.answer(granted(5_000, 195_000), START, START);
+    lease.ask(START, Intent::Use, 1);
+    lease.answer(granted(5_000, 195_000), START, START, 1);
     assert!(lease.take(START, GROWTH, 1_000).is_some());
-    lease.ask(START + 10, Intent::Use);
+    lease.ask(START + 10, Intent::Use, 1);
     assert_eq!(lease.review(START + 20), Some(Review::Wait));
     assert_eq!(lease.review(START + 300), Some(Review::Leave));
-    let ask = lease.ask(START + 300, Intent::Leave);
+    let ask = lease.ask(START + 300, Intent::Leave, 1);
     assert_eq!((ask.returning + ask.holding, ask.most), (ask.returning, 0));
-    lease.answer(granted(0, 199_000), START + 300, START + 301);
+    lease.answer(granted(0, 199_000), START + 300, START + 301, 1);
     assert_eq!(lease.review(START + 302), None);
 }
 
@@ -85,8 +85,8 @@ fn steady_demand_is_leased_ahead_and_low_demand_is_not() {
             assert!(call < 10, "call {call} found nothing leased");
             lease.want(now, GROWTH, 1_000);
         }
-        let ask = lease.ask(now, Intent::Use);
-        lease.answer(granted(ask.most, 100_000), now, now);
+        let ask = lease.ask(now, Intent::Use, 1);
+        lease.answer(granted(ask.most, 100_000), now, now, 1);
     }
     let held = lease.usable(now);
     assert!((5_000..=20_000).contains(&held), "{held}");
@@ -94,12 +94,12 @@ fn steady_demand_is_leased_ahead_and_low_demand_is_not() {
     for call in 0..5 {
         let now = START + call * 1_000;
         slow.want(now, GROWTH, 1_000);
-        let ask = slow.ask(now, Intent::Use);
+        let ask = slow.ask(now, Intent::Use, 1);
         assert_eq!(
             ask.most, 1_000,
             "a slice under one token: what the call needs, and no more"
         );
-        slow.answer(granted(ask.most, 100_000), now, now);
+        slow.answer(granted(ask.most, 100_000), now, now, 1);
         assert!(slow.take(now, GROWTH, 1_000).is_some());
     }
 }
@@ -108,8 +108,8 @@ fn steady_demand_is_leased_ahead_and_low_demand_is_not() {
 fn a_call_that_waiting_cannot_help_is_told_so() {
     let lease = lease();
     lease.want(START, GROWTH, 1_000);
-    lease.ask(START, Intent::Use);
-    lease.answer(granted(0, 300), START, START);
+    lease.ask(START, Intent::Use, 1);
+    lease.answer(granted(0, 300), START, START, 1);
     assert!(!lease.want(START, GROWTH, 1_000));
     assert!(!lease.want(START + 6, GROWTH, 1_000));
     assert!(lease.want(START + 7, GROWTH, 1_000), "a token is there by now");
@@ -119,8 +119,8 @@ fn a_call_that_waiting_cannot_help_is_told_so() {
 fn a_share_gives_a_share_of_what_was_left_and_of_the_rate() {
     let lease = lease();
     lease.want(START, GROWTH, 1_000);
-    lease.ask(START, Intent::Use);
-    lease.answer(granted(0, 40_000), START, START);
+    lease.ask(START, Intent::Use, 1);
+    lease.answer(granted(0, 40_000), START, START, 1);
     let outage = Outage {
         number: 1,
         sharers: 4,
@@ -128,17 +128,61 @@ fn a_share_gives_a_share_of_what_was_left_and_of_the_rate() {
     let takes = |now| lease.take_share(now, GROWTH, 1_000, outage).is_some();
     assert_eq!((0..100).filter(|_| takes(START)).count(), 10);
     assert_eq!((0..100).filter(|_| takes(START + 1_000)).count(), 25);
-    // All of it is owed, and told once.
-    assert_eq!(lease.ask(START + 1_000, Intent::Use).debt, 35_000);
-    assert_eq!(lease.ask(START + 1_000, Intent::Use).debt, 0);
+    // After so long the bucket holds at most what the share makes of it: nothing.
+    let ask = lease.ask(START + 1_000, Intent::Use, 1);
+    assert_eq!((ask.debt, ask.known), (0, Some(Known { born: 0, level: 0 })));
+}
+
+#[test]
+fn what_a_short_outage_cost_is_owed_and_told_once() {
+    let lease = lease();
+    lease.want(START, GROWTH, 1_000);
+    lease.ask(START, Intent::Use, 1);
+    lease.answer(granted(0, 40_000), START, START, 1);
+    let outage = Outage {
+        number: 1,
+        sharers: 4,
+    };
+    let takes = |now| lease.take_share(now, GROWTH, 1_000, outage).is_some();
+    assert_eq!((0..100).filter(|_| takes(START)).count(), 10);
+    let ask = lease.ask(START + 20, Intent::Use, 1);
+    assert_eq!(
+        (ask.debt, ask.known),
+        (
+            10_000,
+            Some(Known {
+                born: 1,
+                level: 42_000
+            })
+        )
+    );
+    assert_eq!(lease.ask(START + 20, Intent::Use, 1).debt, 0);
+    lease.unanswered(&ask);
+    assert_eq!(lease.ask(START + 30, Intent::Use, 1).debt, 10_000);
+}
+
+#[test]
+fn behind_another_connection_there_may_be_an_older_copy() {
+    let lease = lease();
+    lease.want(START, GROWTH, 1_000);
+    lease.ask(START, Intent::Use, 1);
+    lease.answer(granted(0, 40_000), START, START, 1);
+    assert_eq!(
+        lease.ask(START, Intent::Use, 1).known.map(|known| known.born),
+        Some(1)
+    );
+    assert_eq!(
+        lease.ask(START, Intent::Use, 2).known.map(|known| known.born),
+        Some(0)
+    );
 }
 
 #[test]
 fn an_outage_after_an_outage_begins_with_what_is_left_and_not_with_a_full_bucket() {
     let lease = lease();
     lease.want(START, GROWTH, 1_000);
-    lease.ask(START, Intent::Use);
-    lease.answer(granted(0, 0), START, START);
+    lease.ask(START, Intent::Use, 1);
+    lease.answer(granted(0, 0), START, START, 1);
     for number in 1..=5 {
         let outage = Outage { number, sharers: 2 };
         assert!(lease.take_share(START, GROWTH, 1_000, outage).is_none());
@@ -235,13 +279,13 @@ proptest! {
                 }
                 Step::Ask { gateway, leaves, delay_ms, lost } => {
                     let intent = if leaves { Intent::Leave } else { Intent::Use };
-                    let (ask, asked_ms) = (leases[gateway].ask(now, intent), now);
+                    let (ask, asked_ms) = (leases[gateway].ask(now, intent, 1), now);
                     now += delay_ms;
                     let answer = central.answer(gateway, &ask, now);
                     if lost {
                         leases[gateway].unanswered(&ask);
                     } else {
-                        leases[gateway].answer(answer, asked_ms, now);
+                        leases[gateway].answer(answer, asked_ms, now, 1);
                     }
                 }
                 Step::Pass(ms) => now += ms,

@@ -125,9 +125,15 @@ impl<'l> Runner<'l> {
     fn questions(&mut self, now_ms: u64, intent: Intent) -> Vec<Question> {
         let knows_past = self.limits.knows_past();
         let sharers = self.limits.sharers();
-        let questions = self.lane.take(BATCH).into_iter().filter_map(|item| {
+        let mut items = self.lane.take(BATCH);
+        // A quota's number is absolute: it must not undo a charge of the same batch.
+        items.sort_by_key(|item| !matches!(item, Item::Quota(_)));
+        let questions = items.into_iter().filter_map(|item| {
             let ask = match &item {
-                Item::Lease(lease) => Ask::Lease(lease.ask(now_ms, intent_of(lease, now_ms, intent))),
+                Item::Lease(lease) => {
+                    let intent = intent_of(lease, now_ms, intent);
+                    Ask::Lease(lease.ask(now_ms, intent, self.limits.connection()))
+                }
                 Item::Quota(quota) => {
                     let leaves = intent == Intent::Leave || quota.review(now_ms) == Some(Review::Leave);
                     Ask::Quota(quota.ask(now_ms, knows_past, sharers, leaves))
@@ -186,7 +192,7 @@ impl<'l> Runner<'l> {
     fn answered(&mut self, question: Question, answer: Answer, asked_ms: u64, now_ms: u64) {
         match (question.item, question.ask, answer) {
             (Item::Lease(lease), Ask::Lease(_), Answer::Lease(answer)) => {
-                lease.answer(answer, asked_ms, now_ms);
+                lease.answer(answer, asked_ms, now_ms, self.limits.connection());
                 // What one call asked for is spent at once: while the bucket takes it for held, it fills no further.
                 if answer.granted > 0 && lease.holds_nothing_ahead() && lease.enlist_again() {
                     self.lane.push(Item::Lease(Arc::clone(&lease)), Urgency::Soon);
@@ -202,9 +208,20 @@ impl<'l> Runner<'l> {
                 }
             }
             (Item::Charge(waiting), Ask::Charge(asked), Answer::Charge(answer)) => {
+                let is_metered = match (answer.quota, &asked.quota) {
+                    (Some(quota), Some(asked)) => {
+                        waiting.quota.charged(quota, asked, answer.charged, now_ms);
+                        answer.charged
+                    }
+                    _ => false,
+                };
                 let unheard = waiting.answer.send(answer);
                 if unheard.is_err() && answer.charged {
+                    // The call went by its fallback.
                     self.lane.push(Item::Refund(refund_of(&asked)), Urgency::Soon);
+                    if is_metered {
+                        waiting.quota.give_back();
+                    }
                 }
             }
             // Refunds say nothing; answers are of the kind of their questions.
@@ -225,7 +242,14 @@ impl<'l> Runner<'l> {
             (Item::Quota(quota), Ask::Quota(_)) if quota.enlist() => {
                 self.lane.push(Item::Quota(quota), Urgency::Soon);
             }
-            // Whoever waits for a charge hears that its sender is gone.
+            // Whoever waits for a charge hears that its sender is gone. Whether the quota was charged is found out by
+            // saying how much was taken in all.
+            (Item::Charge(waiting), Ask::Charge(asked)) => {
+                if asked.quota.is_some() && waiting.quota.enlist() {
+                    let quota = Arc::clone(&waiting.quota);
+                    self.lane.push(Item::Quota(quota), Urgency::Soon);
+                }
+            }
             _ => {}
         }
     }

@@ -49,8 +49,9 @@ impl Connected {
         }
     }
 
-    /// Connects whenever there is no connection. `failed` is called after every attempt that fails.
-    pub(super) async fn keep(&self, buckets: &Buckets, failed: impl Fn()) {
+    /// Connects whenever there is no connection. `connected` is called before anybody gets a new one, `failed` after every
+    /// attempt that fails.
+    pub(super) async fn keep(&self, buckets: &Buckets, connected: impl Fn(), failed: impl Fn()) {
         let mut pause = FIRST_PAUSE;
         let mut is_told = false;
         loop {
@@ -61,6 +62,7 @@ impl Connected {
             match tokio::time::timeout(ATTEMPT, buckets.connect()).await {
                 Ok(Ok(link)) => {
                     tracing::info!("connected to Redis");
+                    connected();
                     self.link.replace(Some(Rc::new(link)));
                     self.came.notify_waiters();
                     (pause, is_told) = (FIRST_PAUSE, false);

@@ -59,6 +59,9 @@ async fn run(limits: &SharedLimits, stop: &CancellationToken) {
             .iter()
             .for_each(|lane| limits.went_away(lane))
     };
+    let came = || {
+        limits.connections.fetch_add(1, Ordering::AcqRel);
+    };
     let reconnected = async {
         loop {
             connected.link().await;
@@ -68,7 +71,7 @@ async fn run(limits: &SharedLimits, stop: &CancellationToken) {
     };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = connected.keep(&limits.buckets, failed) => {}
+        () = connected.keep(&limits.buckets, came, failed) => {}
         () = settle_past(limits) => {}
         () = reconnected => {}
         _ = futures_util::future::join_all(runners.iter_mut().map(Runner::run)) => {}
