@@ -148,14 +148,15 @@ impl Backlog {
         state.waiting.extend(taken);
     }
 
-    /// Reads the next part, and deletes starts that are over. Answers how many bytes that freed.
-    pub(super) fn step(&self) -> u64 {
+    /// Reads the next part, and deletes starts that are over. Answers how many bytes that freed. `meanwhile` is
+    /// called again and again.
+    pub(super) fn step(&self, meanwhile: &mut dyn FnMut()) -> u64 {
         let mut freed = 0;
         loop {
             let job = self.state.lock().next_job();
             match job {
                 Job::Nothing => return freed,
-                Job::Read(boot, part) => self.read(&boot, part),
+                Job::Read(boot, part) => self.read(&boot, part, meanwhile),
                 Job::Finish(boot, damaged) => {
                     freed += boot.bytes;
                     self.delete(&boot, &damaged);
@@ -168,8 +169,17 @@ impl Backlog {
         }
     }
 
-    fn read(&self, boot: &OldBoot, part: Part) {
-        let (sums, findings) = recovery::read(boot, part);
+    /// Deletes starts that are over, and reads no other: this process is about to end.
+    pub(super) fn clear(&self) {
+        loop {
+            let job = self.state.lock().next_job();
+            let Job::Finish(boot, damaged) = job else { return };
+            self.delete(&boot, &damaged);
+        }
+    }
+
+    fn read(&self, boot: &OldBoot, part: Part, meanwhile: &mut dyn FnMut()) {
+        let (sums, findings) = recovery::read(boot, part, meanwhile);
         // A start that never had room for a segment may not have had any for the names either.
         let routes = if sums.is_empty() {
             Vec::new()

@@ -23,10 +23,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// What is to be done at once.
-    fn serve(&self) {
-        let freed = self.backlog.step();
-        self.shelf.freed(freed);
+    fn supply(&self) {
         let desks = self.desks.lock().clone();
         desks.iter().for_each(|desk| desk.supply(&self.shelf));
     }
@@ -119,17 +116,27 @@ impl Drop for Keeper {
 
 fn keep(store: &Store, interval: Duration) {
     let mut sync_at = Instant::now() + interval;
-    loop {
-        store.serve();
-        let is_over = store.bell.wait(sync_at.min(Instant::now() + LOOK));
+    // Also between two files of earlier starts: they may take long, and what is counted now doesn't wait for them.
+    let mut serve = || {
+        store.supply();
         let now = Instant::now();
-        if is_over || now >= sync_at {
+        if now >= sync_at {
             store.write_through();
             // The writing itself takes a part of the interval.
             sync_at = now + interval;
         }
-        if is_over {
-            store.serve();
+        sync_at
+    };
+    loop {
+        let freed = store.backlog.step(&mut || {
+            serve();
+        });
+        store.shelf.freed(freed);
+        let sync_at = serve();
+        if store.bell.wait(sync_at.min(Instant::now() + LOOK)) {
+            store.write_through();
+            // What was acknowledged last is deleted now and not read again at the next start.
+            store.backlog.clear();
             return;
         }
     }

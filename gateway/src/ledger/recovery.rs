@@ -137,12 +137,13 @@ pub(super) fn routes(boot: &OldBoot) -> Vec<String> {
         })
 }
 
-/// Sums one part of what a start counted.
-pub(super) fn read(boot: &OldBoot, part: Part) -> (Sums, Findings) {
+/// Sums one part of what a start counted. `meanwhile` is called between two files: there may be a gigabyte of them.
+pub(super) fn read(boot: &OldBoot, part: Part, meanwhile: &mut dyn FnMut()) -> (Sums, Findings) {
     let (mut sums, mut findings) = (Sums::default(), Findings::default());
     let notes = notes(boot, &mut findings);
     let segments = findings.look(&boot.folder, files(&boot.folder, segment::SUFFIX));
     for (path, stem) in segments.unwrap_or_default() {
+        meanwhile();
         let mut bytes = Vec::new();
         let file = File::open(&path);
         let all = file.and_then(|file| file.take(segment::BYTES as u64).read_to_end(&mut bytes));

@@ -178,7 +178,7 @@ fn what_does_not_fit_into_memory_is_read_in_parts() {
     }
     let boots = recovery::old_boots(folder.path(), u64::MAX).unwrap();
     assert_eq!(boots[0].records, 1_000);
-    let parts = (0..7).map(|index| recovery::read(&boots[0], Part { index, of: 7 }).0);
+    let parts = (0..7).map(|index| recovery::read(&boots[0], Part { index, of: 7 }, &mut || {}).0);
     let mut seen = BTreeSet::new();
     for part in parts {
         assert!(!part.is_empty() && part.len() < 250);
