@@ -1,6 +1,7 @@
 //! Gateways that share limits, the load on them, and what is read back of it. Each such test has the machine for
 //! itself: it judges rates.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,20 @@ impl Fleet {
         accounts
     }
 
+    /// The same account with another key.
+    pub(crate) async fn another_key(&self, account: &Account) -> Account {
+        let other = Account {
+            id: account.id.clone(),
+            key_id: KeyId::new().to_string(),
+            key: minted(KeyKind::Account),
+        };
+        let made = json!({
+            "kind": "api_key", "id": other.key_id, "customer": other.id, "key": other.key,
+        });
+        self.import([made]).await;
+        other
+    }
+
     /// An end customer of this account with limits of its own. Its key.
     pub(crate) async fn end_customer(&self, account: &Account, limits: Law) -> String {
         let key = minted(KeyKind::Customer);
@@ -167,6 +182,23 @@ impl Fleet {
             heard.push(wire.get_as_account(target, &account.key).await);
         }
         heard
+    }
+
+    /// Accepted production calls of an account by the key's id, as they are exported.
+    pub(crate) async fn exported(&self, account: &str) -> BTreeMap<String, u64> {
+        let path = format!("/admin/usage/{account}/export?format=ndjson&granularity=hour");
+        let rows = self
+            .stack
+            .admin(Method::GET, &path, Value::Null)
+            .await
+            .expect(200);
+        let mut counts = BTreeMap::new();
+        for row in rows.text.lines() {
+            let row: Value = serde_json::from_str(row).unwrap();
+            let count = row["accepted"].as_u64().unwrap();
+            *counts.entry(text(&row["account_key_id"])).or_default() += count;
+        }
+        counts
     }
 
     /// `/readyz` of every gateway.

@@ -164,6 +164,8 @@ async fn shown_everywhere(fleet: &Fleet, account: &Account, granted: u64) {
     assert_eq!(shown["quota"]["granted"], granted, "{shown}");
     assert_eq!(shown["remaining"], 0, "{shown}");
     assert_eq!(shown["usage"]["current_year"]["count"], limit, "{shown}");
+    assert_eq!(fleet.exported(&account.id).await.values().sum::<u64>(), limit);
+    shown_to_the_partner(fleet, account, limit).await;
     for heard in fleet.ask_everywhere(account, "/.well-known/keyward/me").await {
         assert_eq!(heard.status, 200, "{}", heard.body);
         let quota = &heard.json()["quota"];
@@ -171,4 +173,21 @@ async fn shown_everywhere(fleet: &Fleet, account: &Account, granted: u64) {
         assert_eq!(quota["used"], limit, "{}", heard.body);
         assert_eq!(quota["remaining"], 0, "{}", heard.body);
     }
+}
+
+async fn shown_to_the_partner(fleet: &Fleet, account: &Account, limit: u64) {
+    let customer = fleet
+        .stack
+        .api
+        .customer(&account.key, &format!("Seen at {limit}"))
+        .await;
+    let path = format!("/customers/{}/usage", customer.id);
+    let told = fleet
+        .stack
+        .portal(&account.key, Method::GET, &path, Value::Null)
+        .await;
+    let told = told.expect(200).json();
+    assert_eq!(told["quota"]["limit"], limit, "{told}");
+    assert_eq!(told["quota"]["used"], limit, "{told}");
+    assert_eq!(told["quota"]["remaining"], 0, "{told}");
 }

@@ -23,6 +23,8 @@ const EACH: u32 = 100;
 const BEFORE: Duration = Duration::from_secs(2);
 /// Longer than a bucket takes to be full.
 const AWAY: Duration = Duration::from_secs(4);
+/// What was spent in a long one is more than a bucket holds, several times.
+const LONG: Duration = Duration::from_secs(8);
 /// So long after Redis is back, the rate is exact again.
 const SETTLED: Duration = Duration::from_secs(2);
 const JUDGED: Duration = Duration::from_secs(3);
@@ -72,10 +74,20 @@ impl Scene {
 
     /// Makes a fault and mends it, then watches. Gateways must tell that Redis is away, and that it is back.
     async fn outage(&mut self, name: &'static str, begin: impl AsyncFnOnce(), mend: impl AsyncFnOnce()) {
+        self.outage_of(AWAY, name, begin, mend).await;
+    }
+
+    async fn outage_of(
+        &mut self,
+        lasts: Duration,
+        name: &'static str,
+        begin: impl AsyncFnOnce(),
+        mend: impl AsyncFnOnce(),
+    ) {
         let began = self.load.elapsed();
         begin().await;
         self.redis_is("away", name).await;
-        self.load.reached(began + AWAY).await;
+        self.load.reached(began + lasts).await;
         mend().await;
         self.watch(name, began, Noticed::Yes).await;
     }
@@ -180,7 +192,9 @@ async fn a_single_redis_that_stops_dies_pauses_forgets_or_refuses_harms_no_call(
         let redis = tokio::sync::Mutex::new(redis);
         let kill = async || redis.lock().await.kill();
         let start = async || redis.lock().await.start_again().await.unwrap();
-        scene.outage("killed and started empty", kill, start).await;
+        scene
+            .outage_of(LONG, "killed and started empty", kill, start)
+            .await;
         redis.into_inner()
     };
     scene.end().await;

@@ -9,15 +9,15 @@ use keyward_loadtest::random::Random;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::api::{Account, text};
+use crate::api::Account;
 use crate::fleet::{self, Fleet, calls_of};
-use crate::stack::{Plan, SOON, Stack};
+use crate::stack::{Plan, SOON};
 
 const KILLS: usize = 20;
 /// The control plane is killed, too, before every so many kills of a gateway, and comes back after the next.
 const WITH_CONTROL_PLANE: usize = 4;
 const GATEWAYS: usize = 2;
-const KEYS: usize = 7;
+const ACCOUNTS: usize = 4;
 /// Usage of several dead starts of each gateway has to arrive.
 const CAUGHT_UP: Duration = Duration::from_secs(60);
 
@@ -30,8 +30,12 @@ async fn every_call_that_reached_the_upstream_is_counted_once_however_often_anyt
         ..Plan::default()
     };
     let mut fleet = Fleet::with("mode = \"local\"", plan).await;
-    let accounts = fleet.accounts(KEYS, "unlimited").await;
-    let load = fleet.steady(250, calls_of(&accounts), Duration::from_secs(180));
+    // Two keys for each.
+    let mut keys = fleet.accounts(ACCOUNTS, "unlimited").await;
+    for account in 0..ACCOUNTS {
+        keys.push(fleet.another_key(&keys[account]).await);
+    }
+    let load = fleet.steady(300, calls_of(&keys), Duration::from_secs(180));
     let load = load.start().await.unwrap();
     let mut random = Random::new(u64::from(std::process::id()));
     for kill in 0..KILLS {
@@ -53,14 +57,14 @@ async fn every_call_that_reached_the_upstream_is_counted_once_however_often_anyt
     let seen = fleet.tally.by_key();
     assert!(fleet.tally.total() >= heard.accepted());
     fleet.stack.all_gateways_connected().await;
-    counted_is(&fleet.stack, &accounts, &seen).await;
+    fleet.counted(&keys, &seen).await;
     // Whatever a gateway still holds is sent when it stops, and what it holds then is sent when it starts.
     for gateway in &mut fleet.stack.gateways {
         gateway.stop(SOON).await.unwrap();
         gateway.restart().await.unwrap();
     }
     fleet.stack.all_gateways_connected().await;
-    counted_is(&fleet.stack, &accounts, &seen).await;
+    fleet.counted(&keys, &seen).await;
 }
 
 /// A tier that limits nothing.
@@ -78,27 +82,33 @@ impl Fleet {
         });
         went_on.await.unwrap();
     }
-}
 
-/// Waits until the control plane has counted exactly this for each key. It never counts more.
-async fn counted_is(stack: &Stack, accounts: &[Account], seen: &BTreeMap<String, u64>) {
-    let arrived = eventually(CAUGHT_UP, || async {
-        let mut counted = BTreeMap::new();
-        for account in accounts {
-            let path = format!("/admin/usage/{}", account.id);
-            let shown = stack.admin(Method::GET, &path, Value::Null).await;
-            let shown = shown.expect(200).json();
-            let count = shown["usage"]["current_year"]["count"].as_u64().unwrap();
-            let seen = seen.get(&account.key_id).copied().unwrap_or_default();
-            assert!(
-                count <= seen,
-                "{count} of {seen}: {}",
-                text(&shown["customer_id"])
-            );
-            counted.insert(account.key_id.clone(), count);
-        }
-        anyhow::ensure!(counted == *seen, "{counted:?} of {seen:?}");
-        Ok(())
-    });
-    arrived.await.unwrap();
+    /// Waits until the control plane has counted exactly this for each key, and the sum for each account. It never
+    /// counts more.
+    async fn counted(&self, keys: &[Account], seen: &BTreeMap<String, u64>) {
+        let arrived = eventually(CAUGHT_UP, || async {
+            let (mut by_key, mut by_account) = (BTreeMap::new(), BTreeMap::new());
+            for account in &keys[..ACCOUNTS] {
+                by_key.append(&mut self.exported(&account.id).await);
+                let path = format!("/admin/usage/{}", account.id);
+                let shown = self.stack.admin(Method::GET, &path, Value::Null).await;
+                let shown = shown.expect(200).json();
+                by_account.insert(&account.id, shown["quota"]["used"].as_u64().unwrap());
+            }
+            for (key, count) in &by_key {
+                assert!(
+                    seen.get(key).is_some_and(|seen| count <= seen),
+                    "{by_key:?} of {seen:?}"
+                );
+            }
+            anyhow::ensure!(by_key == *seen, "{by_key:?} of {seen:?}");
+            for (account, count) in by_account {
+                let of_it = keys.iter().filter(|key| key.id == *account);
+                let expected: u64 = of_it.filter_map(|key| seen.get(&key.key_id)).sum();
+                anyhow::ensure!(count == expected, "{count} of {expected}: {account}");
+            }
+            Ok(())
+        });
+        arrived.await.unwrap();
+    }
 }
