@@ -11,7 +11,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::ids::{Boot, Ids};
 use super::report::{Report, Subject, Values};
-use super::rows::{Cell, Into, ROWS_A_STATEMENT, counted, in_order, write};
+use super::rows::{Cell, ROWS_A_STATEMENT, Table, counted, in_order, write};
 use super::settled::Settled;
 use super::sums::{Place, Sums};
 use crate::store::{Engine, Purpose, Result, Store, StoreError};
@@ -214,8 +214,8 @@ async fn read(
     Ok(found)
 }
 
-static COUNTERS: LazyLock<Into> =
-    LazyLock::new(|| Into::replacing("usage_counters", &["subject", "hour", "boot"]));
+static COUNTERS: LazyLock<Table> =
+    LazyLock::new(|| Table::replacing("usage_counters", &["subject", "hour", "boot"]));
 
 const BUCKETS: (&str, &str) = (
     "INSERT INTO usage_buckets (account_id, environment, customer_id, millitokens, at)",

@@ -25,20 +25,20 @@ pub(super) fn counted(keys: &[i64], values: Values) -> Vec<Cell> {
     keys.iter().copied().chain(values.0).map(Cell::Int).collect()
 }
 
-/// How rows go into a table: `head VALUES (…), (…) tail`. Both are texts of this crate.
-pub(super) struct Into {
+/// How rows go into a table of counts: `head VALUES (…), (…) tail`. Both are texts of this crate.
+pub(super) struct Table {
     pub(super) head: String,
     pub(super) tail: String,
 }
 
-impl Into {
-    /// Into a table of counts, where a row that is there already becomes the new one.
+impl Table {
+    /// Table a table of counts, where a row that is there already becomes the new one.
     pub(super) fn replacing(table: &str, keys: &[&str]) -> Self {
         let set = Values::NAMES.map(|name| format!("{name} = excluded.{name}"));
         Self::counts(table, keys, &set)
     }
 
-    /// Into a table of counts, where a row that is there already counts on.
+    /// Table a table of counts, where a row that is there already counts on.
     pub(super) fn adding(table: &str, keys: &[&str]) -> Self {
         let mut at = 0;
         let set = Values::NAMES.map(|name| {
@@ -128,7 +128,7 @@ impl Question {
     }
 
     /// The placeholder of a text.
-    pub(super) fn text(&mut self, text: impl std::convert::Into<String>) -> String {
+    pub(super) fn text(&mut self, text: impl Into<String>) -> String {
         self.bound(Cell::Text(text.into()))
     }
 

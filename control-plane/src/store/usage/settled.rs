@@ -16,7 +16,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::ids::boot_id;
 use super::report::Values;
-use super::rows::{Into, ROWS_A_STATEMENT, counted, placeholders};
+use super::rows::{ROWS_A_STATEMENT, Table, counted, placeholders};
 use super::sums::{boot_day, write_boot_days};
 use crate::store::{Purpose, Result, Store};
 
@@ -204,5 +204,5 @@ async fn fold_days(tx: &mut Transaction<'static, Any>, boot: i64, all: i64) -> R
     Ok(!folded.is_empty())
 }
 
-static COUNTERS: LazyLock<Into> =
-    LazyLock::new(|| Into::adding("usage_counters", &["subject", "hour", "boot"]));
+static COUNTERS: LazyLock<Table> =
+    LazyLock::new(|| Table::adding("usage_counters", &["subject", "hour", "boot"]));

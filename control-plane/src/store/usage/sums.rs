@@ -11,7 +11,7 @@ use sqlx::{Any, Transaction};
 use super::ids::{Boot, Owners};
 use super::merge::Spent;
 use super::report::{Subject, Values};
-use super::rows::{Cell, Into, counted, write};
+use super::rows::{Cell, Table, counted, write};
 use super::units::{day_and_month, unit};
 use crate::domain::series::Granularity;
 use crate::store::Result;
@@ -126,9 +126,9 @@ pub(super) async fn write_boot_days(tx: &mut Transaction<'static, Any>, rows: &[
     write(tx, BOOTS.0, rows, BOOTS.1).await
 }
 
-static SUBJECTS: LazyLock<Into> =
-    LazyLock::new(|| Into::adding("usage_subject_sums", &["subject", "unit", "start"]));
-static TOTALS: LazyLock<Into> = LazyLock::new(|| Into::adding("usage_totals", &["owner", "unit", "start"]));
+static SUBJECTS: LazyLock<Table> =
+    LazyLock::new(|| Table::adding("usage_subject_sums", &["subject", "unit", "start"]));
+static TOTALS: LazyLock<Table> = LazyLock::new(|| Table::adding("usage_totals", &["owner", "unit", "start"]));
 
 const BOOTS: (&str, &str) = (
     "INSERT INTO usage_boot_days (boot, account_id, day, accepted)",

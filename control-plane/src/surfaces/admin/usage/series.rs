@@ -163,7 +163,9 @@ fn parsed<T: std::str::FromStr>(
 
 fn route(params: &Params) -> Result<Option<String>, InvalidField> {
     match params.text("route")? {
-        Some(text) if text.len() > 255 => Err(InvalidField::new("route", "must have at most 255 bytes")),
+        Some(text) if text.chars().count() > 255 => {
+            Err(InvalidField::new("route", "must have at most 255 characters"))
+        }
         route => Ok(route.map(str::to_owned)),
     }
 }

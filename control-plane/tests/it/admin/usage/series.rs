@@ -1,5 +1,6 @@
 //! `GET /admin/usage/{customer_id}`: which calls, and by whom.
 
+use keyward_contract::feed;
 use serde_json::{Value, json};
 
 use super::{Callers, callers, report};
@@ -177,6 +178,32 @@ async fn groups_are_the_most_accepted_first_and_add_up() {
     let of_second = format!("group_by=route&end_customer_id={}", callers.second);
     let usage = get(&plane, &callers, &of_second).await;
     assert_eq!(usage["groups"], json!([group("route", json!("/b"), 42, 18, 24)]));
+}
+
+#[tokio::test]
+async fn of_very_many_groups_the_thousand_most_accepted_are_shown() {
+    let plane = Plane::start().await;
+    let company = plane.company("Acme").await;
+    let hour = plane.running.registry().clock.now().hour();
+    let counters = (1..=1_005).map(|at| feed::UsageCounter {
+        accepted: at,
+        ..super::counter(
+            &company.id,
+            hour,
+            feed::Environment::Production,
+            &format!("/{at}"),
+        )
+    });
+    report(&plane, "edge-1", counters.collect()).await;
+    let path = format!("/admin/usage/{}?group_by=route", company.id);
+    let usage = plane.admin("GET", path).send().await.expect(200).json();
+    let groups = usage["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 1_000);
+    let ends = [&groups[0], &groups[999]].map(|group| (&group["route"], &group["accepted"]));
+    assert_eq!(
+        ends,
+        [(&json!("/1005"), &json!(1_005)), (&json!("/6"), &json!(6))]
+    );
 }
 
 #[tokio::test]
