@@ -29,8 +29,9 @@ impl Left {
     pub fn shared(limits: Limits, (level, held): (i64, u64), now: UnixMillis) -> Self {
         let full = Self::full(limits, now);
         let left = i128::from(level) + i128::from(held);
+        let left = left.clamp(0, i128::from(full.millitokens));
         Self {
-            millitokens: u64::try_from(left).unwrap_or(0).min(full.millitokens),
+            millitokens: u64::try_from(left).unwrap_or_default(),
             ..full
         }
     }

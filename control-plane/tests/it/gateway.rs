@@ -174,6 +174,23 @@ impl Gateway {
             .map(|usage| usage.used_elsewhere)
     }
 
+    /// What it was last told of an account's quota: used elsewhere, and of that here before, by each other gateway that
+    /// is named, and by others.
+    pub(crate) fn quota(&self, account: AccountId) -> Option<(u64, u64, Vec<(String, u64)>, u64)> {
+        let quotas = self.seen.quotas.lock();
+        let of_account = |usage: &&QuotaUsage| usage.account_id == account.as_uuid().as_bytes();
+        let usage = quotas.iter().rev().find(of_account)?;
+        let named = usage.gateways.iter();
+        let mut named: Vec<_> = named.map(|by| (by.gateway_id.clone(), by.used)).collect();
+        named.sort();
+        Some((
+            usage.used_elsewhere,
+            usage.used_here_before,
+            named,
+            usage.used_by_others,
+        ))
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.following.is_finished()
     }

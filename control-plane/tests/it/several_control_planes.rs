@@ -275,6 +275,56 @@ async fn each_gateway_is_told_what_is_spent_at_other_control_planes() {
 }
 
 #[tokio::test]
+async fn the_parts_of_a_quota_are_the_same_on_all_control_planes_wherever_a_gateway_goes() {
+    let (a, b) = two().await;
+    let company = a.company("Acme").await;
+    let account = company.id.parse().unwrap();
+    let named = |named: &[(&str, u64)]| -> Vec<(String, u64)> {
+        named.iter().map(|(id, used)| ((*id).to_owned(), *used)).collect()
+    };
+    let moving = Gateway::join(&a, hello("edge-1", 1)).await.unwrap();
+    let second = Gateway::join(&a, hello("edge-2", 1)).await.unwrap();
+    let third = Gateway::join(&b, hello("edge-3", 1)).await.unwrap();
+    moving.report(account, 5).await;
+    second.report(account, 7).await;
+    third.report(account, 11).await;
+    a.eventually(async || {
+        moving.quota(account) == Some((18, 0, named(&[("edge-2", 7), ("edge-3", 11)]), 0))
+            && third.quota(account) == Some((12, 0, named(&[("edge-1", 5), ("edge-2", 7)]), 0))
+    })
+    .await;
+    // The same start of it, on the other control plane, and then the next one.
+    drop(moving);
+    let moving = join_again(&b, 1).await;
+    moving.report(account, 6).await;
+    a.eventually(async || {
+        moving.quota(account) == Some((18, 0, named(&[("edge-2", 7), ("edge-3", 11)]), 0))
+            && second.quota(account) == Some((17, 0, named(&[("edge-1", 6), ("edge-3", 11)]), 0))
+    })
+    .await;
+    drop(moving);
+    let moving = join_again(&a, 2).await;
+    moving.report(account, 100).await;
+    a.eventually(async || {
+        moving.quota(account) == Some((24, 6, named(&[("edge-2", 7), ("edge-3", 11)]), 0))
+            && third.quota(account) == Some((113, 0, named(&[("edge-1", 106), ("edge-2", 7)]), 0))
+    })
+    .await;
+}
+
+/// As soon as its place is free.
+async fn join_again(plane: &Plane, boot: u64) -> Gateway {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Gateway::join(plane, hello("edge-1", boot)).await {
+            Ok(gateway) => return gateway,
+            Err(status) => assert!(Instant::now() < deadline, "{status}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_repeat_on_another_control_plane_gets_the_first_answer() {
     let (a, b) = two().await;
     let company = a.company("Acme").await;

@@ -135,6 +135,59 @@ async fn what_was_spent_before_a_restart_is_told_after_it() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_was_silent_for_long_is_named_again_when_it_comes_back() {
+    let plane = Plane::start().await;
+    let (account, _) = plane.add_account(0).await;
+    let mut a = plane.join(plane.hello("a", 1)).await.unwrap();
+    a.say(report(1, vec![counter(account.id, 5)])).await;
+    a.acknowledged_usage(&mut Vec::new()).await;
+    let heard = "SELECT heard_at FROM usage_gateways WHERE heard_at > 0";
+    eventually("it is written down that a was heard", async || {
+        let row = sqlx::query(heard).fetch_optional(plane.store.readers()).await;
+        row.unwrap().is_some()
+    })
+    .await;
+    plane.shutdown.cancel();
+    let mut tx = plane.store.begin(crate::store::Purpose::Other).await.unwrap();
+    sqlx::query("UPDATE usage_gateways SET heard_at = 0")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+
+    let secrets = SyncSecrets {
+        token: TOKEN.to_owned().into(),
+        digest_key: DigestKey::from_bytes([9; 32]),
+    };
+    let (gateways, shutdown) = (Gateways::new(Duration::ZERO), CancellationToken::new());
+    let any_port = "127.0.0.1:0".parse().unwrap();
+    let (address, _handle) = serve(plane.store.clone(), gateways, secrets, any_port, shutdown.clone())
+        .await
+        .unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut b = Gateway::open(channel.clone(), plane.hello("b", 1), TOKEN)
+        .await
+        .unwrap();
+    let usage = b.told(account.id, 5).await;
+    assert_eq!((usage.gateways, usage.used_by_others), (vec![], 5));
+    let next = Hello {
+        boot_epoch: 8,
+        ..plane.hello("a", 1)
+    };
+    let mut a = Gateway::open(channel, next, TOKEN).await.unwrap();
+    let usage = a.told(account.id, 5).await;
+    assert_eq!((usage.used_here_before, usage.used_by_others), (5, 0));
+    let usage = b.told(account.id, 5).await;
+    let named = wire::GatewayUsage {
+        gateway_id: "a".into(),
+        used: 5,
+    };
+    assert_eq!((usage.gateways, usage.used_by_others), (vec![named], 0));
+    shutdown.cancel();
+}
+
+#[tokio::test]
 async fn a_moved_contract_start_moves_what_counts() {
     let plane = Plane::start().await;
     let (account, _) = plane.add_account(0).await;
