@@ -173,14 +173,13 @@ async fn print_customers(arguments: &Arguments) -> anyhow::Result<()> {
                 .resident_bytes
                 .saturating_sub(crowd.before.resident_bytes);
             println!(
-                "  pass {number}: {} accepted, {} others, {:.0} calls/s, p99 {:.0} µs, CPU {:.1} µs/call, {:.4} scripts/call, \
+                "  pass {number}: {:?}, {:.0} calls/s, p99 {:.0} µs, CPU {:.1} µs/call, {:.4} scripts/call, \
                  {:.0} bytes resident per customer",
-                pass.accepted,
-                pass.others,
+                pass.statuses,
                 pass.per_second,
                 us(pass.p99),
                 pass.cpu_us,
-                pass.redis.scripts as f64 / pass.accepted.max(1) as f64,
+                pass.redis.scripts as f64 / customers.max(1) as f64,
                 grown as f64 / customers.max(1) as f64,
             );
             println!("          then:          {}", holding(&pass.held));
