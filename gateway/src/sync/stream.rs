@@ -102,13 +102,7 @@ impl Stream<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.send(Frame::Heartbeat(GatewayHeartbeat {
-                revision: self.follower.keys.position().revision,
-                sent_at_ms: wall_clock().0,
-                steady_ms: self.follower.state.steady_ms(),
-                oldest_boot_epoch: self.follower.ledger.oldest_boot_epoch(),
-            }))
-            .await?;
+            self.send(Frame::Heartbeat(self.heartbeat())).await?;
         }
     }
 
@@ -132,7 +126,29 @@ impl Stream<'_> {
                 "stopping with usage that the control plane has not taken; it is reported at the next start"
             );
         }
+        self.close_books().await?;
         self.send_last(Frame::Goodbye(Goodbye {})).await
+    }
+
+    /// Nothing is counted any more. When all of it was taken, this start is known for good, like those before it.
+    async fn close_books(&self) -> Result<(), SyncError> {
+        let ledger = &self.follower.ledger;
+        let is_last = ledger.oldest_boot_epoch() == ledger.boot_epoch();
+        if ledger.pending() > 0 || !is_last {
+            return Ok(());
+        }
+        let mut heartbeat = self.heartbeat();
+        heartbeat.oldest_boot_epoch = ledger.boot_epoch().saturating_add(1);
+        self.send(Frame::Heartbeat(heartbeat)).await
+    }
+
+    fn heartbeat(&self) -> GatewayHeartbeat {
+        GatewayHeartbeat {
+            revision: self.follower.keys.position().revision,
+            sent_at_ms: wall_clock().0,
+            steady_ms: self.follower.state.steady_ms(),
+            oldest_boot_epoch: self.follower.ledger.oldest_boot_epoch(),
+        }
     }
 
     /// Sends a frame after which we leave: it gets time to go out, unless the control plane leaves first.

@@ -72,6 +72,9 @@ async fn stopping_reports_the_last_usage_and_says_goodbye() {
     gateway.stop.cancel();
     let report = peer.usage().await;
     acknowledge(&peer, &report).await;
+    // All that this start counted is taken: nothing of it will come again.
+    let known_for_good = gateway.ledger.boot_epoch() + 1;
+    while peer.heartbeat().await.oldest_boot_epoch != known_for_good {}
     assert!(matches!(peer.next().await, up::Frame::Goodbye(_)));
     drop(peer);
     in_time(gateway.running).await.unwrap();
