@@ -88,11 +88,23 @@ async fn publish_policy(registry: &Registry, tier: &str) -> Result<usize> {
         policy,
         told_until: None,
     };
-    let mut published = 0;
-    while policies::of(registry.store.readers(), tier).await? != settled {
+    let (mut published, mut begun) = (0, false);
+    loop {
+        let standing = policies::of(registry.store.readers(), tier).await?;
+        if standing == settled {
+            return Ok(published);
+        }
+        if begun && standing.policy != policy {
+            // Two that each began anew would never end. The one that came later wins.
+            tracing::warn!(
+                tier,
+                "another control plane says otherwise what the limits of this tier do"
+            );
+            return Ok(published);
+        }
         published += publish_policy_batch(registry, tier, policy).await?;
+        begun = true;
     }
-    Ok(published)
 }
 
 /// Publishes the next accounts of a tier, and notes how far it has come. Another control plane may be about the same: it

@@ -1,9 +1,11 @@
 //! What holds across endpoints: secrets at rest, all or nothing, the change log, starts and stops.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use keyward_contract::{Fallback, LimitMode, Record, feed};
 use keyward_control_plane::ControlPlane;
+use keyward_control_plane::operations::catalogue;
 use keyward_control_plane::operations::seed::{self, Plan};
 use keyward_control_plane::store::{changes, records};
 use prost::Message;
@@ -344,6 +346,48 @@ async fn what_the_limits_of_a_tier_do_reaches_gateways_as_revisions_and_every_la
     assert_eq!(log.len(), 1);
     let rest = policies_of(&log[0].1).len();
     assert!((100..=101).contains(&rest), "{rest}");
+}
+
+#[tokio::test]
+async fn control_planes_that_say_otherwise_what_limits_do_come_to_one_end() {
+    let plane = Plane::start().await;
+    let plan = Plan {
+        accounts: 2_100,
+        customers_per_account: 0,
+        tier: "growth".into(),
+    };
+    seed::run(plane.running.registry(), &plan).await.unwrap();
+    let store = &plane.running.registry().store;
+    let before = changes::head(store).await.unwrap();
+    let with = |fallback| {
+        let mut config = config(&plane.folder);
+        config.tiers[1].fallback = Some(fallback);
+        config
+    };
+    let (one, other) = (with(Fallback::Allow), with(Fallback::Deny));
+    let (one, _) = ControlPlane::open(&one).await.unwrap();
+    let (other, _) = ControlPlane::open(&other).await.unwrap();
+    let (here, there) = tokio::join!(catalogue::publish(&one), catalogue::publish(&other));
+    assert!(here.unwrap() + there.unwrap() >= 2_100);
+    let log = changes::after(store, before, 100).await.unwrap();
+    let mut last = BTreeMap::new();
+    for (_, change) in &log {
+        let change = feed::Change::decode(change.as_slice()).unwrap();
+        for record in change.records {
+            let Record::Account(account) = record.try_into().unwrap() else {
+                panic!("no account")
+            };
+            last.insert(account.id, account.fallback);
+        }
+    }
+    let mut tx = store.begin_reading().await.unwrap();
+    let now = plane.running.registry().clock.now();
+    let accounts = records::account_records(&mut tx, None, 3_000, now).await.unwrap();
+    let in_force = accounts[0].fallback;
+    assert!(in_force.is_some());
+    assert_eq!((accounts.len(), last.len()), (2_100, 2_100));
+    assert!(accounts.iter().all(|account| account.fallback == in_force));
+    assert!(last.values().all(|told| *told == in_force));
 }
 
 /// What a change says of the limits of each account in it.
