@@ -20,6 +20,9 @@ use tonic::{Request, Status, Streaming};
 
 use crate::plane::Plane;
 
+/// Used elsewhere; of that here before, by each other gateway that is named, and by others.
+pub(crate) type QuotaTold = (u64, u64, Vec<(String, u64)>, u64);
+
 /// A connected gateway. Dropped, its stream breaks.
 pub(crate) struct Gateway {
     up: mpsc::Sender<GatewayFrame>,
@@ -176,7 +179,7 @@ impl Gateway {
 
     /// What it was last told of an account's quota: used elsewhere, and of that here before, by each other gateway that
     /// is named, and by others.
-    pub(crate) fn quota(&self, account: AccountId) -> Option<(u64, u64, Vec<(String, u64)>, u64)> {
+    pub(crate) fn quota(&self, account: AccountId) -> Option<QuotaTold> {
         let quotas = self.seen.quotas.lock();
         let of_account = |usage: &&QuotaUsage| usage.account_id == account.as_uuid().as_bytes();
         let usage = quotas.iter().rev().find(of_account)?;

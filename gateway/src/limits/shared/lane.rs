@@ -244,11 +244,11 @@ impl<'l> Runner<'l> {
             }
             // Whoever waits for a charge hears that its sender is gone. Whether the quota was charged is found out by
             // saying how much was taken in all.
-            (Item::Charge(waiting), Ask::Charge(asked)) => {
-                if asked.quota.is_some() && waiting.quota.enlist() {
-                    let quota = Arc::clone(&waiting.quota);
-                    self.lane.push(Item::Quota(quota), Urgency::Soon);
-                }
+            (Item::Charge(waiting), Ask::Charge(asked))
+                if asked.quota.is_some() && waiting.quota.enlist() =>
+            {
+                let quota = Arc::clone(&waiting.quota);
+                self.lane.push(Item::Quota(quota), Urgency::Soon);
             }
             _ => {}
         }
