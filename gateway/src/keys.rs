@@ -37,6 +37,8 @@ use replica::{Replica, View};
 
 /// Digests that are known to be unknown: enough for an honest mistake repeated, little for a flood.
 const UNKNOWN_ENTRIES: u64 = 16_384;
+/// A key that was not looked for here for so long is let go, and with it what its customer and account hold in memory.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Names a tier's place in the metrics.
 pub type TierSlots = Box<dyn Fn(&str) -> TierSlot + Send + Sync>;
@@ -114,7 +116,10 @@ impl KeySet {
             position: ArcSwap::from_pointee(position),
             view: ArcSwapOption::new(view),
             generations: Generations::default(),
-            known: moka::sync::Cache::new(entries),
+            known: moka::sync::Cache::builder()
+                .max_capacity(entries)
+                .time_to_idle(IDLE)
+                .build(),
             unknown: moka::sync::Cache::new(UNKNOWN_ENTRIES),
             accounts: DashMap::new(),
             customers: DashMap::new(),

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use keyward_contract::{AccountId, AccountRecord, CustomerId, Environment, Limits};
-use tokio::sync::Notify;
 
 use crate::limits::allowance::Allowance;
 use crate::limits::fields;
@@ -24,19 +23,16 @@ pub struct AccountCell {
     test: Allowance,
     production: Allowance,
     quota: Arc<Quota>,
-    answered: Arc<Notify>,
 }
 
 impl AccountCell {
     pub(super) fn new(policy: AccountPolicy) -> Self {
-        let answered = Arc::new(Notify::new());
         Self {
             id: policy.record.id,
-            quota: Arc::new(Quota::new(policy.record.id, Arc::clone(&answered))),
+            quota: Arc::new(Quota::new(policy.record.id)),
             policy: ArcSwap::from_pointee(policy),
             test: Allowance::default(),
             production: Allowance::default(),
-            answered,
         }
     }
 
@@ -59,12 +55,6 @@ impl AccountCell {
             Environment::Test => &self.test,
             Environment::Production => &self.production,
         }
-    }
-
-    /// Wakes calls that wait for tokens of this account or its end customers.
-    #[must_use]
-    pub fn answered(&self) -> &Arc<Notify> {
-        &self.answered
     }
 
     /// Its yearly quota.

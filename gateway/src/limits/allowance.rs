@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 
 use keyward_buckets::BucketName;
 use keyward_contract::Limits;
-use tokio::sync::Notify;
 
 use super::bucket::Bucket;
 use super::lease::Lease;
@@ -20,9 +19,8 @@ pub struct Allowance {
 
 impl Allowance {
     /// Its part of the shared bucket of this name.
-    pub fn lease(&self, name: impl FnOnce() -> BucketName, answered: &Arc<Notify>) -> &Arc<Lease> {
-        self.lease
-            .get_or_init(|| Arc::new(Lease::new(name(), Arc::clone(answered))))
+    pub fn lease(&self, name: impl FnOnce() -> BucketName) -> &Arc<Lease> {
+        self.lease.get_or_init(|| Arc::new(Lease::new(name())))
     }
 
     /// Whether it says nothing that a fresh one would not say.

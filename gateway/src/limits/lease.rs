@@ -5,7 +5,6 @@
 //! shared bucket forgets them no earlier, so none is ever spent twice. Amounts are thousandths of a token, instants
 //! the gateway's monotonic milliseconds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
 
 use keyward_buckets::{BucketName, Charged, Known, LeaseAnswer, LeaseAsk};
@@ -46,7 +45,7 @@ pub struct Lease {
     seen: Seen,
     share: Mutex<Share>,
     book: Mutex<Book>,
-    answered: Arc<Notify>,
+    answered: Notify,
 }
 
 /// The limiter's own part.
@@ -74,7 +73,7 @@ struct Share {
     is_open: bool,
 }
 
-/// How the shared bucket stood when it was last heard of. One writer; a reader that meets a write reads again.
+/// How the shared bucket stood when it was last heard of. One writer at a time (who has the lease's book); a reader that meets a write reads again.
 #[derive(Debug, Default)]
 struct Seen {
     version: AtomicU32,
@@ -153,9 +152,9 @@ pub enum Intent {
 }
 
 impl Lease {
-    /// Of this bucket, holding nothing. `answered` wakes the calls that wait for it.
+    /// Of this bucket, holding nothing.
     #[must_use]
-    pub fn new(name: BucketName, answered: Arc<Notify>) -> Self {
+    pub fn new(name: BucketName) -> Self {
         Self {
             name,
             tokens: AtomicU64::new(0),
@@ -170,8 +169,14 @@ impl Lease {
             seen: Seen::default(),
             share: Mutex::default(),
             book: Mutex::default(),
-            answered,
+            answered: Notify::new(),
         }
+    }
+
+    /// Wakes the calls that wait for it.
+    #[must_use]
+    pub fn answered(&self) -> &Notify {
+        &self.answered
     }
 
     /// Which bucket it is of.
@@ -357,7 +362,11 @@ impl Lease {
         let unmet = self.unmet.swap(0, Ordering::Relaxed);
         let need = self.need.swap(0, Ordering::Relaxed);
         let refused = self.refused.swap(0, Ordering::Relaxed);
-        let mut holding = self.collect(now_ms, book, unmet.saturating_add(refused));
+        // What waits counts as demand when it is spent.
+        let mut holding = self.collect(now_ms, book, refused);
+        if unmet > 0 {
+            book.spent_at_ms = now_ms;
+        }
         let expected = book.demand.expected(HORIZON_MS).min(capacity(limits));
         // Under one token nothing is held ahead: a call asks.
         let target = if expected < TOKEN {
@@ -419,7 +428,7 @@ impl Lease {
     }
 
     /// What is held now; notes what was spent since the last question. What ended is void.
-    fn collect(&self, now_ms: u64, book: &mut Book, unmet: u64) -> u64 {
+    fn collect(&self, now_ms: u64, book: &mut Book, refused: u64) -> u64 {
         let has_ended = now_ms >= self.until_ms.load(Ordering::Acquire);
         let left = if has_ended {
             self.tokens.swap(0, Ordering::AcqRel)
@@ -427,10 +436,10 @@ impl Lease {
             self.tokens.load(Ordering::Acquire)
         };
         let spent = book.before.saturating_sub(left);
-        if spent > 0 || unmet > 0 {
+        if spent > 0 || refused > 0 {
             book.spent_at_ms = now_ms;
         }
-        book.demand.note(now_ms, spent.saturating_add(unmet));
+        book.demand.note(now_ms, spent.saturating_add(refused));
         if has_ended { 0 } else { left }
     }
 
@@ -450,12 +459,12 @@ impl Lease {
 
     /// Puts an answer in force. `asked_ms`: before the question was sent.
     pub(super) fn answer(&self, answer: LeaseAnswer, asked_ms: u64, now_ms: u64, connection: u32) {
-        self.book.lock().connection = connection;
         self.share.lock().is_open = false;
+        let mut book = self.book.lock();
+        book.connection = connection;
         self.see(answer.level, answer.held_elsewhere, answer.born, now_ms);
         let until = (asked_ms + LEASE_MS).saturating_sub(MARGIN_MS);
         if until > now_ms {
-            let mut book = self.book.lock();
             if now_ms >= self.until_ms.load(Ordering::Acquire) {
                 self.tokens.swap(0, Ordering::AcqRel);
                 book.before = 0;
@@ -464,16 +473,19 @@ impl Lease {
             self.tokens.fetch_add(answer.granted, Ordering::AcqRel);
             self.until_ms.store(until, Ordering::Release);
         }
+        drop(book);
         self.answered.notify_waiters();
     }
 
-    /// An answer to a charge brought news.
+    /// An answer to a charge brought news. Any worker may hear it.
     pub(super) fn charged(&self, charged: Charged, now_ms: u64, connection: u32) {
-        self.book.lock().connection = connection;
         self.share.lock().is_open = false;
+        let mut book = self.book.lock();
+        book.connection = connection;
         self.see(charged.level, charged.held, charged.born, now_ms);
     }
 
+    /// To be called with the book in hand.
     fn see(&self, level: i64, held_elsewhere: u64, born: u64, at_ms: u64) {
         self.seen.write(Sight {
             level,

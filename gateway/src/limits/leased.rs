@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::away;
@@ -65,7 +66,7 @@ async fn wait(shared: &SharedLimits, legs: &Legs<'_>) -> Result<Taken, Short> {
     let deadline = Instant::now() + shared.config().max_wait;
     let mut is_heard = false;
     loop {
-        let mut answered = pin!(legs.caller.account().answered().notified());
+        let mut answered = pin!(lacking(legs, shared.now_ms()).notified());
         // From here on no answer is missed.
         answered.as_mut().enable();
         ask(shared, legs, shared.now_ms())?;
@@ -91,6 +92,17 @@ async fn wait(shared: &SharedLimits, legs: &Legs<'_>) -> Result<Taken, Short> {
                 _ => Err(too_fast(legs, short, now_ms)),
             };
         }
+    }
+}
+
+/// What this call lacks, and is to wait for: what is asked about last, so that the rest is there when it comes.
+fn lacking<'l>(legs: &Legs<'l>, now_ms: u64) -> &'l Notify {
+    let lacks = |leg: &&Leg<'l>| !leg.lease().has(now_ms, legs.wanted());
+    let account = std::iter::once(&legs.account).filter(|_| legs.cost > 0);
+    let mut buckets = account.chain(legs.customer.iter().filter(|_| legs.cost > 0));
+    match buckets.find(lacks) {
+        Some(leg) => leg.lease().answered(),
+        None => legs.quota().answered(),
     }
 }
 

@@ -213,8 +213,7 @@ impl<'c> Leg<'c> {
 
     /// This gateway's part of the shared bucket.
     pub(super) fn lease(&self) -> &'c Arc<Lease> {
-        self.allowance
-            .lease(|| self.name(), self.caller.account().answered())
+        self.allowance.lease(|| self.name())
     }
 
     fn give_back(&self, source: Source, cost: u32) {

@@ -8,7 +8,6 @@
 //! Spent = what the room was given − what is left in it. The control plane leaves this gateway's own present count out
 //! of what it tells, so nothing is counted twice however late a message comes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use keyward_buckets::{QuotaAnswer, QuotaAsk, QuotaName, QuotaSpent, Rebuild};
@@ -50,7 +49,7 @@ pub struct Quota {
     /// Until then the shared quota grants nothing: it was made anew and hears what everyone spent.
     rebuilding_until_ms: AtomicU64,
     books: Mutex<Books>,
-    answered: Arc<Notify>,
+    answered: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +120,7 @@ impl Sharing {
 impl Quota {
     /// Nothing spent, nothing heard.
     #[must_use]
-    pub fn new(account: AccountId, answered: Arc<Notify>) -> Self {
+    pub fn new(account: AccountId) -> Self {
         Self {
             account,
             start_ms: AtomicI64::default(),
@@ -135,7 +134,7 @@ impl Quota {
             is_queued: AtomicBool::default(),
             rebuilding_until_ms: AtomicU64::default(),
             books: Mutex::default(),
-            answered,
+            answered: Notify::new(),
         }
     }
 
@@ -146,15 +145,17 @@ impl Quota {
     /// When there is none left.
     pub fn take_alone(&self, record: &AccountRecord, sharing: Sharing) -> Result<(), QuotaLevel> {
         let limit = self.limit_of(record);
-        let is_current = self.room_until_ms.load(Ordering::Acquire) == ALONE
-            && self.limit.load(Ordering::Relaxed) == limit
-            && self.sharers.load(Ordering::Relaxed) == sharing.word();
-        if is_current && self.spend() {
+        let is_current = || {
+            self.room_until_ms.load(Ordering::Acquire) == ALONE
+                && self.limit.load(Ordering::Relaxed) == limit
+                && self.sharers.load(Ordering::Relaxed) == sharing.word()
+        };
+        if is_current() && self.spend() {
             return Ok(());
         }
         let mut books = self.books.lock();
         // A share that is used up stays so until something new is known: else each gateway would in the end take all.
-        if !is_current {
+        if !is_current() {
             self.share_out(&mut books, limit, sharing);
         }
         if self.spend() {
@@ -226,6 +227,12 @@ impl Quota {
     /// Puts it on the list of what is to be asked; `false` when it is there.
     pub fn enlist(&self) -> bool {
         !self.is_queued.load(Ordering::Relaxed) && !self.is_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Wakes calls that wait for validations.
+    #[must_use]
+    pub fn answered(&self) -> &Notify {
+        &self.answered
     }
 
     /// Whether the shared quota is being made anew, so that shares hold meanwhile.
@@ -384,7 +391,8 @@ impl Quota {
         self.limit.store(limit, Ordering::Relaxed);
         let mut books = self.books.lock();
         let books = &mut *books;
-        // Single calls hold nothing.
+        // Single calls hold nothing, and no share any more.
+        self.room_until_ms.store(0, Ordering::Release);
         self.hand_back(books, u64::MAX);
         QuotaAsk {
             quota: self.name(),

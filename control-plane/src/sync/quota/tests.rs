@@ -440,6 +440,10 @@ proptest! {
                 knows.insert(usage.account_id, usage.used_elsewhere);
             }
         }
+        // What other control planes merged is read again within a moment.
+        for account in world.stale.clone() {
+            world.read(account);
+        }
         let Some(boot) = &following else { return Ok(()) };
         while seen.looked() < *world.book.newest().borrow() {
             let (told, last) = world.book.changed(boot, seen, 2);

@@ -1,5 +1,7 @@
-//! Leases against a bucket that keeps its books exactly, under every order of questions, answers and time.
+//! Leases against the shared bucket's own arithmetic, under every order of questions, answers and time.
 
+use keyward_buckets::model::Model;
+use keyward_buckets::{Answer, Ask};
 use keyward_contract::{AccountId, Environment};
 use proptest::prelude::*;
 
@@ -17,7 +19,7 @@ fn lease() -> Lease {
         environment: Environment::Production,
         customer: None,
     };
-    Lease::new(name, Arc::default())
+    Lease::new(name)
 }
 
 fn granted(granted: u64, level: i64) -> LeaseAnswer {
@@ -203,39 +205,6 @@ fn an_outage_after_an_outage_begins_with_what_is_left_and_not_with_a_full_bucket
     assert_eq!((0..100).filter(|_| takes(START + 100)).count(), 1);
 }
 
-/// The shared bucket, kept without any rounding: every amount is thousandths.
-struct Central {
-    level: u64,
-    at_ms: u64,
-    held: [(u64, u64); 3],
-}
-
-impl Central {
-    fn answer(&mut self, gateway: usize, ask: &LeaseAsk, now_ms: u64) -> LeaseAnswer {
-        let gained = (now_ms - self.at_ms) * u64::from(GROWTH.rate);
-        self.at_ms = now_ms;
-        for (held, until) in &mut self.held {
-            if *until <= now_ms {
-                *held = 0;
-            }
-        }
-        let returned = ask.returning.min(self.held[gateway].0);
-        self.held[gateway] = (ask.holding, now_ms + LEASE_MS);
-        let held: u64 = self.held.iter().map(|(held, _)| held).sum();
-        let room = 200_000u64.saturating_sub(held);
-        self.level = (self.level + gained + returned).min(room);
-        let granted = ask.most.min(self.level) / TOKEN * TOKEN;
-        self.level -= granted;
-        self.held[gateway].0 += granted;
-        LeaseAnswer {
-            granted,
-            level: self.level as i64,
-            held_elsewhere: held - ask.holding,
-            born: 1,
-        }
-    }
-}
-
 #[derive(Clone, Debug)]
 enum Step {
     Calls {
@@ -266,14 +235,18 @@ proptest! {
     /// at most rate × time + burst.
     #[test]
     fn gateways_together_never_overshoot_in_any_window(steps in steps()) {
-        let leases = [lease(), lease(), lease()];
-        let mut central = Central { level: 200_000, at_ms: START, held: [(0, 0); 3] };
+        let name = lease().name();
+        let leases = [0; 3].map(|_| Lease::new(name));
+        let mut central = Model::default();
         let (mut now, mut spent) = (START, Vec::<(u64, u64)>::new());
         for step in steps {
             match step {
                 Step::Calls { gateway, calls } => {
                     let lease = &leases[gateway];
-                    let takes = |_: &u64| lease.take(now, GROWTH, TOKEN).is_some() || { lease.want(now, GROWTH, TOKEN); false };
+                    let takes = |_: &u64| {
+                        let took = lease.take(now, GROWTH, TOKEN).is_some();
+                        took || { lease.want(now, GROWTH, TOKEN); false }
+                    };
                     let took = (0..calls).filter(takes).count() as u64;
                     spent.push((now, took * TOKEN));
                 }
@@ -281,7 +254,10 @@ proptest! {
                     let intent = if leaves { Intent::Leave } else { Intent::Use };
                     let (ask, asked_ms) = (leases[gateway].ask(now, intent, 1), now);
                     now += delay_ms;
-                    let answer = central.answer(gateway, &ask, now);
+                    let asked = Ask::Lease(ask.clone());
+                    let Answer::Lease(answer) = central.answer(now * 1_000, &gateway.to_string(), &asked) else {
+                        panic!("another answer")
+                    };
                     if lost {
                         leases[gateway].unanswered(&ask);
                     } else {

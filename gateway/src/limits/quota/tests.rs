@@ -27,7 +27,7 @@ fn record(annual_limit: u64) -> AccountRecord {
 }
 
 fn quota() -> Quota {
-    let quota = Quota::new(AccountId::new(), Arc::default());
+    let quota = Quota::new(AccountId::new());
     quota.turn(NOW, None);
     quota
 }
