@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keyward_harness::RedisServer;
+use keyward_harness::{RedisServer, eventually};
 use keyward_loadtest::paced::{Answer, Heard, Limit};
 use keyward_loadtest::{Law, Pace};
 use serde_json::Value;
@@ -178,4 +178,43 @@ fn holds(heard: &Heard, law: Law, mode: &str) {
         "{mode}: {lanes:?}"
     );
     assert!(lanes.iter().all(|accepted| *accepted > 0), "{mode}: {lanes:?}");
+}
+
+/// Which gateways hold tokens of an account's bucket, as the bucket itself has it.
+fn holders(redis: &RedisServer, account: &str) -> Vec<String> {
+    let name = format!("keyward:{{{account}}}:p");
+    let fields = redis.command(&["HKEYS", &name]).unwrap();
+    let fields = fields.split(|c: char| c.is_whitespace() || c == '"');
+    fields
+        .filter_map(|field| field.strip_prefix("g:"))
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn are_held_by(redis: &RedisServer, account: &str, many: usize) {
+    let held = async || {
+        let holders = holders(redis, account);
+        anyhow::ensure!(holders.len() == many, "{holders:?} and not {many}");
+        Ok(())
+    };
+    eventually(Duration::from_secs(20), held).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_leased_goes_back_when_nobody_calls_and_when_a_gateway_stops() {
+    let _alone = fleet::alone().await;
+    let redis = RedisServer::start().await.unwrap();
+    let fleet = Fleet::start(&patient("leased", &redis)).await;
+    let account = fleet.account("growth", Value::Null).await;
+
+    let load = fleet.steady(20, calls_of([&account]), Duration::from_secs(60));
+    let load = load.start().await.unwrap();
+    are_held_by(&redis, &account.id, GATEWAYS).await;
+    let stopped = fleet.stack.gateways.first().unwrap();
+    stopped.stop(Duration::from_secs(20)).await.unwrap();
+    let left = holders(&redis, &account.id);
+    assert!(!left.iter().any(|gateway| gateway == "edge-1"), "{left:?}");
+    // Some of its calls broke off with it: what they heard is not judged here.
+    drop(load);
+    are_held_by(&redis, &account.id, 0).await;
 }

@@ -64,7 +64,6 @@ fn validation(
 
 async fn wait(shared: &SharedLimits, legs: &Legs<'_>) -> Result<Taken, Short> {
     let deadline = Instant::now() + shared.config().max_wait;
-    let mut is_heard = false;
     loop {
         let mut answered = pin!(lacking(legs, shared.now_ms()).notified());
         // From here on no answer is missed.
@@ -76,7 +75,6 @@ async fn wait(shared: &SharedLimits, legs: &Legs<'_>) -> Result<Taken, Short> {
         shared.hurry(legs.account_id());
         shared.counts().waits.fetch_add(1, Ordering::Relaxed);
         let in_time = tokio::time::timeout_at(deadline, answered).await.is_ok();
-        is_heard |= in_time;
         let now_ms = shared.now_ms();
         if let Some(outage) = shared.outage(legs.account_id()) {
             return away::take(shared, legs, now_ms, outage);
@@ -86,10 +84,10 @@ async fn wait(shared: &SharedLimits, legs: &Legs<'_>) -> Result<Taken, Short> {
             Err(short) => short,
         };
         if !in_time {
-            // Answers came, and others were faster; or none came at all.
+            // What it waited for last was not answered in time: it goes by the fallback, and what that gives is owed.
             return match shared.waited_in_vain(legs.account_id()) {
-                Some(outage) if !is_heard => away::take(shared, legs, now_ms, outage),
-                _ => Err(too_fast(legs, short, now_ms)),
+                Some(outage) => away::take(shared, legs, now_ms, outage),
+                None => Err(too_fast(legs, short, now_ms)),
             };
         }
     }
