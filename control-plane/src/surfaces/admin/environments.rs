@@ -41,6 +41,7 @@ pub struct EnvironmentEdit {
     request_body = EnvironmentEdit,
     responses(
         (status = 200, description = "As it is now.", body = wire::Environment),
+        (status = 409, description = "The account is cancelled."),
     ),
 )]
 pub async fn update(
