@@ -84,38 +84,54 @@ async fn publish_policy(registry: &Registry, tier: &str) -> Result<usize> {
     let Some(policy) = registry.catalogue.policy(tier) else {
         return Ok(0);
     };
+    // Looked at without the lock of all changes, which is taken only when there is something to change.
     let settled = Published {
         policy,
         told_until: None,
     };
-    let (mut published, mut begun) = (0, false);
-    loop {
-        let standing = policies::of(registry.store.readers(), tier).await?;
-        if standing == settled {
-            return Ok(published);
-        }
-        if begun && standing.policy != policy {
-            // Two that each began anew would never end. The one that came later wins.
-            tracing::warn!(
-                tier,
-                "another control plane says otherwise what the limits of this tier do"
-            );
-            return Ok(published);
-        }
-        published += publish_policy_batch(registry, tier, policy).await?;
-        begun = true;
+    if policies::of(registry.store.readers(), tier).await? == settled {
+        return Ok(0);
     }
+    let mut step = Step::Begin;
+    let mut published = 0;
+    while let Some(accounts) = publish_policy_batch(registry, tier, policy, step).await? {
+        published += accounts;
+        step = Step::GoOn;
+    }
+    Ok(published)
 }
 
-/// Publishes the next accounts of a tier, and notes how far it has come. Another control plane may be about the same: it
-/// goes on where this one stopped.
-async fn publish_policy_batch(registry: &Registry, tier: &str, policy: Policy) -> Result<usize> {
+/// Whether a batch is the first of a publication.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// What stands is replaced, whatever it is.
+    Begin,
+    /// Only what was begun is gone on with.
+    GoOn,
+}
+
+/// Publishes the next accounts of a tier, and notes how far it has come; `None` when nothing is left to do. Another
+/// control plane may be about the same: it goes on where this one stopped. Of two that say otherwise, the one that
+/// began later wins: that is decided under the lock of all changes, since two that each began anew would never end.
+async fn publish_policy_batch(
+    registry: &Registry,
+    tier: &str,
+    policy: Policy,
+    step: Step,
+) -> Result<Option<usize>> {
     let actor = Actor::system("configuration");
     let mut change = Change::begin(registry, &actor).await?;
     let before = policies::of(&mut *change.tx, tier).await?;
     let after = match before.told_until {
-        None if before.policy == policy => return Ok(0),
+        None if before.policy == policy => return Ok(None),
         Some(until) if before.policy == policy => until,
+        _ if step == Step::GoOn => {
+            tracing::warn!(
+                tier,
+                "another control plane says otherwise what the limits of this tier do"
+            );
+            return Ok(None);
+        }
         _ => String::new(),
     };
     let batch = accounts::on_tier(&mut change.tx, tier, &after, BATCH).await?;
@@ -126,7 +142,7 @@ async fn publish_policy_batch(registry: &Registry, tier: &str, policy: Policy) -
     policies::put(&mut change.tx, tier, &Published { policy, told_until }).await?;
     if batch.is_empty() {
         change.tx.commit().await.map_err(StoreError::from)?;
-        return Ok(0);
+        return Ok(Some(0));
     }
     let records = records(&mut change, policy, &after, batch).await?;
     let entry = entry(json!({
@@ -136,7 +152,7 @@ async fn publish_policy_batch(registry: &Registry, tier: &str, policy: Policy) -
         "fallback": policy.fallback.map(fallback_as_str),
     }));
     change.commit(entry, &records).await?;
-    Ok(records.len())
+    Ok(Some(records.len()))
 }
 
 /// What gateways are told of some accounts, which come after an id in the order of their ids.
