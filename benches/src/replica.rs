@@ -8,7 +8,7 @@ use keyward_contract::{
     AccountId, AccountRecord, AccountStatus, Contract, DigestKey, Environment, EnvironmentId, KeyId, KeyKind,
     KeyRecord, KeyState, Limits, PlainKey, Record, feed,
 };
-use keyward_gateway::keys::KeySet;
+use keyward_gateway::keys::{KeySet, Position};
 use keyward_gateway::telemetry::TierSlot;
 
 /// Limits that no benchmark reaches.
@@ -26,7 +26,7 @@ pub fn prepare(folder: &Path, count: usize) -> Result<Vec<PlainKey>> {
     let set = KeySet::open(folder, 1_000, Box::new(|_| TierSlot::NONE))?;
     let digest_key = DigestKey::random()?;
     set.adopt_digest_key(digest_key.clone())?;
-    let mut writer = set.begin_snapshot("benchmark", 1)?;
+    let mut writer = set.begin_snapshot(Position::new("benchmark", 1))?;
     let mut keys = Vec::with_capacity(count);
     while keys.len() < count {
         let account = account()?;

@@ -25,12 +25,14 @@ mod gateways;
 mod intake;
 mod listen;
 mod quota;
+mod scope;
 mod session;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub use gateways::{GatewayStatus, Gateways, Propagation};
+pub use scope::Scope;
 
 /// The largest frame that a gateway may send: a full usage report is about half of it.
 const LARGEST_FRAME: usize = 2 * 1024 * 1024;

@@ -333,6 +333,7 @@ impl KeySet {
                 continue;
             }
             position.revision = change.revision;
+            position.history = change.history;
             check(change.records, change.revision, &mut records, &mut refused);
         }
         on_disk.change(&records, &position)?;
@@ -366,17 +367,9 @@ impl KeySet {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn begin_snapshot(
-        self: &Arc<Self>,
-        feed_epoch: &str,
-        revision: u64,
-    ) -> Result<SnapshotWriter, ReplicaError> {
+    pub fn begin_snapshot(self: &Arc<Self>, position: Position) -> Result<SnapshotWriter, ReplicaError> {
         let nonce = uuid::Uuid::now_v7().simple().to_string();
         let replica = Replica::begin(&self.folder, &format!("{nonce}.redb"))?;
-        let position = Position {
-            feed_epoch: feed_epoch.to_owned(),
-            revision,
-        };
         Ok(SnapshotWriter {
             set: Arc::clone(self),
             replica: Some(replica),

@@ -25,7 +25,7 @@ use keyward_gateway::address::{TrustedProxies, client_address};
 use keyward_gateway::admission::{self, FindKey};
 use keyward_gateway::clock::Clock;
 use keyward_gateway::credential::CredentialNames;
-use keyward_gateway::keys::{KeySet, Lookup, Recent};
+use keyward_gateway::keys::{KeySet, Lookup, Position, Recent};
 use keyward_gateway::ledger::{CounterKey, Ledger, LedgerBounds};
 use keyward_gateway::limits;
 use keyward_gateway::path::normalise;
@@ -343,7 +343,7 @@ fn a_call_is_decided_without_allocating() {
     };
     let (account_key, first) = key(KeyKind::Account, None);
     let (customer_key, second) = key(KeyKind::Customer, Some(customer));
-    let mut writer = keys.begin_snapshot("epoch", 1).unwrap();
+    let mut writer = keys.begin_snapshot(Position::new("epoch", 1)).unwrap();
     let records = [first, second, Record::Account(account)];
     assert!(
         writer

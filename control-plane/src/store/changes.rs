@@ -27,6 +27,7 @@ pub async fn append(tx: &mut Transaction<'static, Any>, now: UnixMillis, records
         revision: revision_number,
         committed_at_ms: now.0,
         records: records.iter().map(feed::Record::from).collect(),
+        history: Vec::new(),
     };
     sqlx::query("INSERT INTO changes (revision, committed_at, records) VALUES ($1, $2, $3)")
         .bind(revision)

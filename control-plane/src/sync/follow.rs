@@ -22,6 +22,7 @@ use super::feed::Feed;
 use super::gateways::{Gateways, Unwelcome};
 use super::intake::Intake;
 use super::quota::{Boot, QuotaBook};
+use super::scope::Scope;
 use super::session::{self, Shared};
 use super::snapshot::Snapshots;
 use crate::store::Store;
@@ -112,6 +113,7 @@ impl sync_server::Sync for Follow {
                 epoch: hello.boot_epoch,
             },
             wants_digest_key: hello.wants_digest_key,
+            scope: Scope::default(),
             membership,
             out,
             shared,

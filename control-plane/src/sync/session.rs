@@ -17,6 +17,7 @@ use tonic::{Status, Streaming};
 use super::follow::Service;
 use super::gateways::Membership;
 use super::quota::Boot;
+use super::scope::Scope;
 
 mod reader;
 mod usage;
@@ -32,6 +33,8 @@ pub(super) struct Session {
     pub(super) service: Arc<Service>,
     pub(super) boot: Boot,
     pub(super) wants_digest_key: bool,
+    /// What of the log and of snapshots this gateway is sent.
+    pub(super) scope: Scope,
     pub(super) membership: Membership,
     pub(super) out: mpsc::Sender<Result<ControlFrame, Status>>,
     pub(super) shared: Shared,

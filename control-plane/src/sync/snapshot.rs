@@ -81,13 +81,14 @@ async fn read(store: &Store, sender: &Sender) -> Result<(), StoreError> {
     let begin = Frame::SnapshotBegin(feed::SnapshotBegin {
         revision,
         records: u64::try_from(records).unwrap_or_default(),
+        ..feed::SnapshotBegin::default()
     });
     if sender.send(Ok(begin)).await.is_ok()
         && accounts(&mut tx, sender).await?.is_some()
         && keys(&mut tx, sender).await?.is_some()
     {
         let _ = sender
-            .send(Ok(Frame::SnapshotEnd(feed::SnapshotEnd { revision })))
+            .send(Ok(Frame::SnapshotEnd(feed::SnapshotEnd { revision, records: 0 })))
             .await;
     }
     tx.rollback().await?;

@@ -69,6 +69,22 @@ pub struct Position {
     pub feed_epoch: String,
     /// The last revision in force; 0 when nothing is held.
     pub revision: u64,
+    /// What the control plane calls the history up to that revision; empty when it said nothing.
+    pub history: Vec<u8>,
+    /// Under which scope it was sent: which accounts and environments this gateway gets.
+    pub scope: String,
+}
+
+impl Position {
+    /// This revision of this history, under the scope of everything.
+    #[must_use]
+    pub fn new(feed_epoch: &str, revision: u64) -> Self {
+        Self {
+            feed_epoch: feed_epoch.to_owned(),
+            revision,
+            ..Self::default()
+        }
+    }
 }
 
 /// One whole key set on disk.
@@ -223,6 +239,8 @@ impl Replica {
             if let Some(position) = position {
                 meta.insert("feed_epoch", position.feed_epoch.as_str())?;
                 meta.insert("revision", position.revision.to_string().as_str())?;
+                meta.insert("history", hex(&position.history).as_str())?;
+                meta.insert("scope", position.scope.as_str())?;
             }
         }
         transaction.commit()?;
@@ -256,6 +274,8 @@ impl Replica {
         Ok(Position {
             feed_epoch: text("feed_epoch")?,
             revision,
+            history: unhex(&text("history")?).unwrap_or_default(),
+            scope: text("scope")?,
         })
     }
 
@@ -299,6 +319,26 @@ pub(super) fn write_durably(folder: &Path, name: &str, content: &[u8]) -> Result
         fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error| at(&path, error))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// `None` when it is no hexadecimal text.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+    let pairs = digits?;
+    (pairs.len() % 2 == 0).then(|| {
+        pairs
+            .chunks(2)
+            .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+            .collect()
+    })
 }
 
 fn at(path: &Path, error: std::io::Error) -> ReplicaError {

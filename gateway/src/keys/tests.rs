@@ -31,7 +31,7 @@ impl Fixture {
     }
 
     fn snapshot(&self, revision: u64, records: &[Record]) {
-        let mut writer = self.set.begin_snapshot("epoch", revision).unwrap();
+        let mut writer = self.set.begin_snapshot(Position::new("epoch", revision)).unwrap();
         assert!(
             writer
                 .add(records.iter().map(feed::Record::from).collect())
@@ -45,8 +45,8 @@ impl Fixture {
         let records = records.iter().map(feed::Record::from).collect();
         let change = feed::Change {
             revision,
-            committed_at_ms: 0,
             records,
+            ..feed::Change::default()
         };
         assert!(self.set.apply(vec![change]).unwrap().is_empty());
     }
@@ -106,7 +106,7 @@ fn nothing_can_be_said_before_the_first_snapshot_is_whole() {
     let answer = |recent: &mut Recent| fixture.set.find(plain.expose().as_bytes(), recent).0;
     assert!(!fixture.set.is_ready());
     assert!(matches!(answer(&mut recent), Lookup::Unavailable));
-    let mut writer = fixture.set.begin_snapshot("epoch", 5).unwrap();
+    let mut writer = fixture.set.begin_snapshot(Position::new("epoch", 5)).unwrap();
     writer
         .add(vec![
             (&Record::Account(account)).into(),
@@ -117,13 +117,7 @@ fn nothing_can_be_said_before_the_first_snapshot_is_whole() {
     writer.finish().unwrap();
     assert!(fixture.set.is_ready());
     assert!(matches!(answer(&mut recent), Lookup::Known(_)));
-    assert_eq!(
-        fixture.set.position(),
-        Position {
-            feed_epoch: "epoch".into(),
-            revision: 5
-        }
-    );
+    assert_eq!(fixture.set.position(), Position::new("epoch", 5));
 }
 
 #[test]
@@ -201,13 +195,7 @@ fn a_restart_resumes_where_the_last_change_was() {
     drop(set);
     let set = open(folder.path());
     assert!(set.is_ready());
-    assert_eq!(
-        set.position(),
-        Position {
-            feed_epoch: "epoch".into(),
-            revision: 8
-        }
-    );
+    assert_eq!(set.position(), Position::new("epoch", 8));
     assert_eq!(
         state(&set, &mut Recent::with_capacity(64), &plain),
         Some(KeyState::Revoked)
@@ -222,7 +210,7 @@ fn a_snapshot_replaces_the_whole_and_a_broken_off_one_nothing() {
     let (other_plain, other) = fixture.key(&account);
     fixture.snapshot(1, &[Record::Account(account.clone()), Record::Key(key)]);
     let mut recent = Recent::with_capacity(64);
-    let mut writer = fixture.set.begin_snapshot("epoch", 9).unwrap();
+    let mut writer = fixture.set.begin_snapshot(Position::new("epoch", 9)).unwrap();
     writer.add(vec![(&Record::Key(other.clone())).into()]).unwrap();
     drop(writer);
     assert_eq!(state(&fixture.set, &mut recent, &plain), Some(KeyState::Active));
@@ -264,8 +252,8 @@ fn a_bad_record_is_refused_alone() {
     };
     let change = feed::Change {
         revision: 2,
-        committed_at_ms: 0,
         records: vec![broken, (&Record::Key(key)).into()],
+        ..feed::Change::default()
     };
     let refused = fixture.set.apply(vec![change]).unwrap();
     assert_eq!((refused.len(), refused[0].revision), (1, 2));

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::SyncError;
 use super::stream::{Stream, blocking};
-use crate::keys::{RefusedRecord, SnapshotWriter};
+use crate::keys::{Position, RefusedRecord, SnapshotWriter};
 
 /// Frames that are looked at together.
 const TOGETHER: usize = 256;
@@ -161,8 +161,13 @@ impl<'s> Applier<'s> {
             "a snapshot is coming"
         );
         self.stream.quota.hold();
-        let (epoch, revision) = (self.stream.feed_epoch.clone(), begin.revision);
-        let writer = blocking(move || keys.begin_snapshot(&epoch, revision)).await??;
+        let position = Position {
+            feed_epoch: self.stream.feed_epoch.clone(),
+            revision: begin.revision,
+            history: begin.history.clone(),
+            scope: self.stream.scope.clone(),
+        };
+        let writer = blocking(move || keys.begin_snapshot(position)).await??;
         self.snapshot = Some(UnderWay {
             writer,
             begin,

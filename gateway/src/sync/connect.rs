@@ -91,6 +91,9 @@ impl Follower {
             max_staleness_ms: max_ms,
             denies_when_stale: max.is_some() && then == WhenStale::Deny,
             oldest_boot_epoch: self.ledger.oldest_boot_epoch(),
+            oldest_protocol: PROTOCOL,
+            history: position.history,
+            scope: position.scope,
         }
     }
 
@@ -105,7 +108,7 @@ impl Follower {
         if welcome.protocol != PROTOCOL {
             return Err(SyncError::Protocol("the control plane speaks another protocol"));
         }
-        if welcome.feed_epoch.is_empty() || welcome.feed_epoch.len() > 64 {
+        if welcome.feed_epoch.is_empty() || welcome.feed_epoch.len() > 64 || welcome.scope.len() > 64 {
             return Err(SyncError::Protocol("the Welcome names no feed epoch"));
         }
         if self.keys.digest_key_known() {

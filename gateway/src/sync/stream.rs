@@ -34,6 +34,8 @@ pub(super) struct Stream<'f> {
     pub(super) follower: &'f Follower,
     pub(super) stop: &'f CancellationToken,
     pub(super) feed_epoch: String,
+    /// Under which scope it is sent.
+    pub(super) scope: String,
     pub(super) quota: QuotaNews,
     /// The last usage report that was acknowledged.
     pub(super) acknowledged: watch::Sender<u64>,
@@ -54,6 +56,7 @@ impl Follower {
             follower: self,
             stop,
             feed_epoch: opened.welcome.feed_epoch,
+            scope: opened.welcome.scope,
             quota: QuotaNews::default(),
             acknowledged: watch::Sender::new(0),
             up: opened.up,

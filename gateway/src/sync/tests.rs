@@ -161,6 +161,7 @@ impl Peer {
             revision,
             records,
             committed_at_ms: 1,
+            ..Change::default()
         }))
         .await;
     }
@@ -170,6 +171,7 @@ impl Peer {
         self.say(down::Frame::SnapshotBegin(SnapshotBegin {
             revision,
             records: many,
+            ..SnapshotBegin::default()
         }))
         .await;
         for chunk in records.chunks(3) {
@@ -178,7 +180,11 @@ impl Peer {
             }))
             .await;
         }
-        self.say(down::Frame::SnapshotEnd(SnapshotEnd { revision })).await;
+        self.say(down::Frame::SnapshotEnd(SnapshotEnd {
+            revision,
+            ..SnapshotEnd::default()
+        }))
+        .await;
     }
 
     /// Whether the gateway has left without a word of ours.

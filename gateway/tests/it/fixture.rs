@@ -11,7 +11,7 @@ use keyward_contract::{
     AccountId, AccountRecord, AccountStatus, AddressList, Contract, CustomerId, DigestKey, Environment,
     EnvironmentId, KeyId, KeyKind, KeyRecord, KeyState, Limits, PlainKey, Record, UnixMillis, feed,
 };
-use keyward_gateway::keys::KeySet;
+use keyward_gateway::keys::{KeySet, Position};
 use keyward_gateway::telemetry::TierSlot;
 use keyward_gateway::{Gateway, RunningGateway};
 use serde_json::Value;
@@ -96,7 +96,7 @@ impl Keys {
     pub(crate) fn write(&self, folder: &Path) {
         let set = KeySet::open(folder, 1_000, Box::new(|_| TierSlot::NONE)).unwrap();
         set.adopt_digest_key(self.digest_key.clone()).unwrap();
-        let mut writer = set.begin_snapshot("epoch", 1).unwrap();
+        let mut writer = set.begin_snapshot(Position::new("epoch", 1)).unwrap();
         assert!(
             writer
                 .add(self.records.iter().map(feed::Record::from).collect())

@@ -36,6 +36,7 @@ impl Reader<'_> {
                 }
                 Some(Frame::Usage(report)) => self.usage(report)?,
                 Some(Frame::Refusal(refusal)) => self.refusal(&refusal),
+                Some(Frame::SnapshotHeld(_)) => {}
                 Some(Frame::Goodbye(_)) => {
                     self.session.membership.goodbye();
                     return Ok(());

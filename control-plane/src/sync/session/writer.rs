@@ -98,6 +98,7 @@ impl<'s> Writer<'s> {
                 Next::Changes(changes) => {
                     for change in changes {
                         position = change.revision;
+                        let change = self.session.scope.cut(&change);
                         self.send_log(Frame::Change(change.as_ref().clone()), position)
                             .await?;
                     }
@@ -128,6 +129,7 @@ impl<'s> Writer<'s> {
             revision,
             digest_key,
             live_gateways: service.gateways.live(),
+            scope: self.session.scope.name(),
         }))
         .await
     }

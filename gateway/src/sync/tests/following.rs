@@ -173,8 +173,19 @@ async fn what_is_against_the_protocol_ends_the_stream_and_takes_nothing_away() {
             ..Change::default()
         })
     };
-    let begin = |records| down::Frame::SnapshotBegin(SnapshotBegin { revision: 9, records });
-    let end = |revision| down::Frame::SnapshotEnd(SnapshotEnd { revision });
+    let begin = |records| {
+        down::Frame::SnapshotBegin(SnapshotBegin {
+            revision: 9,
+            records,
+            ..SnapshotBegin::default()
+        })
+    };
+    let end = |revision| {
+        down::Frame::SnapshotEnd(SnapshotEnd {
+            revision,
+            ..SnapshotEnd::default()
+        })
+    };
     let wrong = [
         vec![change(7)],
         vec![change(u64::MAX)],
