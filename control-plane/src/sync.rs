@@ -31,8 +31,12 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use gateways::{GatewayStatus, Gateways, Propagation};
+pub use feed::Tail;
+pub use follow::resumes_at;
+pub use gateways::roster::{Roster, Standings, Unwelcome};
+pub use gateways::{Ends, GatewayStatus, Gateways, Link, Propagation};
 pub use scope::Scope;
+pub use session::Echo;
 
 /// The largest frame that a gateway may send: a full usage report is about half of it.
 const LARGEST_FRAME: usize = 2 * 1024 * 1024;

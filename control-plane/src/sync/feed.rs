@@ -4,7 +4,6 @@
 //! heard, and once a second in any case. It keeps a bounded tail in memory, from which every stream takes what it lacks in its own time: a slow
 //! stream holds back nobody, and one that fell out of the tail reads the database itself.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,10 @@ use super::gateways::Gateways;
 use super::quota::QuotaBook;
 use crate::store::{self, Store, changes};
 
+mod tail;
+
+pub use tail::Tail;
+
 const POLL: Duration = Duration::from_secs(1);
 const COMPACT_EVERY: Duration = Duration::from_secs(600);
 /// The log keeps so many changes; a gateway that is further behind takes a snapshot.
@@ -26,8 +29,6 @@ const KEPT_CHANGES: u64 = 100_000;
 /// One compacting statement removes so many, so that it holds the writer briefly.
 const REMOVED_AT_ONCE: u32 = 2_000;
 const READ_AT_ONCE: u32 = 256;
-const TAIL_CHANGES: usize = 8_192;
-const TAIL_BYTES: usize = 32 * 1024 * 1024;
 
 /// What came after a revision.
 pub(super) enum Next {
@@ -48,13 +49,6 @@ pub(super) struct Feed {
     look: Notify,
 }
 
-/// The changes `base + 1 ..= base + changes.len()`.
-struct Tail {
-    base: u64,
-    changes: VecDeque<(Arc<wire::Change>, usize)>,
-    bytes: usize,
-}
-
 impl Feed {
     /// Begins at the log's head.
     pub(super) async fn start(
@@ -67,11 +61,7 @@ impl Feed {
             store: store.clone(),
             gateways: gateways.clone(),
             book,
-            tail: RwLock::new(Tail {
-                base: head,
-                changes: VecDeque::new(),
-                bytes: 0,
-            }),
+            tail: RwLock::new(Tail::after_revision(head)),
             head: watch::Sender::new(head),
             look: Notify::new(),
         }))
@@ -102,7 +92,7 @@ impl Feed {
         if revision >= *self.head.borrow() {
             return Ok(Next::Nothing);
         }
-        if let Some(changes) = self.tail.read().after(revision) {
+        if let Some(changes) = self.tail.read().after(revision, READ_AT_ONCE as usize) {
             return Ok(Next::Changes(changes));
         }
         let rows = changes::after(&self.store, revision, READ_AT_ONCE).await?;
@@ -193,69 +183,5 @@ impl Feed {
                 }
             }
         }
-    }
-}
-
-impl Tail {
-    fn after(&self, revision: u64) -> Option<Vec<Arc<wire::Change>>> {
-        let skip = usize::try_from(revision.checked_sub(self.base)?).ok()?;
-        if skip >= self.changes.len() {
-            return None;
-        }
-        let next = self.changes.iter().skip(skip).take(READ_AT_ONCE as usize);
-        Some(next.map(|(change, _)| Arc::clone(change)).collect())
-    }
-
-    fn push(&mut self, revision: u64, change: wire::Change, bytes: usize) {
-        if revision != self.base + self.changes.len() as u64 + 1 {
-            self.restart(revision.saturating_sub(1));
-        }
-        self.changes.push_back((Arc::new(change), bytes));
-        self.bytes += bytes;
-        while self.changes.len() > TAIL_CHANGES || self.bytes > TAIL_BYTES {
-            let Some((_, bytes)) = self.changes.pop_front() else {
-                return;
-            };
-            self.base += 1;
-            self.bytes -= bytes;
-        }
-    }
-
-    fn restart(&mut self, base: u64) {
-        *self = Self {
-            base,
-            changes: VecDeque::new(),
-            bytes: 0,
-        };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tail_answers_what_comes_next_or_that_it_does_not_know() {
-        let mut tail = Tail {
-            base: 10,
-            changes: VecDeque::new(),
-            bytes: 0,
-        };
-        for revision in 11..=14 {
-            let change = wire::Change {
-                revision,
-                ..wire::Change::default()
-            };
-            tail.push(revision, change, TAIL_BYTES / 3);
-        }
-        let revisions = |after| {
-            tail.after(after)
-                .map(|changes| changes.iter().map(|change| change.revision).collect::<Vec<_>>())
-        };
-        // Only three fit.
-        assert_eq!(revisions(10), None);
-        assert_eq!(revisions(11), Some(vec![12, 13, 14]));
-        assert_eq!(revisions(13), Some(vec![14]));
-        assert_eq!(revisions(14), None);
     }
 }

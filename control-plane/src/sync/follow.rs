@@ -62,8 +62,18 @@ impl Follow {
             .log_head(hello.revision)
             .await
             .map_err(|_| Status::unavailable("the change log can't be read"))?;
-        // It knows more than the log: the log was put back to an earlier state.
-        Ok(if hello.revision > head { 0 } else { hello.revision })
+        Ok(resumes_at(hello, &self.0.epoch, head))
+    }
+}
+
+/// Where a gateway that says this can go on from in a log with this epoch and head; 0 when it needs a snapshot.
+#[must_use]
+pub fn resumes_at(hello: &Hello, epoch: &str, head: u64) -> u64 {
+    // One that knows more than the log: the log was put back to an earlier state.
+    if hello.feed_epoch == epoch && hello.revision <= head {
+        hello.revision
+    } else {
+        0
     }
 }
 

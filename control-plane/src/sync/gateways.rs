@@ -9,35 +9,28 @@
 //! Several control planes on one PostgreSQL share what they know through its tables (`shared`): then the gateways of all
 //! of them are waited for and shown, and an id is fenced on all of them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyward_contract::{UnixMillis, feed};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 mod elsewhere;
 mod gateway;
+pub(super) mod roster;
 mod shared;
 #[cfg(test)]
 mod tests;
 
 use crate::store::Store;
 use elsewhere::Others;
-pub(super) use gateway::Ends;
-use gateway::{Gateway, Link};
+pub use gateway::{Ends, Link};
+use roster::Roster;
+pub(super) use roster::Unwelcome;
 use shared::Shared;
-
-/// A stream that said nothing for so long may be replaced by the next one with its id.
-const DEAD_AFTER: Duration = Duration::from_secs(3);
-/// As many gateways are known at most.
-const MOST_GATEWAYS: usize = 10_000;
-/// As many commits are remembered, to tell how long a gateway has been behind.
-const REMEMBERED_COMMITS: usize = 4_096;
-/// As many refused revisions of one gateway are remembered.
-const REMEMBERED_REFUSALS: usize = 256;
 
 /// The gateways of this control plane. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,22 +43,13 @@ struct Registry {
     control_plane: String,
     /// What is shared with other control planes, where there can be others.
     shared: Option<Shared>,
-    state: Mutex<State>,
+    state: Mutex<Roster>,
     /// The newest revision that anyone announced.
     head: watch::Sender<u64>,
     /// Moves whenever a waiting change may have become complete.
     moved: watch::Sender<u64>,
     /// What was heard up to here is written down for other control planes.
     recorded: watch::Sender<Instant>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    gateways: BTreeMap<String, Gateway>,
-    /// Ids whose gateways are about to join.
-    joining: BTreeSet<String>,
-    sessions: u64,
-    commits: VecDeque<(u64, Instant)>,
 }
 
 /// One gateway as `GET /admin/gateways` shows it.
@@ -109,17 +93,6 @@ impl fmt::Display for Propagation {
             )
         }
     }
-}
-
-/// Why a gateway may not join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unwelcome {
-    /// A live gateway has this id.
-    Taken,
-    /// More gateways than one control plane knows.
-    TooMany,
-    /// Whether another control plane has this id can't be asked now.
-    Unknown,
 }
 
 impl Gateways {
@@ -178,17 +151,14 @@ impl Gateways {
             let now = Instant::now();
             let mut standing = self.0.state.lock().standing(revision, now);
             others.join(&mut standing, revision, now);
-            if standing.awaited() == 0 || now >= deadline {
-                let propagation = standing.propagation();
+            let next_end = standing.next_end;
+            if let Some(propagation) = standing.verdict(deadline, now) {
                 metrics::histogram!("keyward_revocation_propagation_seconds",
                     "result" => if propagation.missing.is_empty() { "complete" } else { "partial" })
                 .record(began.elapsed().as_secs_f64());
                 return propagation;
             }
-            let next = [standing.next_end, others.next_look(now)]
-                .into_iter()
-                .flatten()
-                .min();
+            let next = [next_end, others.next_look(now)].into_iter().flatten().min();
             let next = next.map_or(deadline, |next| next.min(deadline));
             let _ = tokio::time::timeout_at(next.into(), moved.changed()).await;
         }
@@ -282,135 +252,6 @@ impl Gateways {
     }
 }
 
-/// What a waiting change sees of the live gateways.
-#[derive(Debug, Default)]
-struct Standings {
-    gateways: BTreeMap<String, Reached>,
-    /// When the first of those that are awaited stops being live by itself.
-    next_end: Option<Instant>,
-}
-
-/// How far a change has come at one gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reached {
-    /// It is in force.
-    Acknowledged,
-    /// It may be acknowledged yet.
-    Awaited,
-    /// It will never be in force.
-    Refused,
-}
-
-impl Standings {
-    /// Of one that is known twice, on its way from one control plane to another, the worse counts.
-    fn add(&mut self, id: &str, reached: Reached, end: Option<Instant>) {
-        let known = self.gateways.entry(id.to_owned()).or_insert(reached);
-        *known = reached.max(*known);
-        if reached == Reached::Awaited {
-            self.next_end = [self.next_end, end].into_iter().flatten().min();
-        }
-    }
-
-    fn awaited(&self) -> usize {
-        let reached = self.gateways.values();
-        reached.filter(|reached| **reached == Reached::Awaited).count()
-    }
-
-    fn propagation(self) -> Propagation {
-        let mut propagation = Propagation::default();
-        for (id, reached) in self.gateways {
-            match reached {
-                Reached::Acknowledged => propagation.acknowledged += 1,
-                Reached::Awaited | Reached::Refused => propagation.missing.push(id),
-            }
-        }
-        propagation
-    }
-}
-
-impl State {
-    fn committed(&mut self, revision: u64, now: Instant) {
-        if self.commits.back().is_none_or(|(newest, _)| *newest < revision) {
-            self.commits.push_back((revision, now));
-        }
-        if self.commits.len() > REMEMBERED_COMMITS {
-            self.commits.pop_front();
-        }
-    }
-
-    fn standing(&self, revision: u64, now: Instant) -> Standings {
-        let mut standings = Standings::default();
-        for (id, gateway) in self.gateways.iter().filter(|(_, gateway)| gateway.is_live(now)) {
-            let reached = match gateway.refused.contains(&revision) {
-                true => Reached::Refused,
-                false if gateway.revision >= revision => Reached::Acknowledged,
-                false => Reached::Awaited,
-            };
-            standings.add(id, reached, gateway.live_until());
-        }
-        standings
-    }
-
-    /// Whether this one may join.
-    fn check(&self, hello: &feed::Hello, now: Instant) -> Result<(), Unwelcome> {
-        if self.joining.contains(&hello.gateway_id) {
-            return Err(Unwelcome::Taken);
-        }
-        let known = self.gateways.get(&hello.gateway_id);
-        if let Some(gateway) = known.filter(|gateway| gateway.is_connected()) {
-            let is_dead = now.saturating_duration_since(gateway.heard) >= DEAD_AFTER;
-            if !is_dead || hello.boot_epoch < gateway.boot_epoch {
-                return Err(Unwelcome::Taken);
-            }
-        }
-        let room = self
-            .gateways
-            .values()
-            .filter(|gateway| gateway.is_shown(now))
-            .count();
-        if known.is_none() && room >= MOST_GATEWAYS {
-            return Err(Unwelcome::TooMany);
-        }
-        Ok(())
-    }
-
-    fn next_session(&mut self) -> u64 {
-        self.sessions += 1;
-        self.sessions
-    }
-
-    /// Takes one in that was checked; the stream that it had ends.
-    fn join(&mut self, hello: &feed::Hello, revision: u64, session: u64, now: Instant) -> Ends {
-        self.gateways.retain(|_, gateway| gateway.is_shown(now));
-        if let Some(Link::Up(ends)) = self.gateways.get(&hello.gateway_id).map(|gateway| &gateway.link) {
-            ends.replaced.cancel();
-        }
-        let ends = Ends::default();
-        let gateway = Gateway::new(hello, revision, (session, ends.clone()), now);
-        self.gateways.insert(hello.gateway_id.clone(), gateway);
-        ends
-    }
-
-    /// For how long a gateway with this revision has not been at the newest one.
-    fn lag(&self, revision: u64, now: Instant) -> Duration {
-        let behind = self.commits.partition_point(|(commit, _)| *commit <= revision);
-        let since = self.commits.get(behind);
-        since.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since))
-    }
-
-    fn status(&self, id: &str, gateway: &Gateway, now: Instant) -> GatewayStatus {
-        GatewayStatus {
-            gateway_id: id.to_owned(),
-            address: gateway.address.clone(),
-            version: gateway.version.clone(),
-            revision: gateway.revision,
-            lag_seconds: self.lag(gateway.revision, now).as_secs_f64(),
-            last_heartbeat: gateway.heard_at,
-            state: gateway.stream().as_str(),
-        }
-    }
-}
-
 /// A gateway's place while its stream is up. Dropped, the gateway counts as disconnected.
 #[derive(Debug)]
 pub(super) struct Membership {
@@ -428,34 +269,22 @@ impl Membership {
 
     /// Everything up to here is in force at the gateway.
     pub(super) fn acknowledge(&self, revision: u64) {
-        self.update(|gateway| {
-            gateway.revision = revision.max(gateway.revision);
-            gateway.holds_something = true;
-        });
+        self.update(|roster, id, session| roster.acknowledge(id, session, revision));
         self.gateways.moved();
         self.tell_others();
     }
 
     /// A record of this revision is not in force at the gateway and won't be.
     pub(super) fn refuse(&self, revision: u64) {
-        self.update(|gateway| {
-            gateway.refused.insert(revision);
-            if gateway.refused.len() > REMEMBERED_REFUSALS {
-                gateway.refused.pop_first();
-            }
-        });
+        self.update(|roster, id, session| roster.refuse(id, session, revision));
         self.gateways.moved();
         self.tell_others();
     }
 
     /// A heartbeat came.
     pub(super) fn heard(&self) {
-        let mut denies = false;
-        self.update(|gateway| {
-            gateway.heard = Instant::now();
-            gateway.heard_at = super::now();
-            denies = gateway.denies();
-        });
+        let at = (Instant::now(), super::now());
+        let denies = self.update(|roster, id, session| roster.heard(id, session, at));
         if let Some(shared) = self.gateways.0.shared.as_ref().filter(|_| denies) {
             shared.hurry();
         }
@@ -463,7 +292,7 @@ impl Membership {
 
     /// It stops on purpose.
     pub(super) fn goodbye(&self) {
-        self.update(|gateway| gateway.leave(Link::Stopped));
+        self.leave(Link::Stopped);
         self.gateways.moved();
         self.tell_others();
     }
@@ -474,19 +303,18 @@ impl Membership {
         }
     }
 
-    fn update(&self, change: impl FnOnce(&mut Gateway)) {
-        let mut state: MutexGuard<'_, State> = self.gateways.0.state.lock();
-        if let Some(gateway) = state.gateways.get_mut(&self.gateway_id)
-            && gateway.is_session(self.session)
-        {
-            change(gateway);
-        }
+    fn leave(&self, link: Link) {
+        self.update(|roster, id, session| roster.leave(id, session, link, Instant::now()));
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut Roster, &str, u64) -> T) -> T {
+        change(&mut self.gateways.0.state.lock(), &self.gateway_id, self.session)
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.update(|gateway| gateway.leave(Link::Lost));
+        self.leave(Link::Lost);
         self.gateways.moved();
         self.tell_others();
     }

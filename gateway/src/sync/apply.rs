@@ -2,20 +2,20 @@
 //!
 //! Changes that have come by the time one is applied are applied with it, as one write to the disk and one
 //! acknowledgement. A record that can't be true is refused alone, told upstream before the acknowledgement.
+//!
+//! What it does it does to a [`Ground`]: in the gateway a stream and the key set, in the simulation of the whole
+//! protocol (`tests/sync`) a network and a disk that fail by a seed.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use keyward_contract::feed::{
-    Change, ControlHeartbeat, Refusal, SnapshotBegin, SnapshotChunk, SnapshotEnd, control_frame::Frame,
-    gateway_frame,
+    Acknowledge, Change, ControlHeartbeat, Record, Refusal, SnapshotBegin, SnapshotChunk, SnapshotEnd,
+    control_frame::Frame, gateway_frame,
 };
 use tokio::sync::mpsc;
 
 use super::SyncError;
-use super::stream::{Stream, blocking};
-use crate::keys::{Position, RefusedRecord, SnapshotWriter};
+use crate::keys::{Position, RefusedRecord};
 
 /// Frames that are looked at together.
 const TOGETHER: usize = 256;
@@ -26,30 +26,100 @@ const TOLD_REFUSALS: usize = 100;
 /// Heartbeats whose revision is not in force yet.
 const WAITING_HEARTBEATS: usize = 16;
 
-pub(super) struct Applier<'s> {
-    stream: &'s Stream<'s>,
-    snapshot: Option<UnderWay>,
+/// What changes are put in force on, and whom it is told.
+#[expect(
+    async_fn_in_trait,
+    reason = "polled where it is made; nothing asks for `Send`"
+)]
+pub trait Ground {
+    /// A snapshot that is coming in; dropped before its end, it leaves everything as it was.
+    type Snapshot;
+
+    /// The history that the stream's revisions belong to, and the scope under which it is sent.
+    fn source(&self) -> (&str, &str);
+    /// Up to where the key set follows the log.
+    fn position(&self) -> Position;
+    /// Keys held.
+    fn key_count(&self) -> u64;
+    /// Puts changes on disk and in force.
+    async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError>;
+    /// Begins a snapshot at this position.
+    async fn begin(&self, position: Position) -> Result<Self::Snapshot, SyncError>;
+    /// Adds records to it.
+    async fn add(
+        &self,
+        snapshot: Self::Snapshot,
+        records: Vec<Record>,
+    ) -> Result<(Self::Snapshot, Vec<RefusedRecord>), SyncError>;
+    /// Puts it in force.
+    async fn finish(&self, snapshot: Self::Snapshot) -> Result<(), SyncError>;
+    /// Resolves when no worker acts any more on what was before.
+    async fn passed(&self);
+    /// Tells the control plane.
+    async fn send(&self, frame: gateway_frame::Frame) -> Result<(), SyncError>;
+    /// Tells the control plane before the stream is left.
+    async fn send_last(&self, frame: gateway_frame::Frame) -> Result<(), SyncError>;
+    /// What is to be noted.
+    fn note(&self, event: Event);
+}
+
+/// What the rest of the gateway is to know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// So many changes are in force.
+    Changes(u64),
+    /// So many records were refused.
+    Refused(u64),
+    /// A snapshot has begun.
+    SnapshotBegun,
+    /// A snapshot is in force.
+    SnapshotInForce,
+    /// What the control plane said of itself.
+    Told {
+        /// The newest revision it knows.
+        head: u64,
+        /// How many gateways are live.
+        live_gateways: u32,
+    },
+    /// Everything that had been committed when we sent the heartbeat with this steady clock is in force.
+    Fresh {
+        /// Milliseconds on our own steady clock.
+        steady_ms: u64,
+    },
+}
+
+/// Puts what one stream brings in force.
+#[derive(Debug)]
+pub struct Applier<'g, G: Ground> {
+    ground: &'g G,
+    snapshot: Option<UnderWay<G::Snapshot>>,
     /// Revision and echo of heartbeats that prove freshness once that revision is in force.
     heartbeats: VecDeque<(u64, u64)>,
 }
 
 /// A snapshot that is coming in.
-struct UnderWay {
-    writer: SnapshotWriter,
+#[derive(Debug)]
+struct UnderWay<S> {
+    writer: S,
     begin: SnapshotBegin,
     received: u64,
 }
 
-impl<'s> Applier<'s> {
-    pub(super) fn new(stream: &'s Stream<'s>) -> Self {
+impl<'g, G: Ground> Applier<'g, G> {
+    /// Of a stream that has just begun.
+    pub fn new(ground: &'g G) -> Self {
         Self {
-            stream,
+            ground,
             snapshot: None,
             heartbeats: VecDeque::new(),
         }
     }
 
-    pub(super) async fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Result<(), SyncError> {
+    /// Works until the frames end or one is against the protocol.
+    ///
+    /// # Errors
+    /// Always: why it ended.
+    pub async fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Result<(), SyncError> {
         let mut came = Vec::with_capacity(TOGETHER);
         while frames.recv_many(&mut came, TOGETHER).await > 0 {
             let mut changes = Vec::new();
@@ -82,13 +152,13 @@ impl<'s> Applier<'s> {
     }
 
     async fn changes(&mut self, mut changes: Vec<Change>) -> Result<(), SyncError> {
-        let position = self.stream.follower.keys.position();
+        let position = self.ground.position();
         // A repeat is no news, but its acknowledgement may have been lost with the last stream.
         changes.retain(|change| change.revision > position.revision);
         let Some(last) = changes.last().map(|change| change.revision) else {
             return Ok(());
         };
-        if self.snapshot.is_some() || position.feed_epoch != self.stream.feed_epoch {
+        if self.snapshot.is_some() || position.feed_epoch != self.ground.source().0 {
             return Err(SyncError::Protocol("a change before the snapshot's end"));
         }
         let mut expected = position.revision;
@@ -98,31 +168,24 @@ impl<'s> Applier<'s> {
                 return Err(SyncError::Protocol("a gap between changes"));
             }
         }
-        let (keys, many) = (Arc::clone(&self.stream.follower.keys), changes.len());
-        let refused = blocking(move || keys.apply(changes)).await??;
-        self.stream
-            .follower
-            .state
-            .changes
-            .fetch_add(many as u64, Ordering::Relaxed);
+        let many = changes.len() as u64;
+        let refused = self.ground.apply(changes).await?;
+        self.ground.note(Event::Changes(many));
         self.refuse(&refused).await?;
         self.in_force(last).await
     }
 
     /// Acknowledges once no worker acts on what was before.
     async fn in_force(&mut self, revision: u64) -> Result<(), SyncError> {
-        self.stream.follower.quiescence.passed().await;
-        self.stream.acknowledge(revision).await?;
+        self.ground.passed().await;
+        let acknowledge = gateway_frame::Frame::Acknowledge(Acknowledge { revision });
+        self.ground.send(acknowledge).await?;
         self.prove_freshness();
         Ok(())
     }
 
     async fn refuse(&self, refused: &[RefusedRecord]) -> Result<(), SyncError> {
-        self.stream
-            .follower
-            .state
-            .refused
-            .fetch_add(refused.len() as u64, Ordering::Relaxed);
+        self.ground.note(Event::Refused(refused.len() as u64));
         for RefusedRecord { revision, error } in refused.iter().take(TOLD_REFUSALS) {
             tracing::error!(revision, %error, "a record was refused; the last good one stays in force");
             let refusal = Refusal {
@@ -130,16 +193,16 @@ impl<'s> Applier<'s> {
                 record: error.record.clone(),
                 reason: error.reason.clone(),
             };
-            self.stream.send(gateway_frame::Frame::Refusal(refusal)).await?;
+            self.ground.send(gateway_frame::Frame::Refusal(refusal)).await?;
         }
         Ok(())
     }
 
     async fn begin(&mut self, begin: SnapshotBegin) -> Result<(), SyncError> {
-        let keys = Arc::clone(&self.stream.follower.keys);
-        let position = keys.position();
-        let held = keys.key_count();
-        let is_same_history = position.feed_epoch == self.stream.feed_epoch;
+        let position = self.ground.position();
+        let held = self.ground.key_count();
+        let (feed_epoch, scope) = self.ground.source();
+        let is_same_history = position.feed_epoch == feed_epoch;
         if is_same_history && held >= FEW_KEYS && begin.records < held.div_ceil(2) {
             let reason = "would drop more than half of the keys";
             let refusal = Refusal {
@@ -147,7 +210,7 @@ impl<'s> Applier<'s> {
                 record: "snapshot".into(),
                 reason: reason.into(),
             };
-            self.stream
+            self.ground
                 .send_last(gateway_frame::Frame::Refusal(refusal))
                 .await?;
             return Err(SyncError::MassDeletion {
@@ -160,14 +223,14 @@ impl<'s> Applier<'s> {
             records = begin.records,
             "a snapshot is coming"
         );
-        self.stream.quota.hold();
+        self.ground.note(Event::SnapshotBegun);
         let position = Position {
-            feed_epoch: self.stream.feed_epoch.clone(),
+            feed_epoch: feed_epoch.to_owned(),
             revision: begin.revision,
             history: begin.history.clone(),
-            scope: self.stream.scope.clone(),
+            scope: scope.to_owned(),
         };
-        let writer = blocking(move || keys.begin_snapshot(position)).await??;
+        let writer = self.ground.begin(position).await?;
         self.snapshot = Some(UnderWay {
             writer,
             begin,
@@ -178,22 +241,18 @@ impl<'s> Applier<'s> {
 
     async fn chunk(&mut self, chunk: SnapshotChunk) -> Result<(), SyncError> {
         let UnderWay {
-            mut writer,
+            writer,
             begin,
             received,
         } = self.under_way()?;
         let received = received.saturating_add(chunk.records.len() as u64);
-        let (writer, refused) = blocking(move || {
-            let refused = writer.add(chunk.records);
-            (writer, refused)
-        })
-        .await?;
+        let (writer, refused) = self.ground.add(writer, chunk.records).await?;
         self.snapshot = Some(UnderWay {
             writer,
             begin,
             received,
         });
-        self.refuse(&refused?).await
+        self.refuse(&refused).await
     }
 
     async fn end(&mut self, end: &SnapshotEnd) -> Result<(), SyncError> {
@@ -205,32 +264,27 @@ impl<'s> Applier<'s> {
         if end.revision != begin.revision || received != begin.records {
             return Err(SyncError::Protocol("a snapshot is not what its beginning said"));
         }
-        blocking(move || writer.finish()).await??;
-        self.stream
-            .follower
-            .state
-            .snapshots
-            .fetch_add(1, Ordering::Relaxed);
+        self.ground.finish(writer).await?;
         tracing::info!(
             revision = end.revision,
             records = received,
             "the snapshot is in force"
         );
-        self.stream.quota.release();
+        self.ground.note(Event::SnapshotInForce);
         self.in_force(end.revision).await
     }
 
-    fn under_way(&mut self) -> Result<UnderWay, SyncError> {
+    fn under_way(&mut self) -> Result<UnderWay<G::Snapshot>, SyncError> {
         self.snapshot
             .take()
             .ok_or(SyncError::Protocol("a piece of no snapshot"))
     }
 
     fn heartbeat(&mut self, heartbeat: &ControlHeartbeat) {
-        self.stream
-            .follower
-            .state
-            .told(heartbeat.revision, heartbeat.live_gateways);
+        self.ground.note(Event::Told {
+            head: heartbeat.revision,
+            live_gateways: heartbeat.live_gateways,
+        });
         if heartbeat.echo_ms > 0 {
             self.heartbeats.push_back((heartbeat.revision, heartbeat.echo_ms));
         }
@@ -242,16 +296,15 @@ impl<'s> Applier<'s> {
     }
 
     fn prove_freshness(&mut self) {
-        let state = &self.stream.follower.state;
-        let position = self.stream.follower.keys.position();
-        if self.snapshot.is_some() || position.feed_epoch != self.stream.feed_epoch {
+        let ground = self.ground;
+        let position = self.ground.position();
+        if self.snapshot.is_some() || position.feed_epoch != self.ground.source().0 {
             return;
         }
         self.heartbeats.retain(|(revision, echo_ms)| {
             let is_in_force = *revision <= position.revision;
             if is_in_force {
-                state.heard(*echo_ms);
-                state.following();
+                ground.note(Event::Fresh { steady_ms: *echo_ms });
             }
             !is_in_force
         });

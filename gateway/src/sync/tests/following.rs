@@ -289,3 +289,29 @@ async fn freshness_is_proved_by_an_echo_once_its_revision_is_in_force() {
             .is_stale(Duration::from_millis(echo_ms) + Duration::from_millis(3001))
     );
 }
+
+#[tokio::test]
+async fn what_the_last_stream_had_begun_on_the_disk_ends_before_the_next_says_where_it_stands() {
+    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
+    let (follower, gateway) = disk.follower(&[plane.address], Quiescence::new(vec![]));
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let keys = Arc::clone(&gateway.keys);
+    let late = follower.on_disk(move || {
+        told.recv().unwrap();
+        keys.begin_snapshot(crate::keys::Position::new(EPOCH, 9))
+            .unwrap()
+            .finish()
+            .unwrap();
+    });
+    // Its stream is over: nobody waits for it any more.
+    let _ = tokio::time::timeout(Duration::from_millis(1), late).await;
+    let _running = tokio::spawn(follower.run(gateway.stop.clone()));
+    let early = tokio::time::timeout(Duration::from_millis(200), plane.peers.recv()).await;
+    assert!(
+        early.is_err(),
+        "a stream was opened while the replica was being replaced"
+    );
+    go.send(()).unwrap();
+    let (_peer, hello) = plane.welcome().await;
+    assert_eq!(hello.revision, 9);
+}

@@ -1,0 +1,105 @@
+//! The ground on which a stream's changes are put in force: the key set, the workers, and the way up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use keyward_contract::feed::{Change, Record, gateway_frame::Frame};
+
+use super::apply::{Event, Ground};
+use super::stream::{Stream, blocking};
+use super::{Follower, SyncError};
+use crate::keys::{Position, RefusedRecord, SnapshotWriter};
+
+impl Follower {
+    /// Works on the replica, one thing at a time, also when nobody waits for it any more.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SyncError> {
+        let busy = Arc::clone(&self.on_disk).lock_owned().await;
+        blocking(move || {
+            let done = work();
+            drop(busy);
+            done
+        })
+        .await
+    }
+}
+
+impl Ground for Stream<'_> {
+    type Snapshot = SnapshotWriter;
+
+    fn source(&self) -> (&str, &str) {
+        (&self.feed_epoch, &self.scope)
+    }
+
+    fn position(&self) -> Position {
+        self.follower.keys.position()
+    }
+
+    fn key_count(&self) -> u64 {
+        self.follower.keys.key_count()
+    }
+
+    async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError> {
+        let keys = Arc::clone(&self.follower.keys);
+        Ok(self.follower.on_disk(move || keys.apply(changes)).await??)
+    }
+
+    async fn begin(&self, position: Position) -> Result<SnapshotWriter, SyncError> {
+        let keys = Arc::clone(&self.follower.keys);
+        Ok(self
+            .follower
+            .on_disk(move || keys.begin_snapshot(position))
+            .await??)
+    }
+
+    async fn add(
+        &self,
+        mut snapshot: SnapshotWriter,
+        records: Vec<Record>,
+    ) -> Result<(SnapshotWriter, Vec<RefusedRecord>), SyncError> {
+        let (snapshot, refused) = self
+            .follower
+            .on_disk(move || {
+                let refused = snapshot.add(records);
+                (snapshot, refused)
+            })
+            .await?;
+        Ok((snapshot, refused?))
+    }
+
+    async fn finish(&self, snapshot: SnapshotWriter) -> Result<(), SyncError> {
+        Ok(self.follower.on_disk(move || snapshot.finish()).await??)
+    }
+
+    async fn passed(&self) {
+        self.follower.quiescence.passed().await;
+    }
+
+    async fn send(&self, frame: Frame) -> Result<(), SyncError> {
+        Stream::send(self, frame).await
+    }
+
+    async fn send_last(&self, frame: Frame) -> Result<(), SyncError> {
+        Stream::send_last(self, frame).await
+    }
+
+    fn note(&self, event: Event) {
+        let state = &self.follower.state;
+        match event {
+            Event::Changes(many) => drop(state.changes.fetch_add(many, Ordering::Relaxed)),
+            Event::Refused(many) => drop(state.refused.fetch_add(many, Ordering::Relaxed)),
+            Event::SnapshotBegun => self.quota.hold(),
+            Event::SnapshotInForce => {
+                state.snapshots.fetch_add(1, Ordering::Relaxed);
+                self.quota.release();
+            }
+            Event::Told { head, live_gateways } => state.told(head, live_gateways),
+            Event::Fresh { steady_ms } => {
+                state.heard(steady_ms);
+                state.following();
+            }
+        }
+    }
+}
