@@ -6,6 +6,7 @@
 //! a jittered pause. Nothing that comes from the stream can panic here.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use keyward_config::Staleness;
@@ -108,6 +109,8 @@ pub struct Follower {
     state: Arc<SyncState>,
     /// Held by work on the replica. Once begun it goes on, whatever becomes of the stream that wanted it.
     on_disk: Arc<tokio::sync::Mutex<()>>,
+    /// Something was put in force, and workers may act on what was before it.
+    is_unsettled: AtomicBool,
 }
 
 impl Follower {
@@ -127,6 +130,7 @@ impl Follower {
             ledger,
             state,
             on_disk: Arc::default(),
+            is_unsettled: AtomicBool::new(false),
         }
     }
 

@@ -71,6 +71,8 @@ pub(crate) struct Process {
     line: Line,
     backoff: Micros,
     is_draining: bool,
+    /// What the last stream left is waited for before the next begins.
+    settling: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 enum Line {
@@ -195,6 +197,7 @@ impl World {
             line: Line::Down,
             backoff: 100 * MS,
             is_draining: false,
+            settling: None,
         });
         self.trace(|| format!("gateway {gateway} starts"));
         self.soon(gateway, Happening::Connect, 5 * MS);
@@ -294,10 +297,11 @@ impl World {
         if !matches!(process.line, Line::Down) || process.is_draining {
             return;
         }
-        // As the follower does: what the last stream had begun on the disk ends first.
-        if !process.jobs.is_empty() {
+        if !self.is_settled(gateway) {
             return self.soon(gateway, Happening::Connect, 10 * MS);
         }
+        let edge = &self.edges[gateway];
+        let Some(process) = &edge.process else { return };
         let position = process.keys.position();
         let bound = edge.staleness.max.unwrap_or_default();
         let hello = Hello {
@@ -317,6 +321,42 @@ impl World {
             process.line = Line::Opening { stream, since };
         }
         self.send_up(stream, Some(up::Frame::Hello(hello)));
+    }
+
+    /// As the follower does: what the last stream had begun on the disk ends first, and then no worker acts any more on
+    /// what was before it.
+    fn is_settled(&mut self, gateway: usize) -> bool {
+        let Some(process) = &mut self.edges[gateway].process else {
+            return false;
+        };
+        if !process.jobs.is_empty() {
+            return false;
+        }
+        let quiescence = process.quiescence.clone();
+        let settling = process
+            .settling
+            .get_or_insert_with(|| Box::pin(async move { quiescence.passed().await }));
+        let polled = settling.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_ready() {
+            process.settling = None;
+        }
+        self.ask_idle_workers(gateway);
+        polled.is_ready()
+    }
+
+    fn ask_idle_workers(&mut self, gateway: usize) {
+        let Some(process) = &self.edges[gateway].process else {
+            return;
+        };
+        let asked: Vec<usize> = (0..process.workers.len())
+            .filter(|worker| {
+                let worker = &process.workers[*worker];
+                worker.turn.is_none() && !worker.questions.is_empty()
+            })
+            .collect();
+        for worker in asked {
+            self.soon(gateway, Happening::Turn(worker), MS);
+        }
     }
 
     pub(crate) fn close(&mut self, gateway: usize, why: &str) {
@@ -410,19 +450,11 @@ impl World {
                 process.state.heard_by(sent, steady_ms);
             }
         }
-        let asked: Vec<usize> = (0..process.workers.len())
-            .filter(|worker| {
-                let worker = &process.workers[*worker];
-                worker.turn.is_none() && !worker.questions.is_empty()
-            })
-            .collect();
         if has_work {
             let slow = self.slow_disk;
             self.soon(gateway, Happening::Disk, slow);
         }
-        for worker in asked {
-            self.soon(gateway, Happening::Turn(worker), MS);
-        }
+        self.ask_idle_workers(gateway);
         for frame in edge.said.take() {
             self.send_up(stream, Some(frame));
         }

@@ -69,9 +69,13 @@ impl Plane {
 }
 
 impl World {
-    /// Another start: nothing is left of what the last one knew.
+    /// Another start: what is in the database is all that is left.
     pub(crate) fn start_plane(&mut self, start: u64) {
         self.plane = Plane::start(start, self.store.head());
+        let at = (self.instant(), UnixMillis(0));
+        for hello in self.store.gateways.values() {
+            self.plane.roster.recall(hello, at);
+        }
     }
 
     /// Tells that a change was committed, and begins to wait.
@@ -110,6 +114,8 @@ impl World {
     /// Once a second.
     pub(crate) fn plane_ticks(&mut self) {
         self.read_log();
+        let (roster, now) = (&self.plane.roster, self.instant());
+        self.store.gateways.retain(|id, _| roster.is_live(id, now));
         let streams: Vec<usize> = self.plane.sessions.keys().copied().collect();
         for stream in streams {
             self.tell_heartbeat(stream);
@@ -139,6 +145,9 @@ impl World {
             self.send_down(stream, None);
             return;
         }
+        self.store
+            .gateways
+            .insert(hello.gateway_id.clone(), hello.clone());
         let number = self.plane.roster.next_session();
         let ends = self.plane.roster.join(hello, position, number, now);
         let gateway = self.streams[stream].gateway;

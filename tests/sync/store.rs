@@ -30,6 +30,8 @@ pub(crate) struct Store {
     log: VecDeque<Arc<feed::Change>>,
     compacted: u64,
     now: Content,
+    /// The gateways that are written down: a control plane that starts recalls them.
+    pub(crate) gateways: BTreeMap<String, feed::Hello>,
     /// Each revision's record: `(revision, record)`, in their order.
     said: BTreeMap<Subject, Vec<(u64, Record)>>,
 }
@@ -41,6 +43,7 @@ impl Store {
             log: VecDeque::new(),
             compacted: 0,
             now: BTreeMap::new(),
+            gateways: BTreeMap::new(),
             said: BTreeMap::new(),
         };
         for account in 0..ACCOUNTS {

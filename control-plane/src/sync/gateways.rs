@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 mod elsewhere;
 mod gateway;
+mod memory;
 pub(super) mod roster;
 mod shared;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod tests;
 use crate::store::Store;
 use elsewhere::Others;
 pub use gateway::{Ends, Link};
+use memory::Memory;
 use roster::Roster;
 pub(super) use roster::Unwelcome;
 use shared::Shared;
@@ -43,6 +45,8 @@ struct Registry {
     control_plane: String,
     /// What is shared with other control planes, where there can be others.
     shared: Option<Shared>,
+    /// What is remembered over a restart, where there can be no others.
+    memory: Option<Memory>,
     state: Mutex<Roster>,
     /// The newest revision that anyone announced.
     head: watch::Sender<u64>,
@@ -96,23 +100,24 @@ impl fmt::Display for Propagation {
 }
 
 impl Gateways {
-    /// No gateways yet, and no other control plane. A change waits for acknowledgements at most for `wait`.
+    /// No gateways yet, no other control plane, and nothing is remembered. A change waits for acknowledgements at most for `wait`.
     #[must_use]
     pub fn new(wait: Duration) -> Self {
-        Self::make(wait, None)
+        Self::make(wait, None, None)
     }
 
     /// No gateways yet, among the control planes that share this store.
     #[must_use]
     pub fn over(store: &Store, wait: Duration) -> Self {
-        Self::make(wait, Shared::over(store))
+        Self::make(wait, Shared::over(store), Memory::over(store))
     }
 
-    fn make(wait: Duration, shared: Option<Shared>) -> Self {
+    fn make(wait: Duration, shared: Option<Shared>, memory: Option<Memory>) -> Self {
         Self(Arc::new(Registry {
             wait,
             control_plane: uuid::Uuid::now_v7().to_string(),
             shared,
+            memory,
             state: Mutex::default(),
             head: watch::Sender::new(0),
             moved: watch::Sender::new(0),
@@ -212,10 +217,23 @@ impl Gateways {
     /// Takes a gateway in, unless a live one has its id, here or on another control plane. `revision` is what it holds
     /// of our own log.
     pub(super) async fn admit(&self, hello: &feed::Hello, revision: u64) -> Result<Membership, Unwelcome> {
-        match &self.0.shared {
-            None => self.join(hello, revision),
-            Some(shared) => shared.admit(self, hello, revision).await,
+        match (&self.0.shared, &self.0.memory) {
+            (Some(shared), _) => shared.admit(self, hello, revision).await,
+            (None, Some(memory)) => memory.admit(self, hello, revision).await,
+            (None, None) => self.join(hello, revision),
         }
+    }
+
+    /// Keeps the id for one that is about to be written down and to join; answers its stream's number.
+    fn begin_joining<'g>(&'g self, hello: &'g feed::Hello) -> Result<(u64, Joining<'g>), Unwelcome> {
+        let mut state = self.0.state.lock();
+        state.check(hello, Instant::now())?;
+        state.joining.insert(hello.gateway_id.clone());
+        let joining = Joining {
+            gateways: self,
+            id: &hello.gateway_id,
+        };
+        Ok((state.next_session(), joining))
     }
 
     /// Takes a gateway in, unless a live one has its id here.
@@ -249,6 +267,18 @@ impl Gateways {
             .count();
         drop(state);
         metrics::gauge!("keyward_sync_gateways").set(f64::from(u32::try_from(connected).unwrap_or(u32::MAX)));
+    }
+}
+
+/// An id that is joining. Dropped, it isn't any more.
+struct Joining<'g> {
+    gateways: &'g Gateways,
+    id: &'g str,
+}
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        self.gateways.0.state.lock().joining.remove(self.id);
     }
 }
 

@@ -11,12 +11,28 @@ use super::{Follower, SyncError};
 use crate::keys::{Position, RefusedRecord, SnapshotWriter};
 
 impl Follower {
+    /// Waits for what the last stream left: what a Hello says is in force counts as acknowledged. Work that had begun on
+    /// the replica ends, else a snapshot could take back what the next stream brings; and no worker acts any more on what
+    /// was before it.
+    pub(super) async fn settle(&self) {
+        drop(self.on_disk.lock().await);
+        if self.is_unsettled.load(Ordering::Relaxed) {
+            self.passed().await;
+        }
+    }
+
+    async fn passed(&self) {
+        self.quiescence.passed().await;
+        self.is_unsettled.store(false, Ordering::Relaxed);
+    }
+
     /// Works on the replica, one thing at a time, also when nobody waits for it any more.
     pub(super) async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, SyncError> {
         let busy = Arc::clone(&self.on_disk).lock_owned().await;
+        self.is_unsettled.store(true, Ordering::Relaxed);
         blocking(move || {
             let done = work();
             drop(busy);
@@ -74,7 +90,7 @@ impl Ground for Stream<'_> {
     }
 
     async fn passed(&self) {
-        self.follower.quiescence.passed().await;
+        self.follower.passed().await;
     }
 
     async fn send(&self, frame: Frame) -> Result<(), SyncError> {

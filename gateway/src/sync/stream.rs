@@ -45,8 +45,7 @@ pub(super) struct Stream<'f> {
 impl Follower {
     /// Opens a stream and holds it; `Ok` when it ended because of `stop`.
     pub(super) async fn stream(&self, url: &str, stop: &CancellationToken) -> Result<(), SyncError> {
-        // A snapshot of the last stream that is still being put in force would else take back what this one brings.
-        drop(self.on_disk.lock().await);
+        self.settle().await;
         let opened = self.open(url).await?;
         tracing::info!(
             url,

@@ -183,6 +183,22 @@ impl Roster {
         }
     }
 
+    /// A gateway that an earlier start of this control plane knew, and that may be serving: it counts as lost just now.
+    /// `at`: the present, and when it was heard for people to read.
+    pub fn recall(&mut self, hello: &feed::Hello, (now, at): (Instant, UnixMillis)) {
+        let mut gateway = Gateway::new(hello, 0, (0, Ends::default()), now);
+        gateway.leave(Link::Lost, now);
+        gateway.heard_at = at;
+        self.gateways.entry(hello.gateway_id.clone()).or_insert(gateway);
+    }
+
+    /// Whether a change waits for this one, or is about to.
+    #[must_use]
+    pub fn is_live(&self, id: &str, now: Instant) -> bool {
+        let known = self.gateways.get(id);
+        self.joining.contains(id) || known.is_some_and(|gateway| gateway.is_live(now))
+    }
+
     /// Everything up to here is in force at the gateway that has this stream.
     pub fn acknowledge(&mut self, id: &str, session: u64, revision: u64) {
         self.update(id, session, |gateway| {
