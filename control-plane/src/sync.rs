@@ -31,7 +31,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use gateways::{GatewayStatus, Gateways, Propagation};
+pub use gateways::{Confirming, GatewayStatus, Gateways, HeldSnapshot, Propagation};
 pub use scope::Scope;
 
 /// The largest frame that a gateway may send: a full usage report is about half of it.

@@ -34,6 +34,8 @@ pub(super) struct Writer<'s> {
     tick: Interval,
     acknowledgements: mpsc::Receiver<u64>,
     quota: QuotaTold,
+    /// The gateway holds a snapshot that was confirmed since.
+    is_confirmed: bool,
 }
 
 /// What this stream was told of quotas.
@@ -65,6 +67,7 @@ enum Due {
     Heartbeat,
     UsageAcknowledged(u64),
     Quotas,
+    Confirmed,
 }
 
 impl<'s> Writer<'s> {
@@ -82,6 +85,7 @@ impl<'s> Writer<'s> {
                 seen: Seen::default(),
                 at: None,
             },
+            is_confirmed: false,
         }
     }
 
@@ -92,6 +96,9 @@ impl<'s> Writer<'s> {
             position = self.snapshot().await?;
         }
         loop {
+            if self.is_confirmed {
+                position = self.snapshot().await?;
+            }
             self.head.borrow_and_update();
             let next = self.session.service.feed.after(position).await;
             match next.map_err(|_| Status::unavailable("the change log can't be read"))? {
@@ -160,6 +167,10 @@ impl<'s> Writer<'s> {
                     self.send_log(Frame::SnapshotEnd(end), end.revision).await?;
                     return Ok(end.revision);
                 }
+                Ok(Frame::SnapshotBegin(mut begin)) => {
+                    begin.confirmed = std::mem::take(&mut self.is_confirmed);
+                    self.send(Frame::SnapshotBegin(begin)).await?;
+                }
                 Ok(frame) => self.send(frame).await?,
                 Err(error) => {
                     tracing::error!(%error, "a snapshot can't be read");
@@ -187,6 +198,7 @@ impl<'s> Writer<'s> {
                 _ = self.tick.tick() => return Due::Heartbeat,
                 Some(sequence) = self.acknowledgements.recv() => return Due::UsageAcknowledged(sequence),
                 () = self.quota.due() => return Due::Quotas,
+                () = session.membership.ends().confirmed.notified() => return Due::Confirmed,
                 _ = self.head.changed() => return Due::Changes,
             }
         }
@@ -204,6 +216,10 @@ impl<'s> Writer<'s> {
     async fn serve(&mut self, due: Due) -> Result<(), Status> {
         match due {
             Due::Changes => Ok(()),
+            Due::Confirmed => {
+                self.is_confirmed = true;
+                Ok(())
+            }
             Due::UsageAcknowledged(sequence) => {
                 self.send(Frame::UsageAcknowledged(UsageAcknowledged { sequence }))
                     .await
