@@ -34,7 +34,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use gateways::{GatewayStatus, Gateways, Propagation};
+pub use gateways::{Confirming, GatewayStatus, Gateways, HeldSnapshot, Propagation};
 pub use scope::Scope;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(5);

@@ -20,15 +20,19 @@ use tokio::sync::watch;
 
 mod elsewhere;
 mod gateway;
+mod holding;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 use crate::store::Store;
+pub use crate::store::gateways::HeldSnapshot;
 use elsewhere::Others;
 pub(super) use gateway::Ends;
 use gateway::{Gateway, Link};
+pub use holding::Confirming;
+use holding::shown;
 use shared::Shared;
 use waiting::{Waiting, Waits};
 
@@ -87,8 +91,11 @@ pub struct GatewayStatus {
     pub lag_seconds: f64,
     /// When it was last heard.
     pub last_heartbeat: UnixMillis,
-    /// `connected`, `syncing` (connected, and holds nothing yet), `disconnected` or `stopped`.
+    /// `connected`, `holding` (connected, and keeps a snapshot from being in force), `syncing` (connected, and holds
+    /// nothing yet), `disconnected` or `stopped`.
     pub state: &'static str,
+    /// The snapshot that waits for confirmation.
+    pub held: Option<HeldSnapshot>,
 }
 
 /// How far a change has come.
@@ -375,6 +382,8 @@ impl State {
             let reached = match gateway.refused.contains(&revision) {
                 true => Reached::Refused,
                 false if gateway.revision >= revision => Reached::Acknowledged,
+                // Not before somebody confirms the snapshot; nobody has to wait for that.
+                false if gateway.held.is_some() => Reached::Refused,
                 false => Reached::Awaited,
             };
             standings.add(id, reached, gateway.live_until());
@@ -437,7 +446,8 @@ impl State {
             revision: gateway.revision,
             lag_seconds: self.lag(gateway.revision, now).as_secs_f64(),
             last_heartbeat: gateway.heard_at,
-            state: gateway.stream().as_str(),
+            state: shown(gateway.stream(), gateway.held),
+            held: gateway.held,
         }
     }
 }
@@ -465,6 +475,7 @@ impl Membership {
         self.update(|gateway| {
             gateway.revision = revision.max(gateway.revision);
             gateway.holds_something = true;
+            gateway.held = gateway.held.filter(|held| held.revision > revision);
         });
         self.gateways
             .0

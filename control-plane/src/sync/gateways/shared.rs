@@ -361,6 +361,7 @@ impl Gateways {
             self.0.recorded.send_replace(began);
         }
         self.end_replaced(&standings, &renewed);
+        self.confirmed_elsewhere(&renewed);
         let strays = self.strays(&renewed);
         if !strays.is_empty() {
             gateways::disown(&shared.store, self.control_plane(), &strays).await?;

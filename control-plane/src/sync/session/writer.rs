@@ -33,6 +33,8 @@ pub(super) struct Writer<'s> {
     tick: Interval,
     acknowledgements: mpsc::Receiver<u64>,
     quota: QuotaTold,
+    /// The gateway holds a snapshot that was confirmed since.
+    is_confirmed: bool,
 }
 
 /// What this stream was told of quotas.
@@ -64,6 +66,7 @@ enum Due {
     Heartbeat,
     UsageAcknowledged(u64),
     Quotas,
+    Confirmed,
 }
 
 impl<'s> Writer<'s> {
@@ -81,6 +84,7 @@ impl<'s> Writer<'s> {
                 seen: Seen::default(),
                 at: None,
             },
+            is_confirmed: false,
         }
     }
 
@@ -91,6 +95,9 @@ impl<'s> Writer<'s> {
             position = self.snapshot(0).await?;
         }
         loop {
+            if self.is_confirmed {
+                position = self.snapshot(position).await?;
+            }
             self.head.borrow_and_update();
             let next = self.session.service.feed.after(position).await;
             match next.map_err(|_| Status::unavailable("the change log can't be read"))? {
@@ -164,7 +171,10 @@ impl<'s> Writer<'s> {
                 ));
             }
             match piece {
-                Ok(Piece::Begin(begin)) => self.send(Frame::SnapshotBegin(begin)).await?,
+                Ok(Piece::Begin(mut begin)) => {
+                    begin.confirmed = std::mem::take(&mut self.is_confirmed);
+                    self.send(Frame::SnapshotBegin(begin)).await?;
+                }
                 Ok(Piece::Records(records)) => self.hand_over(records).await?,
                 Ok(Piece::End(end)) => {
                     self.send_log(Frame::SnapshotEnd(end).into(), end.revision)
@@ -197,6 +207,7 @@ impl<'s> Writer<'s> {
                 _ = self.tick.tick() => return Due::Heartbeat,
                 Some(sequence) = self.acknowledgements.recv() => return Due::UsageAcknowledged(sequence),
                 () = self.quota.due() => return Due::Quotas,
+                () = session.membership.ends().confirmed.notified() => return Due::Confirmed,
                 _ = self.head.changed() => return Due::Changes,
             }
         }
@@ -214,6 +225,10 @@ impl<'s> Writer<'s> {
     async fn serve(&mut self, due: Due) -> Result<(), Status> {
         match due {
             Due::Changes => Ok(()),
+            Due::Confirmed => {
+                self.is_confirmed = true;
+                Ok(())
+            }
             Due::UsageAcknowledged(sequence) => {
                 self.send(Frame::UsageAcknowledged(UsageAcknowledged { sequence }))
                     .await

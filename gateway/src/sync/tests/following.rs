@@ -211,36 +211,6 @@ async fn what_is_against_the_protocol_ends_the_stream_and_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_would_drop_more_than_half_of_the_keys_is_refused() {
-    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
-    let gateway = disk.start(&[plane.address]);
-    let (mut peer, _) = plane.welcome().await;
-    let account = account();
-    let all = |many: usize| {
-        let keys = (0..many).map(|at| key(&account, &format!("k{at}"), KeyState::Active));
-        std::iter::once(account_record(&account))
-            .chain(keys)
-            .collect::<Vec<_>>()
-    };
-    peer.snapshot(5, all(120)).await;
-    assert_eq!(peer.acknowledged().await, 5);
-    peer.snapshot(6, all(20)).await;
-    let up::Frame::Refusal(refusal) = peer.next().await else {
-        panic!("no refusal")
-    };
-    assert_eq!((refusal.revision, refusal.record.as_str()), (6, "snapshot"));
-    assert!(peer.is_left().await);
-    assert_eq!(gateway.knows("k119"), Some(KeyState::Active));
-    let (mut peer, _) = plane.welcome().await;
-    peer.snapshot(6, all(70)).await;
-    assert_eq!(peer.acknowledged().await, 6);
-    assert_eq!(
-        (gateway.knows("k69"), gateway.knows("k119")),
-        (Some(KeyState::Active), None)
-    );
-}
-
-#[tokio::test]
 async fn a_dead_address_is_passed_over() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     // Bound and closed again: nobody listens there.
