@@ -30,7 +30,7 @@ mod tests;
 mod usage;
 
 use backoff::Backoff;
-pub use state::{STATES, SyncState, SyncStatus};
+pub use state::{HeldSnapshot, STATES, SyncState, SyncStatus};
 
 /// A stream that held for so long was no failure to connect.
 const STEADY: Duration = Duration::from_secs(10);
@@ -80,17 +80,6 @@ pub enum SyncError {
     /// What came can't be right.
     #[error("against the protocol: {0}")]
     Protocol(&'static str),
-    /// A snapshot would drop more than half of the keys.
-    #[error(
-        "a snapshot of {offered} records would drop more than half of {held} keys; what is held stays. \
-         If this is meant, empty the replica's folder and restart"
-    )]
-    MassDeletion {
-        /// Keys in force.
-        held: u64,
-        /// Records of the snapshot.
-        offered: u64,
-    },
     /// The disk failed.
     #[error("the replica: {0}")]
     Replica(#[from] ReplicaError),
@@ -155,7 +144,7 @@ impl Follower {
                 Err(error) => tracing::warn!(url, %error, "the link to the control plane is down"),
             }
             if began.elapsed() >= STEADY {
-                backoff = Backoff::default();
+                backoff = Backoff::after_loss(self.link.urls.len());
             }
             tokio::select! {
                 () = stop.cancelled() => return self.last_try(stop).await,

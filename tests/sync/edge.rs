@@ -309,6 +309,7 @@ impl World {
             protocol: PROTOCOL,
             revision: position.revision,
             feed_epoch: position.feed_epoch,
+            oldest_protocol: PROTOCOL,
             boot_epoch: edge.starts,
             max_staleness_ms: bound.as_millis() as u64,
             denies_when_stale: edge.denies(),
@@ -446,7 +447,7 @@ impl World {
         process.jobs.extend(edge.begun.take());
         let has_work = was_idle && !process.jobs.is_empty();
         for noted in edge.noted.take() {
-            if let Noted::Fresh { steady_ms: sent } = noted {
+            if let Noted::Fresh { steady_ms: sent, .. } = noted {
                 process.state.heard_by(sent, steady_ms);
             }
         }

@@ -12,7 +12,7 @@ use keyward_contract::{AccountId, KeyDigest, KeyRecord, Record, feed};
 use keyward_gateway::keys::cells::{self, Places};
 use keyward_gateway::keys::fence::{Cache, Cached, Fence, Reading};
 use keyward_gateway::keys::generations::Stamp;
-use keyward_gateway::keys::{Position, RefusedRecord};
+use keyward_gateway::keys::{Loss, Position, RefusedRecord};
 use keyward_gateway::server::Quiescence;
 use keyward_gateway::sync::SyncError;
 use keyward_gateway::sync::apply::{Event, Ground};
@@ -281,10 +281,6 @@ impl Ground for Edge {
         self.keys.position()
     }
 
-    fn key_count(&self) -> u64 {
-        self.keys.view().len() as u64
-    }
-
     async fn apply(&self, changes: Vec<feed::Change>) -> Result<Vec<RefusedRecord>, SyncError> {
         let written = Rc::new(RefCell::new(Vec::new()));
         let (keys, records) = (Rc::clone(&self.keys), Rc::clone(&written));
@@ -294,6 +290,10 @@ impl Ground for Edge {
         self.on_disk([Box::new(write) as Step, Box::new(put_in_force)])
             .await;
         Ok(Vec::new())
+    }
+
+    async fn restrict(&self, _: Vec<Record>) -> Result<(), SyncError> {
+        Err(SyncError::Protocol("no snapshot of these histories is held"))
     }
 
     async fn begin(&self, position: Position) -> Result<Draft, SyncError> {
@@ -314,6 +314,18 @@ impl Ground for Edge {
         Ok((draft, Vec::new()))
     }
 
+    async fn complete(&self, draft: Draft) -> Result<(Draft, Vec<RefusedRecord>), SyncError> {
+        Ok((draft, Vec::new()))
+    }
+
+    async fn loss(&self, draft: Draft) -> Result<(Draft, Option<Loss>), SyncError> {
+        Ok((draft, None))
+    }
+
+    async fn take_away(&self, _: Draft) -> Result<usize, SyncError> {
+        Err(SyncError::Protocol("no snapshot of these histories is held"))
+    }
+
     async fn finish(&self, draft: Draft) -> Result<(), SyncError> {
         let keys = Rc::clone(&self.keys);
         let write = move || *keys.disk.borrow_mut() = draft.0;
@@ -331,10 +343,6 @@ impl Ground for Edge {
     async fn send(&self, frame: feed::gateway_frame::Frame) -> Result<(), SyncError> {
         self.said.borrow_mut().push(frame);
         Ok(())
-    }
-
-    async fn send_last(&self, frame: feed::gateway_frame::Frame) -> Result<(), SyncError> {
-        self.send(frame).await
     }
 
     fn note(&self, event: Event) {

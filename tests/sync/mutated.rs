@@ -16,7 +16,7 @@ use keyward_contract::feed::{
     gateway_frame,
 };
 use keyward_contract::{AccountId, AccountRecord, KeyDigest, KeyRecord, Limits, Record};
-use keyward_gateway::keys::{KeySet, Lookup, Position, Recent, RefusedRecord, SnapshotWriter};
+use keyward_gateway::keys::{KeySet, Lookup, Loss, Position, Recent, RefusedRecord, SnapshotWriter};
 use keyward_gateway::sync::SyncError;
 use keyward_gateway::sync::apply::{Applier, Event, Ground};
 use keyward_gateway::telemetry::TierSlot;
@@ -87,13 +87,24 @@ struct Expected {
 }
 
 impl Expected {
-    fn take(&mut self, wire: &feed::Record) -> Option<Record> {
-        let record = Record::try_from(wire.clone()).ok()?;
-        match &record {
-            Record::Key(key) => drop(self.keys.insert(key.digest, key.clone())),
-            Record::Account(account) => drop(self.accounts.insert(account.id, account.clone())),
+    /// Takes what can be true; answers the digests. A key of no known account can't.
+    fn take(&mut self, wire: &[feed::Record]) -> Vec<KeyDigest> {
+        let valid = || wire.iter().filter_map(|wire| Record::try_from(wire.clone()).ok());
+        for record in valid() {
+            if let Record::Account(account) = record {
+                self.accounts.insert(account.id, account);
+            }
         }
-        Some(record)
+        let mut taken = Vec::new();
+        for record in valid() {
+            if let Record::Key(key) = record
+                && self.accounts.contains_key(&key.account)
+            {
+                taken.push(key.digest);
+                self.keys.insert(key.digest, key);
+            }
+        }
+        taken
     }
 
     /// Whether a look-up says of this key what it should.
@@ -108,8 +119,6 @@ impl Expected {
                     self.accounts[&expected.account]
                 );
             }
-            // A key of an account that never came.
-            (Some(expected), Lookup::Unavailable) if !self.accounts.contains_key(&expected.account) => {}
             (expected, found) => panic!("{digest:?} is {found:?} where {expected:?} should be in force"),
         }
     }
@@ -120,7 +129,8 @@ impl Expected {
 }
 
 impl Ground for Bare {
-    type Snapshot = (SnapshotWriter, Expected);
+    /// And all that came for it.
+    type Snapshot = (SnapshotWriter, Vec<feed::Record>);
 
     fn source(&self) -> (&str, &str) {
         (EPOCH, "")
@@ -130,18 +140,12 @@ impl Ground for Bare {
         self.keys.position()
     }
 
-    fn key_count(&self) -> u64 {
-        self.keys.key_count()
-    }
-
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError> {
         let before = self.keys.position().revision;
         let mut touched = Vec::new();
         let mut expected = self.expected.borrow_mut();
-        for record in changes.iter().flat_map(|change| &change.records) {
-            if let Some(Record::Key(key)) = expected.take(record) {
-                touched.push(key.digest);
-            }
+        for change in &changes {
+            touched.extend(expected.take(&change.records));
         }
         let refused = self.keys.apply(changes)?;
         assert!(self.keys.position().revision > before, "the position went back");
@@ -153,24 +157,48 @@ impl Ground for Bare {
     }
 
     async fn begin(&self, position: Position) -> Result<Self::Snapshot, SyncError> {
-        Ok((self.keys.begin_snapshot(position)?, Expected::default()))
+        Ok((self.keys.begin_snapshot(position)?, Vec::new()))
     }
 
     async fn add(
         &self,
-        (mut writer, mut expected): Self::Snapshot,
+        (mut writer, mut came): Self::Snapshot,
         records: Vec<feed::Record>,
     ) -> Result<(Self::Snapshot, Vec<RefusedRecord>), SyncError> {
-        for record in &records {
-            expected.take(record);
-        }
+        came.extend(records.iter().cloned());
         let refused = writer.add(records)?;
         self.refusals.set(self.refusals.get() + refused.len() as u64);
-        Ok(((writer, expected), refused))
+        Ok(((writer, came), refused))
     }
 
-    async fn finish(&self, (writer, expected): Self::Snapshot) -> Result<(), SyncError> {
+    async fn restrict(&self, records: Vec<Record>) -> Result<(), SyncError> {
+        Ok(self.keys.restrict(&records).map(drop)?)
+    }
+
+    async fn complete(
+        &self,
+        (mut writer, came): Self::Snapshot,
+    ) -> Result<(Self::Snapshot, Vec<RefusedRecord>), SyncError> {
+        let refused = writer.complete()?;
+        Ok(((writer, came), refused))
+    }
+
+    async fn loss(
+        &self,
+        (writer, came): Self::Snapshot,
+    ) -> Result<(Self::Snapshot, Option<Loss>), SyncError> {
+        let loss = writer.mass_deletion()?;
+        Ok(((writer, came), loss))
+    }
+
+    async fn take_away(&self, (writer, _): Self::Snapshot) -> Result<usize, SyncError> {
+        Ok(writer.take_away()?)
+    }
+
+    async fn finish(&self, (writer, came): Self::Snapshot) -> Result<(), SyncError> {
         writer.finish()?;
+        let mut expected = Expected::default();
+        expected.take(&came);
         expected.check_all(&self.keys);
         *self.expected.borrow_mut() = expected;
         Ok(())
@@ -179,10 +207,6 @@ impl Ground for Bare {
     async fn passed(&self) {}
 
     async fn send(&self, _: gateway_frame::Frame) -> Result<(), SyncError> {
-        Ok(())
-    }
-
-    async fn send_last(&self, _: gateway_frame::Frame) -> Result<(), SyncError> {
         Ok(())
     }
 

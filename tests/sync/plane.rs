@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use keyward_contract::UnixMillis;
 use keyward_contract::feed::{
-    ControlHeartbeat, Hello, PROTOCOL, SnapshotBegin, SnapshotChunk, SnapshotEnd, Welcome,
-    control_frame::Frame, gateway_frame as up,
+    Change, ControlFrame, ControlHeartbeat, Hello, PROTOCOL, SnapshotBegin, SnapshotChunk, SnapshotEnd,
+    Welcome, control_frame::Frame, gateway_frame as up,
 };
-use keyward_control_plane::sync::{Echo, Ends, Link, Roster, Tail, resumes_at};
+use keyward_control_plane::store::changes::{Place, named};
+use keyward_control_plane::sync::{Echo, Ends, Entry, Link, Read, Roster, Tail, resumes_at};
+
+use prost::Message;
 
 use crate::history::{Event, World};
 use crate::network::{MS, Micros, SECOND};
-use crate::store::{EPOCH, Subject};
+use crate::store::{EPOCH, Subject, history};
 
 /// A stream on which nothing came for so long is over.
 const SILENCE: Micros = 10 * SECOND;
@@ -59,7 +62,7 @@ impl Plane {
             is_up: true,
             start,
             roster: Roster::default(),
-            tail: Tail::after_revision(head),
+            tail: Tail::new(place(head)),
             head,
             announced: 0,
             sessions: BTreeMap::new(),
@@ -98,9 +101,9 @@ impl World {
         let changes = self.store.after(from, usize::MAX).unwrap_or_default();
         for change in changes {
             self.plane.head = change.revision;
-            self.plane
-                .tail
-                .push(change.revision, change.as_ref().clone(), 1 << 22);
+            if let Ok(read) = Read::of(change.revision, change.encode_to_vec()) {
+                self.plane.tail.push(read.entry);
+            }
         }
         let now = self.instant();
         self.plane.roster.committed(self.plane.head, now);
@@ -139,7 +142,8 @@ impl World {
 
     fn welcome(&mut self, stream: usize, hello: &Hello) {
         let now = self.instant();
-        let position = resumes_at(hello, EPOCH, self.store.head());
+        let history = self.store.history(hello.revision);
+        let position = resumes_at(hello, (EPOCH, ""), (self.store.head(), named(history)));
         if let Err(unwelcome) = self.plane.roster.check(hello, now) {
             self.trace(|| format!("{} is not welcome: {unwelcome:?}", hello.gateway_id));
             self.send_down(stream, None);
@@ -259,17 +263,23 @@ impl World {
             if position >= self.plane.head {
                 return;
             }
-            let changes = self.plane.tail.after(position, READ_AT_ONCE);
-            let changes = changes.or_else(|| self.store.after(position, READ_AT_ONCE));
+            let entries = self.plane.tail.after(position, READ_AT_ONCE);
+            let changes: Option<Vec<Change>> = match entries {
+                Some(entries) => Some(entries.iter().filter_map(change).collect()),
+                None => self
+                    .store
+                    .after(position, READ_AT_ONCE)
+                    .map(|changes| changes.iter().map(|change| change.as_ref().clone()).collect()),
+            };
             let Some(changes) = changes.filter(|changes| !changes.is_empty()) else {
                 session.needs_snapshot = true;
                 continue;
             };
-            if let (Some(last), Some(session)) = (changes.last(), self.plane.sessions.get_mut(&stream)) {
-                session.position = last.revision;
-            }
             for change in changes {
-                self.send_down(stream, Some(Frame::Change(change.as_ref().clone())));
+                if let Some(session) = self.plane.sessions.get_mut(&stream) {
+                    session.position = change.revision;
+                }
+                self.send_down(stream, Some(Frame::Change(change)));
             }
         }
     }
@@ -331,10 +341,28 @@ impl World {
     }
 }
 
+/// The base of a tail that begins here.
+fn place(revision: u64) -> Place {
+    Place {
+        revision,
+        history: None,
+    }
+}
+
+/// What a gateway is sent of an entry of the tail.
+fn change(entry: &Entry) -> Option<Change> {
+    let frame = ControlFrame::decode(entry.frame()).ok()?.frame?;
+    match frame {
+        Frame::Change(change) => Some(change),
+        _ => None,
+    }
+}
+
 fn snapshot(revision: u64, records: Vec<keyward_contract::feed::Record>) -> VecDeque<Frame> {
     let begin = Frame::SnapshotBegin(SnapshotBegin {
         revision,
         records: records.len() as u64,
+        history: history(revision),
         ..SnapshotBegin::default()
     });
     let chunks = records.chunks(3).map(|records| {

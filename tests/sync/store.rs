@@ -69,6 +69,7 @@ impl Store {
         self.log.push_back(Arc::new(feed::Change {
             revision,
             records: vec![feed::Record::from(&record)],
+            history: history(revision),
             ..feed::Change::default()
         }));
         self.said
@@ -104,6 +105,11 @@ impl Store {
             .collect()
     }
 
+    /// What the history up to a revision is called, where the log still has it.
+    pub(crate) fn history(&self, revision: u64) -> Option<Vec<u8>> {
+        (revision > self.compacted && revision <= self.head()).then(|| history(revision))
+    }
+
     /// Up to here the log has been compacted.
     pub(crate) fn compacted(&self) -> u64 {
         self.compacted
@@ -136,6 +142,11 @@ impl Store {
         });
         expected.eq(content)
     }
+}
+
+/// A name of a history as good as any.
+pub(crate) fn history(revision: u64) -> Vec<u8> {
+    [revision.to_le_bytes(); 4].concat()
 }
 
 pub(crate) fn subject(record: &Record) -> Subject {

@@ -20,19 +20,26 @@ use tokio::sync::watch;
 
 mod elsewhere;
 mod gateway;
+mod holding;
 mod memory;
 pub(super) mod roster;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use crate::store::Store;
+pub use crate::store::gateways::HeldSnapshot;
 use elsewhere::Others;
+use gateway::Gateway;
 pub use gateway::{Ends, Link};
+pub use holding::Confirming;
+use holding::shown;
 use memory::Memory;
-use roster::Roster;
 pub(super) use roster::Unwelcome;
+use roster::{Roster, Standings};
 use shared::Shared;
+use waiting::{Waiting, Waits};
 
 /// The gateways of this control plane. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,7 +57,7 @@ struct Registry {
     state: Mutex<Roster>,
     /// The newest revision that anyone announced.
     head: watch::Sender<u64>,
-    /// Moves whenever a waiting change may have become complete.
+    /// Moves whenever a waiting change may have become complete, but by an acknowledgement.
     moved: watch::Sender<u64>,
     /// What was heard up to here is written down for other control planes.
     recorded: watch::Sender<Instant>,
@@ -71,8 +78,11 @@ pub struct GatewayStatus {
     pub lag_seconds: f64,
     /// When it was last heard.
     pub last_heartbeat: UnixMillis,
-    /// `connected`, `syncing` (connected, and holds nothing yet), `disconnected` or `stopped`.
+    /// `connected`, `holding` (connected, and keeps a snapshot from being in force), `syncing` (connected, and holds
+    /// nothing yet), `disconnected` or `stopped`.
     pub state: &'static str,
+    /// The snapshot that waits for confirmation.
+    pub held: Option<HeldSnapshot>,
 }
 
 /// How far a change has come.
@@ -147,6 +157,7 @@ impl Gateways {
         let deadline = began + self.0.wait;
         let mut moved = self.0.moved.subscribe();
         let mut others = Others::Unsure(None);
+        let waiting = Waiting::begin(self, revision);
         loop {
             moved.borrow_and_update();
             // The first look is after the commit; what it saw holds until others tell something else.
@@ -154,7 +165,7 @@ impl Gateways {
                 others = self.others_now(deadline).await;
             }
             let now = Instant::now();
-            let mut standing = self.0.state.lock().standing(revision, now);
+            let mut standing = waiting.standing(now);
             others.join(&mut standing, revision, now);
             let next_end = standing.next_end;
             if let Some(propagation) = standing.verdict(deadline, now) {
@@ -165,7 +176,11 @@ impl Gateways {
             }
             let next = [next_end, others.next_look(now)].into_iter().flatten().min();
             let next = next.map_or(deadline, |next| next.min(deadline));
-            let _ = tokio::time::timeout_at(next.into(), moved.changed()).await;
+            tokio::select! {
+                _ = moved.changed() => {}
+                () = waiting.over() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
         }
     }
 
@@ -247,6 +262,21 @@ impl Gateways {
         Ok(self.member(hello, session, ends))
     }
 
+    /// The log is another one, with this head: what gateways acknowledged says nothing of it.
+    pub(super) fn begin_anew(&self, head: u64) {
+        let mut state = self.0.state.lock();
+        state.commits.clear();
+        for gateway in state.gateways.values_mut() {
+            gateway.revision = 0;
+        }
+        drop(state);
+        self.0.head.send_replace(head);
+        self.moved();
+        if let Some(shared) = &self.0.shared {
+            shared.hurry();
+        }
+    }
+
     fn member(&self, hello: &feed::Hello, session: u64, ends: Ends) -> Membership {
         self.moved();
         Membership {
@@ -299,14 +329,20 @@ impl Membership {
 
     /// Everything up to here is in force at the gateway.
     pub(super) fn acknowledge(&self, revision: u64) {
-        self.update(|roster, id, session| roster.acknowledge(id, session, revision));
+        self.change(|roster, id, session| roster.acknowledge(id, session, revision));
+        self.tell_others();
+    }
+
+    /// What it has in force is of another log.
+    pub(super) fn holds_nothing(&self) {
+        self.update(|gateway| gateway.revision = 0);
         self.gateways.moved();
         self.tell_others();
     }
 
     /// A record of this revision is not in force at the gateway and won't be.
     pub(super) fn refuse(&self, revision: u64) {
-        self.update(|roster, id, session| roster.refuse(id, session, revision));
+        self.change(|roster, id, session| roster.refuse(id, session, revision));
         self.gateways.moved();
         self.tell_others();
     }
@@ -314,7 +350,7 @@ impl Membership {
     /// A heartbeat came.
     pub(super) fn heard(&self) {
         let at = (Instant::now(), super::now());
-        let denies = self.update(|roster, id, session| roster.heard(id, session, at));
+        let denies = self.change(|roster, id, session| roster.heard(id, session, at));
         if let Some(shared) = self.gateways.0.shared.as_ref().filter(|_| denies) {
             shared.hurry();
         }
@@ -334,11 +370,16 @@ impl Membership {
     }
 
     fn leave(&self, link: Link) {
-        self.update(|roster, id, session| roster.leave(id, session, link, Instant::now()));
+        self.change(|roster, id, session| roster.leave(id, session, link, Instant::now()));
     }
 
-    fn update<T>(&self, change: impl FnOnce(&mut Roster, &str, u64) -> T) -> T {
-        change(&mut self.gateways.0.state.lock(), &self.gateway_id, self.session)
+    fn update(&self, change: impl FnOnce(&mut Gateway)) {
+        self.change(|roster, id, session| roster.update(id, session, change));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Roster, &str, u64) -> T) -> T {
+        let mut roster = self.gateways.0.state.lock();
+        change(&mut roster, &self.gateway_id, self.session)
     }
 }
 

@@ -111,6 +111,7 @@ where
             self.known.forget(digest);
             self.unknown.forget(digest);
         }
+        self.generations.announce();
     }
 
     /// Puts in force what replaces everything; answers what `tell` does.
@@ -120,6 +121,7 @@ where
         self.generations.raise_all();
         self.known.forget_all();
         self.unknown.forget_all();
+        self.generations.announce();
         told
     }
 }

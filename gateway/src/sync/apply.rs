@@ -3,13 +3,16 @@
 //! Changes that have come by the time one is applied are applied with it, as one write to the disk and one
 //! acknowledgement. A record that can't be true is refused alone, told upstream before the acknowledgement.
 //!
+//! A snapshot that would drop more than half of the keys is held ([`held`]): nothing is acknowledged, until it comes again
+//! confirmed.
+//!
 //! What it does it does to a [`Ground`]: in the gateway a stream and the key set, in the simulation of the whole
 //! protocol (`tests/sync`) a network and a disk that fail by a seed.
 
 use std::collections::VecDeque;
 
 use keyward_contract::feed::{
-    Acknowledge, Change, ControlHeartbeat, Record, Refusal, SnapshotBegin, SnapshotChunk, SnapshotEnd,
+    Acknowledge, Change, ControlHeartbeat, Refusal, SnapshotBegin, SnapshotChunk, SnapshotEnd,
     control_frame::Frame, gateway_frame,
 };
 use tokio::sync::mpsc;
@@ -17,76 +20,17 @@ use tokio::sync::mpsc;
 use super::SyncError;
 use crate::keys::{Position, RefusedRecord};
 
+mod ground;
+mod held;
+
+pub use ground::{Event, Ground};
+
 /// Frames that are looked at together.
 const TOGETHER: usize = 256;
-/// Below so many keys a snapshot may drop as many as it likes.
-const FEW_KEYS: u64 = 100;
 /// So many refused records of one batch are told upstream one by one.
 const TOLD_REFUSALS: usize = 100;
 /// Heartbeats whose revision is not in force yet.
 const WAITING_HEARTBEATS: usize = 16;
-
-/// What changes are put in force on, and whom it is told.
-#[expect(
-    async_fn_in_trait,
-    reason = "polled where it is made; nothing asks for `Send`"
-)]
-pub trait Ground {
-    /// A snapshot that is coming in; dropped before its end, it leaves everything as it was.
-    type Snapshot;
-
-    /// The history that the stream's revisions belong to, and the scope under which it is sent.
-    fn source(&self) -> (&str, &str);
-    /// Up to where the key set follows the log.
-    fn position(&self) -> Position;
-    /// Keys held.
-    fn key_count(&self) -> u64;
-    /// Puts changes on disk and in force.
-    async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError>;
-    /// Begins a snapshot at this position.
-    async fn begin(&self, position: Position) -> Result<Self::Snapshot, SyncError>;
-    /// Adds records to it.
-    async fn add(
-        &self,
-        snapshot: Self::Snapshot,
-        records: Vec<Record>,
-    ) -> Result<(Self::Snapshot, Vec<RefusedRecord>), SyncError>;
-    /// Puts it in force.
-    async fn finish(&self, snapshot: Self::Snapshot) -> Result<(), SyncError>;
-    /// Resolves when no worker acts any more on what was before.
-    async fn passed(&self);
-    /// Tells the control plane.
-    async fn send(&self, frame: gateway_frame::Frame) -> Result<(), SyncError>;
-    /// Tells the control plane before the stream is left.
-    async fn send_last(&self, frame: gateway_frame::Frame) -> Result<(), SyncError>;
-    /// What is to be noted.
-    fn note(&self, event: Event);
-}
-
-/// What the rest of the gateway is to know of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// So many changes are in force.
-    Changes(u64),
-    /// So many records were refused.
-    Refused(u64),
-    /// A snapshot has begun.
-    SnapshotBegun,
-    /// A snapshot is in force.
-    SnapshotInForce,
-    /// What the control plane said of itself.
-    Told {
-        /// The newest revision it knows.
-        head: u64,
-        /// How many gateways are live.
-        live_gateways: u32,
-    },
-    /// Everything that had been committed when we sent the heartbeat with this steady clock is in force.
-    Fresh {
-        /// Milliseconds on our own steady clock.
-        steady_ms: u64,
-    },
-}
 
 /// Puts what one stream brings in force.
 #[derive(Debug)]
@@ -95,6 +39,8 @@ pub struct Applier<'g, G: Ground> {
     snapshot: Option<UnderWay<G::Snapshot>>,
     /// Revision and echo of heartbeats that prove freshness once that revision is in force.
     heartbeats: VecDeque<(u64, u64)>,
+    /// Up to which revision a held snapshot and the changes after it have taken rights away.
+    restricted: Option<u64>,
 }
 
 /// A snapshot that is coming in.
@@ -112,6 +58,7 @@ impl<'g, G: Ground> Applier<'g, G> {
             ground,
             snapshot: None,
             heartbeats: VecDeque::new(),
+            restricted: None,
         }
     }
 
@@ -153,20 +100,25 @@ impl<'g, G: Ground> Applier<'g, G> {
 
     async fn changes(&mut self, mut changes: Vec<Change>) -> Result<(), SyncError> {
         let position = self.ground.position();
+        let reached = self.restricted.unwrap_or(position.revision);
         // A repeat is no news, but its acknowledgement may have been lost with the last stream.
-        changes.retain(|change| change.revision > position.revision);
+        changes.retain(|change| change.revision > reached);
         let Some(last) = changes.last().map(|change| change.revision) else {
             return Ok(());
         };
-        if self.snapshot.is_some() || position.feed_epoch != self.ground.source().0 {
+        let is_followed = self.restricted.is_some() || position.feed_epoch == self.ground.source().0;
+        if self.snapshot.is_some() || !is_followed {
             return Err(SyncError::Protocol("a change before the snapshot's end"));
         }
-        let mut expected = position.revision;
+        let mut expected = reached;
         for change in &changes {
             expected = expected.saturating_add(1);
             if change.revision != expected {
                 return Err(SyncError::Protocol("a gap between changes"));
             }
+        }
+        if self.restricted.is_some() {
+            return self.restrict(changes, last).await;
         }
         let many = changes.len() as u64;
         let refused = self.ground.apply(changes).await?;
@@ -199,31 +151,13 @@ impl<'g, G: Ground> Applier<'g, G> {
     }
 
     async fn begin(&mut self, begin: SnapshotBegin) -> Result<(), SyncError> {
-        let position = self.ground.position();
-        let held = self.ground.key_count();
-        let (feed_epoch, scope) = self.ground.source();
-        let is_same_history = position.feed_epoch == feed_epoch;
-        if is_same_history && held >= FEW_KEYS && begin.records < held.div_ceil(2) {
-            let reason = "would drop more than half of the keys";
-            let refusal = Refusal {
-                revision: begin.revision,
-                record: "snapshot".into(),
-                reason: reason.into(),
-            };
-            self.ground
-                .send_last(gateway_frame::Frame::Refusal(refusal))
-                .await?;
-            return Err(SyncError::MassDeletion {
-                held,
-                offered: begin.records,
-            });
-        }
         tracing::info!(
             revision = begin.revision,
             records = begin.records,
             "a snapshot is coming"
         );
         self.ground.note(Event::SnapshotBegun);
+        let (feed_epoch, scope) = self.ground.source();
         let position = Position {
             feed_epoch: feed_epoch.to_owned(),
             revision: begin.revision,
@@ -261,10 +195,20 @@ impl<'g, G: Ground> Applier<'g, G> {
             begin,
             received,
         } = self.under_way()?;
-        if end.revision != begin.revision || received != begin.records {
+        // Either end may leave the number to the other.
+        let said = [begin.records, end.records];
+        let is_whole =
+            said.iter().all(|said| [0, received].contains(said)) && (received == 0 || said != [0, 0]);
+        if end.revision != begin.revision || !is_whole {
             return Err(SyncError::Protocol("a snapshot is not what its beginning said"));
         }
+        let (writer, refused) = self.ground.complete(writer).await?;
+        self.refuse(&refused).await?;
+        let Some(writer) = self.unless_held(writer, &begin).await? else {
+            return Ok(());
+        };
         self.ground.finish(writer).await?;
+        self.restricted = None;
         tracing::info!(
             revision = end.revision,
             records = received,
@@ -298,13 +242,23 @@ impl<'g, G: Ground> Applier<'g, G> {
     fn prove_freshness(&mut self) {
         let ground = self.ground;
         let position = self.ground.position();
-        if self.snapshot.is_some() || position.feed_epoch != self.ground.source().0 {
+        let reached = match self.restricted {
+            // Whoever has lost rights has lost them here, too.
+            Some(restricted) => restricted,
+            None if position.feed_epoch == self.ground.source().0 => position.revision,
+            None => return,
+        };
+        if self.snapshot.is_some() {
             return;
         }
+        let is_holding = self.restricted.is_some();
         self.heartbeats.retain(|(revision, echo_ms)| {
-            let is_in_force = *revision <= position.revision;
+            let is_in_force = *revision <= reached;
             if is_in_force {
-                ground.note(Event::Fresh { steady_ms: *echo_ms });
+                ground.note(Event::Fresh {
+                    steady_ms: *echo_ms,
+                    is_holding,
+                });
             }
             !is_in_force
         });

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use keyward_contract::feed::{Change, Record, gateway_frame::Frame};
+use keyward_contract::Record;
+use keyward_contract::feed::{self, Change, gateway_frame::Frame};
 
 use super::apply::{Event, Ground};
 use super::stream::{Stream, blocking};
 use super::{Follower, SyncError};
-use crate::keys::{Position, RefusedRecord, SnapshotWriter};
+use crate::keys::{Loss, Position, RefusedRecord, SnapshotWriter};
 
 impl Follower {
     /// Waits for what the last stream left: what a Hello says is in force counts as acknowledged. Work that had begun on
@@ -53,13 +54,15 @@ impl Ground for Stream<'_> {
         self.follower.keys.position()
     }
 
-    fn key_count(&self) -> u64 {
-        self.follower.keys.key_count()
-    }
-
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError> {
         let keys = Arc::clone(&self.follower.keys);
         Ok(self.follower.on_disk(move || keys.apply(changes)).await??)
+    }
+
+    async fn restrict(&self, records: Vec<Record>) -> Result<(), SyncError> {
+        let keys = Arc::clone(&self.follower.keys);
+        let restricted = self.follower.on_disk(move || keys.restrict(&records)).await?;
+        Ok(restricted.map(drop)?)
     }
 
     async fn begin(&self, position: Position) -> Result<SnapshotWriter, SyncError> {
@@ -73,7 +76,7 @@ impl Ground for Stream<'_> {
     async fn add(
         &self,
         mut snapshot: SnapshotWriter,
-        records: Vec<Record>,
+        records: Vec<feed::Record>,
     ) -> Result<(SnapshotWriter, Vec<RefusedRecord>), SyncError> {
         let (snapshot, refused) = self
             .follower
@@ -83,6 +86,31 @@ impl Ground for Stream<'_> {
             })
             .await?;
         Ok((snapshot, refused?))
+    }
+
+    async fn complete(
+        &self,
+        mut snapshot: SnapshotWriter,
+    ) -> Result<(SnapshotWriter, Vec<RefusedRecord>), SyncError> {
+        let work = move || {
+            let refused = snapshot.complete();
+            (snapshot, refused)
+        };
+        let (snapshot, refused) = self.follower.on_disk(work).await?;
+        Ok((snapshot, refused?))
+    }
+
+    async fn loss(&self, snapshot: SnapshotWriter) -> Result<(SnapshotWriter, Option<Loss>), SyncError> {
+        let work = move || {
+            let loss = snapshot.mass_deletion();
+            (snapshot, loss)
+        };
+        let (snapshot, loss) = self.follower.on_disk(work).await?;
+        Ok((snapshot, loss?))
+    }
+
+    async fn take_away(&self, snapshot: SnapshotWriter) -> Result<usize, SyncError> {
+        Ok(self.follower.on_disk(move || snapshot.take_away()).await??)
     }
 
     async fn finish(&self, snapshot: SnapshotWriter) -> Result<(), SyncError> {
@@ -97,24 +125,30 @@ impl Ground for Stream<'_> {
         Stream::send(self, frame).await
     }
 
-    async fn send_last(&self, frame: Frame) -> Result<(), SyncError> {
-        Stream::send_last(self, frame).await
-    }
-
     fn note(&self, event: Event) {
         let state = &self.follower.state;
         match event {
             Event::Changes(many) => drop(state.changes.fetch_add(many, Ordering::Relaxed)),
             Event::Refused(many) => drop(state.refused.fetch_add(many, Ordering::Relaxed)),
             Event::SnapshotBegun => self.quota.hold(),
+            Event::Holding(held) => {
+                state.holding(held);
+                self.quota.release();
+            }
             Event::SnapshotInForce => {
+                state.syncing();
                 state.snapshots.fetch_add(1, Ordering::Relaxed);
                 self.quota.release();
             }
             Event::Told { head, live_gateways } => state.told(head, live_gateways),
-            Event::Fresh { steady_ms } => {
+            Event::Fresh {
+                steady_ms,
+                is_holding,
+            } => {
                 state.heard(steady_ms);
-                state.following();
+                if !is_holding {
+                    state.following();
+                }
             }
         }
     }

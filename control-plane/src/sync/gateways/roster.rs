@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use keyward_contract::{UnixMillis, feed};
 
 use super::gateway::{Ends, Gateway, Link};
+use super::holding::shown;
+use super::waiting::Waits;
 use super::{GatewayStatus, Propagation};
 
 /// A stream that said nothing for so long may be replaced by the next one with its id.
@@ -27,7 +29,9 @@ pub struct Roster {
     /// Ids whose gateways are about to join.
     pub(super) joining: BTreeSet<String>,
     sessions: u64,
-    commits: VecDeque<(u64, Instant)>,
+    pub(super) commits: VecDeque<(u64, Instant)>,
+    /// The changes that wait, and for whom.
+    pub(super) waits: Waits,
 }
 
 /// Why a gateway may not join.
@@ -70,10 +74,16 @@ impl Standings {
         }
     }
 
-    /// How many of them may acknowledge it yet.
     fn awaited(&self) -> usize {
-        let reached = self.gateways.values();
-        reached.filter(|reached| **reached == Reached::Awaited).count()
+        self.missing().count()
+    }
+
+    /// Who may yet acknowledge.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &str> {
+        let gateways = self.gateways.iter();
+        gateways
+            .filter(|(_, reached)| **reached == Reached::Awaited)
+            .map(|(id, _)| id.as_str())
     }
 
     /// What the waiting call is told, once nobody is awaited any more or its time is over; `None`: it waits on.
@@ -113,6 +123,8 @@ impl Roster {
             let reached = match gateway.refused.contains(&revision) {
                 true => Reached::Refused,
                 false if gateway.revision >= revision => Reached::Acknowledged,
+                // Not before somebody confirms the snapshot; nobody has to wait for that.
+                false if gateway.held.is_some() => Reached::Refused,
                 false => Reached::Awaited,
             };
             standings.add(id, reached, gateway.live_until());
@@ -179,7 +191,8 @@ impl Roster {
             revision: gateway.revision,
             lag_seconds: self.lag(gateway.revision, now).as_secs_f64(),
             last_heartbeat: gateway.heard_at,
-            state: gateway.stream().as_str(),
+            state: shown(gateway.stream(), gateway.held),
+            held: gateway.held,
         }
     }
 
@@ -200,11 +213,16 @@ impl Roster {
     }
 
     /// Everything up to here is in force at the gateway that has this stream.
+    ///
+    /// Costs the same however many gateways there are: of the changes that wait only one that waited for this gateway
+    /// alone looks again.
     pub fn acknowledge(&mut self, id: &str, session: u64, revision: u64) {
         self.update(id, session, |gateway| {
             gateway.revision = revision.max(gateway.revision);
             gateway.holds_something = true;
+            gateway.held = gateway.held.filter(|held| held.revision > revision);
         });
+        self.waits.acknowledged(id, revision);
     }
 
     /// A record of this revision is not in force there and won't be.
@@ -234,7 +252,7 @@ impl Roster {
     }
 
     /// What a stream says counts only while it is the gateway's last one.
-    fn update(&mut self, id: &str, session: u64, change: impl FnOnce(&mut Gateway)) {
+    pub(super) fn update(&mut self, id: &str, session: u64, change: impl FnOnce(&mut Gateway)) {
         if let Some(gateway) = self.gateways.get_mut(id)
             && gateway.is_session(session)
         {
