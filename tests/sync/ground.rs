@@ -151,6 +151,10 @@ impl Keys {
         Looked::Found(entry, stamp)
     }
 
+    #[expect(
+        clippy::arc_with_non_send_sync,
+        reason = "cells are counted so in the gateway, and a history runs on one thread"
+    )]
     fn entry(&self, record: &KeyRecord) -> Entry {
         let newest = || self.view();
         let account = cells::find_or_make(&self.accounts, record.account, newest, |view| {

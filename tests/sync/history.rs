@@ -366,12 +366,11 @@ impl World {
                 at.down.put_back(frame.clone());
                 self.at(now, Event::Down(stream));
             }
-            if mangling != Some(2) || frame.is_none() {
-                if let Some(frame) = self.edge_hears(gateway, frame) {
-                    // No room: tried again when the applier has gone on.
-                    self.streams[stream].down.put_back(frame);
-                    return;
-                }
+            let is_lost = mangling == Some(2) && frame.is_some();
+            if !is_lost && let Some(frame) = self.edge_hears(gateway, frame) {
+                // No room: tried again when the applier has gone on.
+                self.streams[stream].down.put_back(frame);
+                return;
             }
         }
         if self.plane.is_up {

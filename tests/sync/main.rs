@@ -1,6 +1,13 @@
 //! The sync protocol as a whole, both sides of it: played under every fault by a seed ([`simulation`]), and fed with what
 //! no peer would send ([`mutated`]).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that can not go on must fail where it stands, and say its seed"
+)]
+
 mod chance;
 mod edge;
 mod ground;
