@@ -231,7 +231,7 @@ async fn a_gateways_id_is_its_own_on_all_control_planes() {
 async fn a_heartbeat_is_echoed_once_other_control_planes_know_of_it() {
     let (a, _b) = two().await;
     a.company("Acme").await;
-    let denying = keyward_contract::feed::Hello {
+    let denying = Hello {
         max_staleness_ms: 3_000,
         denies_when_stale: true,
         ..hello("edge-1", 1)
