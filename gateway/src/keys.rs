@@ -377,6 +377,7 @@ impl KeySet {
         }));
         let view = self.view.load();
         let is_held = |id| match view.as_deref() {
+            _ if self.accounts.contains_key(&id) => true,
             // What can't be read now is not the record's fault.
             Some(view) => !matches!(view.account(id), Ok(None)),
             None => false,
