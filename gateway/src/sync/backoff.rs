@@ -7,7 +7,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Doubles its bound with every pause; a pause is any time from nothing to the bound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     bound: Duration,
 }
 
@@ -19,7 +19,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The next pause.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         self.pause_by(crate::random::next())
     }
 
