@@ -16,6 +16,7 @@ mod wire;
 
 mod bad_input_changes_nothing;
 mod control_plane_away;
+mod cut_link;
 mod flood_of_unknown_keys;
 mod keys_of_every_surface;
 mod no_secret_leaves;
@@ -27,6 +28,7 @@ mod revocation;
 mod scan;
 mod shared_limits;
 mod standalone;
+mod sync_under_load;
 mod ten_thousand_keys;
 mod two_control_planes;
 mod usage_survives_kill;

@@ -149,11 +149,12 @@ async fn measure(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Part>>
         }
         What::FanOut => return fan_out(arguments).await,
         What::Pair => {
-            pair::measure(pair::Plan {
+            let plan = pair::Plan {
                 lasts,
                 kills: arguments.rounds,
-            })
-            .await?
+                moved_within: Duration::from_secs(60),
+            };
+            pair::measure(plan).await?
         }
         What::Herd => herd::measure(20, 100_000).await?,
     }])

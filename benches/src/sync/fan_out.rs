@@ -21,6 +21,8 @@ use super::light::{Fleet, Manner};
 use super::rest::{By, Rest};
 use super::system::System;
 
+/// The default: a stuck gateway holds up answers for no longer.
+const WAIT: Duration = Duration::from_secs(1);
 const KEYS: usize = 200;
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -61,7 +63,7 @@ pub async fn measure(plan: Plan, name: &str, database: Option<&str>) -> anyhow::
         format!("{gateways} gateways of one control plane on {name}"),
         format!("{changes} changes/s for {} s; nothing pinned", lasts.as_secs()),
     );
-    let mut system = System::start(database).await?;
+    let mut system = System::start(database, WAIT).await?;
     let requests = Arc::new(changing_calls(&system.rest).await?);
     let before = system.control_plane.process().usage()?;
     part.add(Figure::told(

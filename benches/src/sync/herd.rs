@@ -21,7 +21,7 @@ pub async fn measure(gateways: usize, keys: usize) -> anyhow::Result<Part> {
         "one control plane on SQLite; all of it on two cores, nothing pinned",
     );
     let folder = tempfile::tempdir()?;
-    let setup = system::setup(folder.path(), None)?;
+    let setup = system::setup(folder.path(), None, system::TO_THE_END)?;
     setup.seed(&SeedPlan {
         accounts: ACCOUNTS,
         customers_per_account: keys / ACCOUNTS - 1,

@@ -55,7 +55,7 @@ pub async fn stored(keys: usize, rounds: usize) -> anyhow::Result<Part> {
         format!("gateway on core 0, control plane on core {OTHER_CORE}; {rounds} rounds each"),
     );
     let folder = tempfile::tempdir()?;
-    let setup = system::setup(folder.path(), None)?;
+    let setup = system::setup(folder.path(), None, system::TO_THE_END)?;
     let began = Instant::now();
     setup.seed(&SeedPlan {
         accounts: ACCOUNTS,

@@ -36,6 +36,8 @@ pub struct Plan {
     pub lasts: Duration,
     /// How often one is killed, and started again when its gateways have moved.
     pub kills: usize,
+    /// When they must have moved at the latest.
+    pub moved_within: Duration,
 }
 
 /// Two control planes and their gateways. What runs ends before what it runs on.
@@ -106,11 +108,11 @@ impl Pair {
     }
 
     /// Kills one, and answers how long it took until all gateways had their streams on the other.
-    async fn kill(&mut self, which: usize) -> anyhow::Result<Duration> {
+    async fn kill(&mut self, which: usize, within: Duration) -> anyhow::Result<Duration> {
         self.control_planes[which].kill();
         let began = Instant::now();
         let rest = &self.rests[1 - which];
-        eventually(SOON, || async {
+        eventually(within, || async {
             let up = metric(&rest.metrics().await?, "keyward_sync_gateways", &[]).unwrap_or_default();
             ensure!(
                 up >= f64::from(u32::try_from(self.gateways.len())?),
@@ -124,7 +126,7 @@ impl Pair {
 }
 
 async fn start(folder: &Path, url: &str) -> anyhow::Result<ControlPlaneProcess> {
-    ControlPlaneProcess::start(&system::setup(folder, Some(url))?).await
+    ControlPlaneProcess::start(&system::setup(folder, Some(url), system::TO_THE_END)?).await
 }
 
 /// Measures it.
@@ -145,7 +147,7 @@ pub async fn measure(plan: Plan) -> anyhow::Result<Part> {
     let mut moved = Vec::new();
     for round in 0..plan.kills {
         let which = round % 2;
-        moved.push(pair.kill(which).await?);
+        moved.push(pair.kill(which, plan.moved_within).await?);
         pair.control_planes[which].restart().await?;
         pair.all_follow().await?;
     }

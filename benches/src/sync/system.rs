@@ -13,6 +13,8 @@ use super::rest::{CONFIGURATION, Rest};
 /// `/a` needs an account key, every other path a customer's key too.
 pub const ROUTES: &str = "[[routes]]\npath = \"/a\"\nupstream = \"api\"\nrequire = \"account\"\n\
     [[routes]]\npath = \"/\"\nupstream = \"api\"\n";
+/// So long does a change wait for its gateways that a slow one is measured to its end.
+pub const TO_THE_END: Duration = Duration::from_secs(15);
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 const FOLLOWING_WITHIN: Duration = Duration::from_secs(30);
 
@@ -30,13 +32,14 @@ pub struct System {
 }
 
 impl System {
-    /// A control plane on the database at this address, by default a file, and no gateway yet.
+    /// A control plane on the database at this address, by default a file, and no gateway yet. A change waits so long at
+    /// most for its gateways.
     ///
     /// # Errors
     /// When something doesn't start.
-    pub async fn start(database: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn start(database: Option<&str>, wait: Duration) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let control_plane = ControlPlaneProcess::start(&setup(folder.path(), database)?).await?;
+        let control_plane = ControlPlaneProcess::start(&setup(folder.path(), database, wait)?).await?;
         Ok(Self {
             gateways: Vec::new(),
             rest: Rest::of(&control_plane)?,
@@ -100,9 +103,10 @@ impl System {
 ///
 /// # Errors
 /// When no port is free.
-pub fn setup(folder: &Path, database: Option<&str>) -> anyhow::Result<ControlPlaneSetup> {
+pub fn setup(folder: &Path, database: Option<&str>, wait: Duration) -> anyhow::Result<ControlPlaneSetup> {
     let setup = ControlPlaneSetup::new(folder.join("control-plane"))?
         .configured(CONFIGURATION)
+        .configured(&format!("[propagation]\nwait = \"{}ms\"\n", wait.as_millis()))
         .env("KEYWARD_LOG", "warn");
     Ok(match database {
         Some(url) => setup.on_database(url),
