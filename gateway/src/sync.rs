@@ -132,7 +132,7 @@ impl Follower {
                 Err(error) => tracing::warn!(url, %error, "the link to the control plane is down"),
             }
             if began.elapsed() >= STEADY {
-                backoff = Backoff::default();
+                backoff = Backoff::after_loss(self.link.urls.len());
             }
             tokio::select! {
                 () = stop.cancelled() => return self.last_try(stop).await,

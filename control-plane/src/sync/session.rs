@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use keyward_contract::feed::{ControlFrame, GatewayFrame, UsageReport};
+use keyward_contract::feed::{GatewayFrame, UsageReport};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Status, Streaming};
 
+use super::feed::Epoch;
 use super::follow::Service;
+use super::frames::Outbox;
 use super::gateways::Membership;
 use super::quota::Boot;
 use super::scope::Scope;
@@ -35,8 +37,12 @@ pub(super) struct Session {
     pub(super) wants_digest_key: bool,
     /// What of the log and of snapshots this gateway is sent.
     pub(super) scope: Scope,
+    /// The protocol that is spoken.
+    pub(super) protocol: u32,
+    /// What its revisions belong to.
+    pub(super) epoch: Epoch,
     pub(super) membership: Membership,
-    pub(super) out: mpsc::Sender<Result<ControlFrame, Status>>,
+    pub(super) out: Outbox,
     pub(super) shared: Shared,
 }
 
@@ -88,6 +94,10 @@ impl Session {
             ended = usage::merge_reports(&self, waiting, merged) => ended,
             () = self.membership.ends().cut_off.cancelled() => Err(Status::unavailable("the database is away")),
             () = self.membership.ends().replaced.cancelled() => Err(Status::already_exists("a later stream has this id")),
+            () = self.epoch.over() => {
+                self.membership.holds_nothing();
+                Err(Status::aborted("the change log has begun anew"))
+            }
             () = self.service.shutdown.cancelled() => Err(Status::unavailable("the control plane is stopping")),
             () = self.out.closed() => Ok(()),
         };
@@ -101,7 +111,7 @@ impl Session {
                     message,
                     "a gateway's stream was ended"
                 );
-                let _ = tokio::time::timeout(LAST_WORD, self.out.send(Err(status))).await;
+                let _ = tokio::time::timeout(LAST_WORD, self.out.end(status)).await;
             }
         }
     }
