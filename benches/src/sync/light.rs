@@ -145,7 +145,7 @@ impl Light {
             // However it ended, the next one goes on from the same revision.
             let _ = self.stream().await;
             if began.elapsed() >= STEADY {
-                backoff = Backoff::default();
+                backoff = Backoff::after_loss(1);
             }
             tokio::time::sleep(backoff.pause()).await;
         }

@@ -27,7 +27,8 @@ impl Default for Backoff {
 
 impl Backoff {
     /// Of who has lost a stream that held, and knows so many addresses.
-    pub(super) fn after_loss(addresses: usize) -> Self {
+    #[must_use]
+    pub fn after_loss(addresses: usize) -> Self {
         let bound = if addresses > 1 { FIRST } else { SAME_ADDRESS };
         Self { bound }
     }
