@@ -29,7 +29,7 @@ mod stream;
 mod tests;
 mod usage;
 
-use backoff::Backoff;
+pub use backoff::Backoff;
 pub use state::{HeldSnapshot, STATES, SyncState, SyncStatus};
 
 /// A stream that held for so long was no failure to connect.
