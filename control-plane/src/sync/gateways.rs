@@ -39,7 +39,7 @@ use memory::Memory;
 pub(super) use roster::Unwelcome;
 use roster::{Roster, Standings};
 use shared::Shared;
-use waiting::{Waiting, Waits};
+use waiting::Waiting;
 
 /// The gateways of this control plane. Cheap to clone.
 #[derive(Clone, Debug)]
