@@ -14,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test contracts lint format unit doc loadtest bench peers control-plane-bench limits-bench sync-bench tools
+.PHONY: help test contracts lint format unit simulation mutations doc loadtest bench peers control-plane-bench limits-bench sync-bench tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,13 @@ format: ## writes the format
 
 unit: tools ## the tests beside the code alone: no processes
 	$(CARGO) test --workspace --locked --lib
+
+simulation: tools ## the sync protocol under faults; HISTORIES=100000 FROM=1, or SEED=7 to play one again
+	$(if $(SEED),KEYWARD_SIM_SEED=$(SEED)) $(if $(HISTORIES),KEYWARD_SIM_HISTORIES=$(HISTORIES)) $(if $(FROM),KEYWARD_SIM_FROM=$(FROM)) \
+		$(CARGO) test --workspace --locked --test sync -- --nocapture simulation::
+
+mutations: tools ## messages that are almost right, on both sides of the sync protocol; MANY=1000000
+	$(if $(MANY),KEYWARD_MUTATIONS=$(MANY)) $(CARGO) test --workspace --locked --test sync -- --nocapture mutated::
 
 doc: tools ## the documentation of the code, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -118,13 +118,13 @@ impl KeySet {
     /// # Errors
     /// When the folder or a file in it can't be used.
     pub fn open(folder: &Path, entries: u64, tier_slots: TierSlots) -> Result<Arc<Self>, ReplicaError> {
-        let replica = Replica::open(folder)?;
-        let position = replica
-            .as_ref()
-            .map(Replica::position)
-            .transpose()?
-            .unwrap_or_default();
-        let view = replica.as_ref().map(Replica::view).transpose()?;
+        let read = || {
+            let replica = Replica::open(folder)?;
+            let position = replica.as_ref().map(Replica::position).transpose()?;
+            let view = replica.as_ref().map(Replica::view).transpose()?;
+            Ok((replica, position.unwrap_or_default(), view))
+        };
+        let (replica, position, view) = undamaged(read)?;
         let set = Self {
             folder: folder.to_owned(),
             replica: Mutex::new(replica),
@@ -248,10 +248,11 @@ impl KeySet {
         let Some(view) = self.view.load_full() else {
             return Lookup::Unavailable;
         };
-        match view
-            .key(digest)
-            .and_then(|record| record.map(|record| self.entry(record, &view)).transpose())
-        {
+        let read = || {
+            let record = view.key(digest)?;
+            record.map(|record| self.entry(record, &view)).transpose()
+        };
+        match undamaged(read) {
             Ok(Some(entry)) => {
                 let stamp = self.fence.keep_known(digest, reading, Arc::clone(&entry));
                 Lookup::Known(HeldKey::new(entry, stamp))
@@ -523,6 +524,13 @@ impl<Id: Eq + std::hash::Hash, Cell> cells::Places<Id, Cell> for DashMap<Id, Arc
             }
         }
     }
+}
+
+/// Reads of a store that panics where its file is damaged. Elsewhere it is the follower's tasks that read and write; a
+/// panic ends them, and with them a stream.
+fn undamaged<T>(read: impl FnOnce() -> Result<T, ReplicaError>) -> Result<T, ReplicaError> {
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err(ReplicaError::Record("its file is damaged".to_owned())))
 }
 
 /// What was known of the quota before this start, until the control plane says more.

@@ -22,6 +22,7 @@ use crate::store::{changes, records, usage};
 mod changes_reach_gateways;
 mod many_gateways;
 mod older_and_newer;
+mod restarted;
 mod restored;
 mod snapshots;
 mod streams;
