@@ -71,8 +71,9 @@ impl Call {
 
     /// It breaks off; answers when.
     async fn broken(&mut self) -> Instant {
-        let mut piece = [0; 512];
+        let (mut piece, deadline) = ([0; 512], Instant::now() + SOON);
         loop {
+            assert!(Instant::now() < deadline, "the call was not cut");
             match tokio::time::timeout(SOON, self.0.read(&mut piece)).await.unwrap() {
                 Ok(0) => panic!("the call came to a clean end"),
                 Ok(_) => {}
