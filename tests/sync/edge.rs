@@ -498,7 +498,9 @@ impl World {
     }
 
     fn call(&mut self, gateway: usize) {
-        let pause = self.chance.one_of(&[5, 20, 80, 300]) * MS;
+        // Nothing is found in the quiet of the end by calling often.
+        let often = if self.is_quiet { 1_000 } else { 100 };
+        let pause = self.chance.one_of(&[often, often, 10, 300]) * MS;
         self.soon(gateway, Happening::Call, pause);
         let Some(process) = &self.edges[gateway].process else {
             return;

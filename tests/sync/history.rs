@@ -123,7 +123,7 @@ pub(crate) struct World {
     paused: Vec<Micros>,
     queue: BinaryHeap<Reverse<(Micros, u64, Queued)>>,
     queued: u64,
-    is_quiet: bool,
+    pub(crate) is_quiet: bool,
     mangles: bool,
     trace: Option<RefCell<Vec<String>>>,
 }
@@ -153,7 +153,7 @@ pub(crate) fn play(plan: &Plan, is_traced: bool) -> Outcome {
     let mut world = World::new(plan.clone(), is_traced);
     world.run(plan.seconds * SECOND);
     world.calm_down();
-    let end = world.now + QUIET;
+    let end = world.now + QUIET / 2;
     world.run(end);
     world.check_end();
     let trace = world.trace.map(RefCell::into_inner).unwrap_or_default();

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::history::{self, Outcome, Plan, play};
 
 /// As many are played when nothing is said.
-const HISTORIES: u64 = 4_000;
+const HISTORIES: u64 = 2_000;
 
 pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| {

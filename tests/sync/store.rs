@@ -185,14 +185,21 @@ pub(crate) fn digest(number: u64) -> KeyDigest {
     digest
 }
 
+/// Its first byte is the number; none is blank.
+fn id_bytes(number: u64) -> [u8; 16] {
+    let mut bytes = [1; 16];
+    bytes[0] = number as u8;
+    bytes
+}
+
 pub(crate) fn account_id(number: u64) -> AccountId {
-    AccountId::from_slice(&[number as u8; 16]).unwrap()
+    AccountId::from_slice(&id_bytes(number)).unwrap()
 }
 
 fn key(number: u64, effective: bool, revision: u64) -> KeyRecord {
     KeyRecord {
         digest: digest(number),
-        id: KeyId::from_slice(&[number as u8; 16]).unwrap(),
+        id: KeyId::from_slice(&id_bytes(number)).unwrap(),
         account: account_id(number % ACCOUNTS),
         environment: Environment::Production,
         customer: None,
