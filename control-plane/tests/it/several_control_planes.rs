@@ -11,7 +11,7 @@ use keyward_control_plane::store::{Purpose, changes, records};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::gateway::{Gateway, hello};
+use crate::gateway::{Gateway, Shown, hello};
 use crate::plane::{Company, Plane, config};
 use crate::promises::beside;
 
@@ -538,4 +538,38 @@ async fn stored_keys(plane: &Plane) -> Held {
         held.insert(id, format!("{record:?}"));
     }
     held
+}
+
+#[tokio::test]
+async fn a_gateways_token_that_is_deleted_on_one_ends_its_stream_on_the_other_at_once() {
+    let (a, b) = two().await;
+    let made = a.admin("POST", "/admin/gateways/edge-b/tokens").send().await;
+    let made = made.expect(201).json();
+    let shown = Shown::token(made["token"].as_str().unwrap());
+    // It was made on the other one: heard of at once, too.
+    let deadline = Instant::now() + Duration::from_millis(900);
+    let gateway = loop {
+        match Gateway::join_by(&b, hello("edge-b", 1), &shown).await {
+            Ok(gateway) => break gateway,
+            Err(status) => assert!(Instant::now() < deadline, "{status:?}"),
+        }
+    };
+    let path = format!(
+        "/admin/gateways/edge-b/tokens/{}",
+        made["token_id"].as_str().unwrap()
+    );
+    let began = Instant::now();
+    let deleting = a.admin("DELETE", path).send_among_gateways();
+    let (_, end) = tokio::join!(deleting, async { (gateway.end().await, began.elapsed()) });
+    assert_eq!(end.0.code(), Code::Unauthenticated, "{end:?}");
+    assert!(end.1 < Duration::from_millis(900), "{end:?}");
+    let blocking = b
+        .admin("PUT", "/admin/gateways/edge-c")
+        .json(&json!({"blocked": true}));
+    blocking.send_among_gateways().await.expect(200);
+    a.eventually(async || {
+        let refused = Gateway::join(&a, hello("edge-c", 1)).await.err();
+        refused.is_some_and(|status| status.code() == Code::PermissionDenied)
+    })
+    .await;
 }

@@ -98,7 +98,7 @@ impl<'s> Writer<'s> {
                 Next::Changes(changes) => {
                     for change in changes {
                         position = change.revision;
-                        let change = self.session.scope.cut(&change);
+                        let change = self.session.admitted.scope.cut(&change);
                         self.send_log(Frame::Change(change.as_ref().clone()), position)
                             .await?;
                     }
@@ -119,7 +119,7 @@ impl<'s> Writer<'s> {
     async fn welcome(&self) -> Result<(), Status> {
         let service = &self.session.service;
         let digest_key = match self.session.wants_digest_key {
-            true => service.secrets.digest_key.expose().to_vec(),
+            true => service.digest_key.expose().to_vec(),
             false => Vec::new(),
         };
         let revision = *self.head.borrow();
@@ -129,7 +129,7 @@ impl<'s> Writer<'s> {
             revision,
             digest_key,
             live_gateways: service.gateways.live(),
-            scope: self.session.scope.name(),
+            scope: self.session.admitted.scope.name(),
         }))
         .await
     }
@@ -228,11 +228,19 @@ impl<'s> Writer<'s> {
     }
 
     async fn tell_quotas(&mut self) -> Result<(), Status> {
-        let Session { service, boot, .. } = self.session;
+        let Session {
+            service,
+            boot,
+            admitted,
+            ..
+        } = self.session;
         self.quota.at = Some(Instant::now());
         let (changed, seen) = service.book.changed(boot, self.quota.seen, ACCOUNTS_AT_ONCE);
         self.quota.seen = seen;
         for usage in changed {
+            if !admitted.scope.keeps_account(&usage.account_id) {
+                continue;
+            }
             self.send(Frame::QuotaUsage(usage)).await?;
         }
         Ok(())

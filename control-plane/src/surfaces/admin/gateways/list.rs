@@ -1,11 +1,15 @@
 //! `GET /admin/gateways`
 
+use std::collections::HashMap;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::{ScopeShown, StatusShown};
 use crate::App;
+use crate::operations::gateways;
 use crate::store::changes;
 use crate::surfaces::problem::Problem;
 
@@ -16,6 +20,7 @@ use crate::surfaces::problem::Problem;
     "gateways": [{
         "gateway_id": "edge-1", "address": "203.0.113.7:8080", "version": "0.1.0", "revision": 42,
         "lag_seconds": 0.0, "last_heartbeat": "2026-01-19T10:30:00.000Z", "state": "connected",
+        "blocked": false, "scope": null,
     }],
 }))]
 pub struct GatewayList {
@@ -28,17 +33,13 @@ pub struct GatewayList {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GatewayShown {
     gateway_id: String,
-    /// Where its proxy listener is.
-    address: String,
-    version: String,
-    /// The revision in force there.
-    revision: u64,
-    /// For how long it has not been at the newest revision.
-    lag_seconds: f64,
-    #[schema(format = DateTime)]
-    last_heartbeat: String,
-    #[schema(pattern = "^(connected|syncing|disconnected|stopped)$")]
-    state: &'static str,
+    #[serde(flatten)]
+    status: StatusShown,
+    /// It is not let in.
+    blocked: bool,
+    /// What it is sent; null: everything.
+    #[schema(required = true)]
+    scope: Option<ScopeShown>,
 }
 
 /// Lists every gateway, and how far each is behind the newest revision.
@@ -58,20 +59,22 @@ pub async fn list(State(app): State<App>) -> Result<Json<GatewayList>, Problem> 
     let revision = changes::head(&app.registry.store)
         .await
         .map_err(crate::operations::Error::from)?;
-    app.registry.gateways.look().await;
-    let gateways = app
-        .registry
-        .gateways
-        .status()
+    let said = gateways::all_settings(&app.registry).await?;
+    let said: HashMap<String, _> = said
         .into_iter()
-        .map(|gateway| GatewayShown {
-            gateway_id: gateway.gateway_id,
-            address: gateway.address,
-            version: gateway.version,
-            revision: gateway.revision,
-            lag_seconds: gateway.lag_seconds,
-            last_heartbeat: gateway.last_heartbeat.to_rfc3339_millis(),
-            state: gateway.state,
+        .map(|(id, settings)| (id.to_string(), settings))
+        .collect();
+    app.registry.gateways.look().await;
+    let seen = app.registry.gateways.status().into_iter();
+    let gateways = seen
+        .map(|gateway| {
+            let settings = said.get(&gateway.gateway_id);
+            GatewayShown {
+                gateway_id: gateway.gateway_id.clone(),
+                blocked: settings.is_some_and(|settings| settings.blocked),
+                scope: settings.and_then(ScopeShown::of),
+                status: gateway.into(),
+            }
         })
         .collect();
     Ok(Json(GatewayList { revision, gateways }))
