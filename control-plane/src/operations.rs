@@ -17,6 +17,7 @@ pub mod expiry;
 pub mod export;
 pub mod gateways;
 pub mod grants;
+pub mod held_snapshots;
 pub mod idempotency;
 pub mod identify;
 pub mod import;

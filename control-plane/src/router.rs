@@ -156,7 +156,7 @@ fn user_keys(app: &App) -> Router<App> {
 
 /// The part of surface 2 that is about gateways.
 fn gateways(app: &App) -> Router<App> {
-    use admin::gateways::{list, show, tokens, update};
+    use admin::gateways::{confirm_snapshot, list, show, tokens, update};
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator) = (may(Role::Viewer), may(Role::Operator));
@@ -171,6 +171,10 @@ fn gateways(app: &App) -> Router<App> {
         .route(
             tokens_of,
             operator(post(tokens::create::create).route_layer(once())),
+        )
+        .route(
+            "/gateways/{gateway_id}/confirm-snapshot",
+            operator(post(confirm_snapshot::confirm).route_layer(once())),
         )
         .route(
             "/gateways/{gateway_id}/tokens/{token_id}",

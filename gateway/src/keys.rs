@@ -9,6 +9,7 @@
 //! Changes are put on disk first, then into the cells of accounts, then the fence is raised. When
 //! [`KeySet::apply`] has returned, no look-up that begins later sees what was before.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ pub mod entry;
 pub mod generations;
 pub mod recent;
 mod replica;
+mod restrict;
+mod snapshot;
 
 pub use account::{AccountCell, AccountPolicy, CustomerCell};
 pub use entry::KeyEntry;
@@ -34,11 +37,15 @@ use generations::{Generations, Stamp};
 pub use recent::{HeldKey, Recent};
 pub use replica::{Position, ReplicaError};
 use replica::{Replica, View};
+pub use snapshot::{Loss, SnapshotWriter};
 
 /// Digests that are known to be unknown: enough for an honest mistake repeated, little for a flood.
 const UNKNOWN_ENTRIES: u64 = 16_384;
 /// A key that was not looked for here for so long is let go, and with it what its customer and account hold in memory.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// No transaction of a control plane changes as many; a change of more is refused whole.
+const MOST_RECORDS: usize = 100_000;
 
 /// Names a tier's place in the metrics.
 pub type TierSlots = Box<dyn Fn(&str) -> TierSlot + Send + Sync>;
@@ -326,21 +333,94 @@ impl KeySet {
             return Ok(Vec::new());
         };
         let mut position = self.position();
-        let (mut records, mut refused) = (Vec::new(), Vec::new());
+        let (mut records, mut accounts, mut refused) = (Vec::new(), HashSet::new(), Vec::new());
         for change in changes {
             // A repeat after a reconnection is no news.
             if change.revision <= position.revision {
                 continue;
             }
             position.revision = change.revision;
-            position.history = change.history;
-            check(change.records, change.revision, &mut records, &mut refused);
+            position.history.clone_from(&change.history);
+            let came = self.check(change, &mut accounts, &mut refused);
+            records.extend(came);
         }
         on_disk.change(&records, &position)?;
         self.view.store(Some(on_disk.view()?));
         self.put_in_force(records);
         self.position.store(Arc::new(position));
         Ok(refused)
+    }
+
+    /// Checks a change: what is wrong with it is refused alone, and so is a key of no known account. `accounts` are those
+    /// that came with it or just before it.
+    fn check(
+        &self,
+        change: feed::Change,
+        accounts: &mut HashSet<AccountId>,
+        refused: &mut Vec<RefusedRecord>,
+    ) -> Vec<Record> {
+        let mut records = Vec::new();
+        if change.records.len() > MOST_RECORDS {
+            refused.push(RefusedRecord {
+                revision: change.revision,
+                error: InvalidRecord {
+                    record: "change".into(),
+                    reason: format!("records has {} entries", change.records.len()),
+                },
+            });
+            return records;
+        }
+        check(change.records, change.revision, &mut records, refused);
+        accounts.extend(records.iter().filter_map(|record| match record {
+            Record::Account(account) => Some(account.id),
+            Record::Key(_) => None,
+        }));
+        let view = self.view.load();
+        let is_held = |id| match view.as_deref() {
+            // What can't be read now is not the record's fault.
+            Some(view) => !matches!(view.account(id), Ok(None)),
+            None => false,
+        };
+        records.retain(|record| match record {
+            Record::Key(key) if !accounts.contains(&key.account) && !is_held(key.account) => {
+                refused.push(snapshot::without_account(change.revision, key));
+                false
+            }
+            Record::Key(_) | Record::Account(_) => true,
+        });
+        records
+    }
+
+    /// Puts in force what these records take away of what is held, and nothing that they give; the position stays as
+    /// it is. Answers how many held records it was. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the disk fails; then nothing of it is in force.
+    pub fn restrict(&self, news: &[Record]) -> Result<usize, ReplicaError> {
+        let replica = self.replica.lock();
+        let (Some(on_disk), Some(held)) = (replica.as_ref(), self.view.load_full()) else {
+            return Ok(0);
+        };
+        let mut records = Vec::new();
+        for record in news {
+            records.extend(match record {
+                Record::Key(key) => held
+                    .key(&key.digest)?
+                    .and_then(|held| restrict::key(&held, key))
+                    .map(Record::Key),
+                Record::Account(account) => held
+                    .account(account.id)?
+                    .and_then(|held| restrict::account(&held, account))
+                    .map(Record::Account),
+            });
+        }
+        let many = records.len();
+        if many > 0 {
+            on_disk.change(&records, &self.position())?;
+            self.view.store(Some(on_disk.view()?));
+            self.put_in_force(records);
+        }
+        Ok(many)
     }
 
     fn put_in_force(&self, records: Vec<Record>) {
@@ -361,6 +441,7 @@ impl KeySet {
             self.known.invalidate(&digest);
             self.unknown.invalidate(&digest);
         }
+        self.generations.announce();
     }
 
     /// Begins to take over a snapshot. What was held stays in force until its end has come.
@@ -370,11 +451,7 @@ impl KeySet {
     pub fn begin_snapshot(self: &Arc<Self>, position: Position) -> Result<SnapshotWriter, ReplicaError> {
         let nonce = uuid::Uuid::now_v7().simple().to_string();
         let replica = Replica::begin(&self.folder, &format!("{nonce}.redb"))?;
-        Ok(SnapshotWriter {
-            set: Arc::clone(self),
-            replica: Some(replica),
-            position,
-        })
+        Ok(SnapshotWriter::new(Arc::clone(self), replica, position))
     }
 
     fn take_over(&self, replica: Replica, position: Position) -> Result<(), ReplicaError> {
@@ -396,6 +473,7 @@ impl KeySet {
         self.generations.raise_all();
         self.known.invalidate_all();
         self.unknown.invalidate_all();
+        self.generations.announce();
         self.position.store(Arc::new(position));
         if let Some(old) = old {
             let file = old.file().to_owned();
@@ -436,50 +514,6 @@ fn check(
         match Record::try_from(record) {
             Ok(record) => records.push(record),
             Err(error) => refused.push(RefusedRecord { revision, error }),
-        }
-    }
-}
-
-/// Takes a snapshot piece by piece. Dropped before its end, it leaves everything as it was.
-#[derive(Debug)]
-pub struct SnapshotWriter {
-    set: Arc<KeySet>,
-    replica: Option<Replica>,
-    position: Position,
-}
-
-impl SnapshotWriter {
-    /// Adds records; answers those that were refused.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn add(&mut self, wire: Vec<feed::Record>) -> Result<Vec<RefusedRecord>, ReplicaError> {
-        let (mut records, mut refused) = (Vec::with_capacity(wire.len()), Vec::new());
-        check(wire, self.position.revision, &mut records, &mut refused);
-        if let Some(replica) = &self.replica {
-            replica.add(&records)?;
-        }
-        Ok(refused)
-    }
-
-    /// Puts the whole in force in place of what was held.
-    ///
-    /// # Errors
-    /// When the disk fails; what was held stays in force.
-    pub fn finish(mut self) -> Result<(), ReplicaError> {
-        match self.replica.take() {
-            Some(replica) => self.set.take_over(replica, std::mem::take(&mut self.position)),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for SnapshotWriter {
-    fn drop(&mut self) {
-        if let Some(replica) = self.replica.take() {
-            let file = replica.file().to_owned();
-            drop(replica);
-            let _ = std::fs::remove_file(file);
         }
     }
 }

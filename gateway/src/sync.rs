@@ -30,7 +30,7 @@ mod usage;
 
 use backoff::Backoff;
 pub use credentials::LinkCredentials;
-pub use state::{STATES, SyncState, SyncStatus};
+pub use state::{HeldSnapshot, STATES, SyncState, SyncStatus};
 
 /// A stream that held for so long was no failure to connect.
 const STEADY: Duration = Duration::from_secs(10);
@@ -82,11 +82,6 @@ enum SyncError {
     Stalled(Duration),
     #[error("against the protocol: {0}")]
     Protocol(&'static str),
-    #[error(
-        "a snapshot of {offered} records would drop more than half of {held} keys; what is held stays. \
-         If this is meant, empty the replica's folder and restart"
-    )]
-    MassDeletion { held: u64, offered: u64 },
     #[error("the replica: {0}")]
     Replica(#[from] ReplicaError),
     #[error("a task of the replica failed")]
@@ -157,7 +152,7 @@ impl Follower {
                 }
             }
             if began.elapsed() >= STEADY {
-                backoff = Backoff::default();
+                backoff = Backoff::after_loss(self.link.urls.len());
             }
             tokio::select! {
                 () = stop.cancelled() => return self.last_try(stop).await,

@@ -16,8 +16,11 @@ mod wire;
 
 mod bad_input_changes_nothing;
 mod control_plane_away;
+mod cut;
 mod flood_of_unknown_keys;
 mod keys_of_every_surface;
+mod link;
+mod mass_deletion;
 mod no_secret_leaves;
 mod portal;
 mod propagation_is_measured;

@@ -116,6 +116,12 @@ pub enum Conflict {
     /// There is a bound.
     #[error("the gateway has as many tokens as it may have: delete one first")]
     TooManyGatewayTokens,
+    /// There is nothing to confirm.
+    #[error("the gateway holds no snapshot")]
+    NoSnapshotHeld,
+    /// What is confirmed must be what was looked at.
+    #[error("the snapshot that the gateway holds is of revision {0}")]
+    OtherSnapshot(u64),
     /// Nothing goes there.
     #[error("the webhook is disabled")]
     WebhookDisabled,

@@ -7,27 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyward_contract::DigestKey;
-use keyward_contract::feed::{
-    ControlFrame, GatewayFrame, Hello, PROTOCOL, gateway_frame::Frame, sync_server,
-};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use keyward_contract::feed::{GatewayFrame, Hello, gateway_frame::Frame};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::access::{Access, Admitted, Refused};
+use super::access::{Access, Refused};
 use super::feed::Feed;
+use super::frames::{Outbound, outbox};
 use super::gateways::{Gateways, Unwelcome};
 use super::incoming::Peer;
 use super::intake::Intake;
 use super::quota::{Boot, QuotaBook};
+use super::resume::{self, spoken};
 use super::session::{self, Shared};
 use super::snapshot::Snapshots;
 use crate::store::Store;
 
 const FIRST_FRAME: Duration = Duration::from_secs(5);
-/// Frames that wait for a slow connection; more wait in the feed, which all streams share.
-const FRAMES_AHEAD: usize = 16;
 
 /// What every stream uses.
 pub(super) struct Service {
@@ -36,7 +32,6 @@ pub(super) struct Service {
     pub(super) gateways: Gateways,
     pub(super) access: Arc<Access>,
     pub(super) digest_key: DigestKey,
-    pub(super) epoch: String,
     pub(super) feed: Arc<Feed>,
     pub(super) book: Arc<QuotaBook>,
     pub(super) intake: Intake,
@@ -50,30 +45,14 @@ impl Follow {
         Self(Arc::new(service))
     }
 
-    /// Where this gateway can go on from; 0 when it needs a snapshot.
-    async fn resumes_at(&self, hello: &Hello, admitted: &Admitted) -> Result<u64, Status> {
-        if hello.feed_epoch != self.0.epoch || hello.scope != admitted.scope.name() {
-            return Ok(0);
-        }
-        let head = self
-            .0
-            .feed
-            .log_head(hello.revision)
-            .await
-            .map_err(|_| Status::unavailable("the change log can't be read"))?;
-        // It knows more than the log: the log was put back to an earlier state.
-        Ok(if hello.revision > head { 0 } else { hello.revision })
-    }
-}
-
-#[tonic::async_trait]
-impl sync_server::Sync for Follow {
-    type FollowStream = ReceiverStream<Result<ControlFrame, Status>>;
-
-    async fn follow(
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) async fn follow(
         &self,
         request: Request<Streaming<GatewayFrame>>,
-    ) -> Result<Response<Self::FollowStream>, Status> {
+    ) -> Result<Response<Outbound>, Status> {
         let access = &self.0.access;
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
         let credential = access
@@ -82,10 +61,12 @@ impl sync_server::Sync for Follow {
         let mut inbound = request.into_inner();
         let hello = hello(&mut inbound).await?;
         check_hello(&hello)?;
+        let protocol = spoken(&hello)?;
         let admitted = access
             .admit(credential, &hello.gateway_id)
             .map_err(|why| refused(&why, &peer, &hello.gateway_id))?;
-        let position = self.resumes_at(&hello, &admitted).await?;
+        let scope = admitted.scope.name();
+        let resume::Start { position, epoch } = resume::start(&self.0.feed, &hello, &scope).await?;
         let membership =
             self.0
                 .gateways
@@ -120,7 +101,7 @@ impl sync_server::Sync for Follow {
             let (access, admitted) = (Arc::clone(access), admitted.clone());
             async move { access.note_use(&admitted).await }
         });
-        let (out, frames) = mpsc::channel(FRAMES_AHEAD);
+        let (out, frames) = outbox();
         let shared = Shared::holding(position);
         shared.hear_oldest_boot(hello.oldest_boot_epoch);
         let session = session::Session {
@@ -131,12 +112,14 @@ impl sync_server::Sync for Follow {
             },
             wants_digest_key: hello.wants_digest_key,
             admitted,
+            protocol,
+            epoch,
             membership,
             out,
             shared,
         };
         tokio::spawn(session.run(inbound));
-        Ok(Response::new(ReceiverStream::new(frames)))
+        Ok(Response::new(frames))
     }
 }
 
@@ -160,10 +143,6 @@ async fn hello(inbound: &mut Streaming<GatewayFrame>) -> Result<Hello, Status> {
 }
 
 fn check_hello(hello: &Hello) -> Result<(), Status> {
-    if hello.protocol != PROTOCOL {
-        let message = format!("this control plane speaks sync protocol {PROTOCOL}");
-        return Err(Status::failed_precondition(message));
-    }
     // It is written into headers and logs as it is.
     let is_name = |text: &str, bytes: std::ops::RangeInclusive<usize>| {
         bytes.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -190,7 +169,6 @@ mod tests {
     fn a_hello_is_taken_only_when_its_words_can_stand_in_a_header() {
         let hello = |id: &str| Hello {
             gateway_id: id.into(),
-            protocol: PROTOCOL,
             ..Hello::default()
         };
         assert!(check_hello(&hello("edge-1.example")).is_ok());
@@ -201,13 +179,5 @@ mod tests {
                 "{id}"
             );
         }
-        let newer = Hello {
-            protocol: PROTOCOL + 1,
-            ..hello("a")
-        };
-        assert_eq!(
-            check_hello(&newer).unwrap_err().code(),
-            tonic::Code::FailedPrecondition
-        );
     }
 }

@@ -20,15 +20,21 @@ use tokio::sync::watch;
 
 mod elsewhere;
 mod gateway;
+mod holding;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use crate::store::Store;
+pub use crate::store::gateways::HeldSnapshot;
 use elsewhere::Others;
 pub(super) use gateway::Ends;
 use gateway::{Gateway, Link};
+pub use holding::Confirming;
+use holding::shown;
 use shared::Shared;
+use waiting::{Waiting, Waits};
 
 /// A stream that said nothing for so long may be replaced by the next one with its id.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
@@ -53,7 +59,7 @@ struct Registry {
     state: Mutex<State>,
     /// The newest revision that anyone announced.
     head: watch::Sender<u64>,
-    /// Moves whenever a waiting change may have become complete.
+    /// Moves whenever a waiting change may have become complete, but by an acknowledgement.
     moved: watch::Sender<u64>,
     /// What was heard up to here is written down for other control planes.
     recorded: watch::Sender<Instant>,
@@ -66,6 +72,8 @@ struct State {
     joining: BTreeSet<String>,
     sessions: u64,
     commits: VecDeque<(u64, Instant)>,
+    /// The changes that wait, and for whom.
+    waits: Waits,
 }
 
 /// One gateway as `GET /admin/gateways` shows it.
@@ -83,8 +91,11 @@ pub struct GatewayStatus {
     pub lag_seconds: f64,
     /// When it was last heard.
     pub last_heartbeat: UnixMillis,
-    /// `connected`, `syncing` (connected, and holds nothing yet), `disconnected` or `stopped`.
+    /// `connected`, `holding` (connected, and keeps a snapshot from being in force), `syncing` (connected, and holds
+    /// nothing yet), `disconnected` or `stopped`.
     pub state: &'static str,
+    /// The snapshot that waits for confirmation.
+    pub held: Option<HeldSnapshot>,
 }
 
 /// How far a change has come.
@@ -169,6 +180,7 @@ impl Gateways {
         let deadline = began + self.0.wait;
         let mut moved = self.0.moved.subscribe();
         let mut others = Others::Unsure(None);
+        let waiting = Waiting::begin(self, revision);
         loop {
             moved.borrow_and_update();
             // The first look is after the commit; what it saw holds until others tell something else.
@@ -176,7 +188,7 @@ impl Gateways {
                 others = self.others_now(deadline).await;
             }
             let now = Instant::now();
-            let mut standing = self.0.state.lock().standing(revision, now);
+            let mut standing = waiting.standing(now);
             others.join(&mut standing, revision, now);
             if standing.awaited() == 0 || now >= deadline {
                 let propagation = standing.propagation();
@@ -190,7 +202,11 @@ impl Gateways {
                 .flatten()
                 .min();
             let next = next.map_or(deadline, |next| next.min(deadline));
-            let _ = tokio::time::timeout_at(next.into(), moved.changed()).await;
+            tokio::select! {
+                _ = moved.changed() => {}
+                () = waiting.over() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
         }
     }
 
@@ -259,6 +275,21 @@ impl Gateways {
         Ok(self.member(hello, session, ends))
     }
 
+    /// The log is another one, with this head: what gateways acknowledged says nothing of it.
+    pub(super) fn begin_anew(&self, head: u64) {
+        let mut state = self.0.state.lock();
+        state.commits.clear();
+        for gateway in state.gateways.values_mut() {
+            gateway.revision = 0;
+        }
+        drop(state);
+        self.0.head.send_replace(head);
+        self.moved();
+        if let Some(shared) = &self.0.shared {
+            shared.hurry();
+        }
+    }
+
     fn member(&self, hello: &feed::Hello, session: u64, ends: Ends) -> Membership {
         self.moved();
         Membership {
@@ -312,8 +343,15 @@ impl Standings {
     }
 
     fn awaited(&self) -> usize {
-        let reached = self.gateways.values();
-        reached.filter(|reached| **reached == Reached::Awaited).count()
+        self.missing().count()
+    }
+
+    /// Who may yet acknowledge.
+    fn missing(&self) -> impl Iterator<Item = &str> {
+        let gateways = self.gateways.iter();
+        gateways
+            .filter(|(_, reached)| **reached == Reached::Awaited)
+            .map(|(id, _)| id.as_str())
     }
 
     fn propagation(self) -> Propagation {
@@ -344,6 +382,8 @@ impl State {
             let reached = match gateway.refused.contains(&revision) {
                 true => Reached::Refused,
                 false if gateway.revision >= revision => Reached::Acknowledged,
+                // Not before somebody confirms the snapshot; nobody has to wait for that.
+                false if gateway.held.is_some() => Reached::Refused,
                 false => Reached::Awaited,
             };
             standings.add(id, reached, gateway.live_until());
@@ -406,7 +446,8 @@ impl State {
             revision: gateway.revision,
             lag_seconds: self.lag(gateway.revision, now).as_secs_f64(),
             last_heartbeat: gateway.heard_at,
-            state: gateway.stream().as_str(),
+            state: shown(gateway.stream(), gateway.held),
+            held: gateway.held,
         }
     }
 }
@@ -427,11 +468,27 @@ impl Membership {
     }
 
     /// Everything up to here is in force at the gateway.
+    ///
+    /// Costs the same however many gateways there are: of the changes that wait only one that waited for this gateway
+    /// alone looks again.
     pub(super) fn acknowledge(&self, revision: u64) {
         self.update(|gateway| {
             gateway.revision = revision.max(gateway.revision);
             gateway.holds_something = true;
+            gateway.held = gateway.held.filter(|held| held.revision > revision);
         });
+        self.gateways
+            .0
+            .state
+            .lock()
+            .waits
+            .acknowledged(&self.gateway_id, revision);
+        self.tell_others();
+    }
+
+    /// What it has in force is of another log.
+    pub(super) fn holds_nothing(&self) {
+        self.update(|gateway| gateway.revision = 0);
         self.gateways.moved();
         self.tell_others();
     }

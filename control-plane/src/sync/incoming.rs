@@ -64,19 +64,19 @@ pub(super) fn incoming(
     shutdown: CancellationToken,
 ) -> Incoming {
     let (sender, connections) = mpsc::channel(AHEAD);
-    let door = Door {
+    let acceptor = Acceptor {
         sender,
         tls,
         handshakes: JoinSet::new(),
         waiting: VecDeque::new(),
     };
     tokio::spawn(async move {
-        shutdown.run_until_cancelled(door.keep(&listener)).await;
+        shutdown.run_until_cancelled(acceptor.keep(&listener)).await;
     });
     ReceiverStream::new(connections)
 }
 
-struct Door {
+struct Acceptor {
     sender: mpsc::Sender<io::Result<Connection>>,
     tls: Option<Arc<Reloading<ServerTls>>>,
     handshakes: JoinSet<()>,
@@ -84,7 +84,7 @@ struct Door {
     waiting: VecDeque<AbortHandle>,
 }
 
-impl Door {
+impl Acceptor {
     async fn keep(mut self, listener: &TcpListener) {
         loop {
             match listener.accept().await {

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use keyward_contract::feed::{ControlFrame, GatewayFrame, UsageReport};
+use keyward_contract::feed::{GatewayFrame, UsageReport};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Status, Streaming};
 
 use super::access::Admitted;
+use super::feed::Epoch;
 use super::follow::Service;
+use super::frames::Outbox;
 use super::gateways::Membership;
 use super::quota::Boot;
 
@@ -35,8 +37,12 @@ pub(super) struct Session {
     pub(super) wants_digest_key: bool,
     /// By what it was let in, and what of the log and of snapshots it is sent.
     pub(super) admitted: Admitted,
+    /// The protocol that is spoken.
+    pub(super) protocol: u32,
+    /// What its revisions belong to.
+    pub(super) epoch: Epoch,
     pub(super) membership: Membership,
-    pub(super) out: mpsc::Sender<Result<ControlFrame, Status>>,
+    pub(super) out: Outbox,
     pub(super) shared: Shared,
 }
 
@@ -92,6 +98,10 @@ impl Session {
                 metrics::counter!("keyward_sync_refused_streams_total", "reason" => refused.reason()).increment(1);
                 Err(refused.status())
             }
+            () = self.epoch.over() => {
+                self.membership.holds_nothing();
+                Err(Status::aborted("the change log has begun anew"))
+            }
             () = self.service.shutdown.cancelled() => Err(Status::unavailable("the control plane is stopping")),
             () = self.out.closed() => Ok(()),
         };
@@ -105,7 +115,7 @@ impl Session {
                     message,
                     "a gateway's stream was ended"
                 );
-                let _ = tokio::time::timeout(LAST_WORD, self.out.send(Err(status))).await;
+                let _ = tokio::time::timeout(LAST_WORD, self.out.end(status)).await;
             }
         }
     }

@@ -39,6 +39,7 @@ struct Seen {
     snapshot: Mutex<(u64, Vec<Record>)>,
     changes: Mutex<Vec<(Change, Instant)>>,
     is_mute: AtomicBool,
+    is_confirmed: AtomicBool,
     echo: Mutex<u64>,
     quotas: Mutex<Vec<QuotaUsage>>,
 }
@@ -165,6 +166,23 @@ impl Gateway {
         self.seen.is_mute.store(true, Ordering::Relaxed);
     }
 
+    /// Says that it holds a snapshot, and acknowledges nothing until it comes again confirmed.
+    pub(crate) async fn hold(&self, revision: u64, held: u64, dropped: u64) {
+        self.mute();
+        let held = feed::SnapshotHeld {
+            revision,
+            held,
+            dropped,
+        };
+        let frame = Some(up::Frame::SnapshotHeld(held));
+        self.up.send(GatewayFrame { frame }).await.unwrap();
+    }
+
+    /// Whether a snapshot was sent to it that somebody had confirmed.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.seen.is_confirmed.load(Ordering::Relaxed)
+    }
+
     pub(crate) async fn say_goodbye(&self) {
         let frame = Some(up::Frame::Goodbye(Goodbye {}));
         self.up.send(GatewayFrame { frame }).await.unwrap();
@@ -267,6 +285,13 @@ async fn follow(
             Err(status) => return status,
         };
         let revision = match frame {
+            Some(Frame::SnapshotBegin(begin)) => {
+                if begin.confirmed {
+                    seen.is_confirmed.store(true, Ordering::Relaxed);
+                    seen.is_mute.store(false, Ordering::Relaxed);
+                }
+                continue;
+            }
             Some(Frame::SnapshotChunk(chunk)) => {
                 seen.snapshot.lock().1.extend(chunk.records);
                 continue;

@@ -6,7 +6,7 @@
 //! began before a change can never bring the old answer back, whenever it is inserted: its stamp is old.
 //! Looking costs one load.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use keyward_contract::KeyDigest;
 
@@ -18,11 +18,18 @@ pub struct Stamp(u32);
 
 /// The generation of every slot.
 #[derive(Debug)]
-pub struct Generations(Box<[AtomicU32]>);
+pub struct Generations {
+    slots: Box<[AtomicU32]>,
+    /// How often anything was put in force, policies of accounts included.
+    moved: AtomicU64,
+}
 
 impl Default for Generations {
     fn default() -> Self {
-        Self((0..SLOTS).map(|_| AtomicU32::new(0)).collect())
+        Self {
+            slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            moved: AtomicU64::new(0),
+        }
     }
 }
 
@@ -40,14 +47,25 @@ impl Generations {
 
     /// Makes every answer old.
     pub fn raise_all(&self) {
-        self.0.iter().for_each(|slot| {
+        self.slots.iter().for_each(|slot| {
             slot.fetch_add(1, Ordering::Release);
         });
+    }
+
+    /// Something is in force that was not, all of it: to be said last.
+    pub fn announce(&self) {
+        self.moved.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often anything was put in force: who decided at this number need not decide again.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Acquire)
     }
 
     fn slot(&self, digest: &KeyDigest) -> &AtomicU32 {
         // The upper bits: the lower ones choose the set of the workers' recent keys.
         let index = (digest.head() >> 48) as usize % SLOTS;
-        &self.0[index]
+        &self.slots[index]
     }
 }

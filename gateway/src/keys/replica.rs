@@ -145,6 +145,30 @@ impl View {
 }
 
 impl View {
+    /// The digest of every key, in order.
+    ///
+    /// # Errors
+    /// When the disk fails; so may every step.
+    pub(super) fn digests(&self) -> Result<impl Iterator<Item = Result<KeyDigest>> + '_> {
+        use redb::ReadableTable;
+        let stored = self.keys.iter()?;
+        Ok(stored.map(|entry| Ok(KeyDigest::from_bytes(entry?.0.value()))))
+    }
+
+    /// Every account.
+    ///
+    /// # Errors
+    /// When the disk fails; so may every step, also for a stored record that is broken.
+    pub(super) fn accounts(&self) -> Result<impl Iterator<Item = Result<AccountRecord>> + '_> {
+        use redb::ReadableTable;
+        let stored = self.accounts.iter()?;
+        Ok(stored.map(|entry| {
+            let wire = feed::Account::decode(entry?.1.value());
+            let wire = wire.map_err(|error| ReplicaError::Record(error.to_string()))?;
+            AccountRecord::try_from(wire).map_err(|error| ReplicaError::Record(error.to_string()))
+        }))
+    }
+
     /// What was last kept of an account's quota; `None` also when it can't be read.
     pub(super) fn quota(&self, account: AccountId) -> Option<feed::QuotaUsage> {
         let stored = self.quotas.get(account.as_uuid().as_bytes()).ok()??;

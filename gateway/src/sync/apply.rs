@@ -2,6 +2,9 @@
 //!
 //! Changes that have come by the time one is applied are applied with it, as one write to the disk and one
 //! acknowledgement. A record that can't be true is refused alone, told upstream before the acknowledgement.
+//!
+//! A snapshot that would drop more than half of the keys is held ([`held`]): nothing is acknowledged, until it comes again
+//! confirmed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,10 +20,10 @@ use super::SyncError;
 use super::stream::{Stream, blocking};
 use crate::keys::{Position, RefusedRecord, SnapshotWriter};
 
+mod held;
+
 /// Frames that are looked at together.
 const TOGETHER: usize = 256;
-/// Below so many keys a snapshot may drop as many as it likes.
-const FEW_KEYS: u64 = 100;
 /// So many refused records of one batch are told upstream one by one.
 const TOLD_REFUSALS: usize = 100;
 /// Heartbeats whose revision is not in force yet.
@@ -31,6 +34,8 @@ pub(super) struct Applier<'s> {
     snapshot: Option<UnderWay>,
     /// Revision and echo of heartbeats that prove freshness once that revision is in force.
     heartbeats: VecDeque<(u64, u64)>,
+    /// Up to which revision a held snapshot and the changes after it have taken rights away.
+    restricted: Option<u64>,
 }
 
 /// A snapshot that is coming in.
@@ -46,6 +51,7 @@ impl<'s> Applier<'s> {
             stream,
             snapshot: None,
             heartbeats: VecDeque::new(),
+            restricted: None,
         }
     }
 
@@ -83,20 +89,25 @@ impl<'s> Applier<'s> {
 
     async fn changes(&mut self, mut changes: Vec<Change>) -> Result<(), SyncError> {
         let position = self.stream.follower.keys.position();
+        let reached = self.restricted.unwrap_or(position.revision);
         // A repeat is no news, but its acknowledgement may have been lost with the last stream.
-        changes.retain(|change| change.revision > position.revision);
+        changes.retain(|change| change.revision > reached);
         let Some(last) = changes.last().map(|change| change.revision) else {
             return Ok(());
         };
-        if self.snapshot.is_some() || position.feed_epoch != self.stream.feed_epoch {
+        let is_followed = self.restricted.is_some() || position.feed_epoch == self.stream.feed_epoch;
+        if self.snapshot.is_some() || !is_followed {
             return Err(SyncError::Protocol("a change before the snapshot's end"));
         }
-        let mut expected = position.revision;
+        let mut expected = reached;
         for change in &changes {
             expected = expected.saturating_add(1);
             if change.revision != expected {
                 return Err(SyncError::Protocol("a gap between changes"));
             }
+        }
+        if self.restricted.is_some() {
+            return self.restrict(changes, last).await;
         }
         let (keys, many) = (Arc::clone(&self.stream.follower.keys), changes.len());
         let refused = blocking(move || keys.apply(changes)).await??;
@@ -137,24 +148,6 @@ impl<'s> Applier<'s> {
 
     async fn begin(&mut self, begin: SnapshotBegin) -> Result<(), SyncError> {
         let keys = Arc::clone(&self.stream.follower.keys);
-        let position = keys.position();
-        let held = keys.key_count();
-        let is_same_history = position.feed_epoch == self.stream.feed_epoch;
-        if is_same_history && held >= FEW_KEYS && begin.records < held.div_ceil(2) {
-            let reason = "would drop more than half of the keys";
-            let refusal = Refusal {
-                revision: begin.revision,
-                record: "snapshot".into(),
-                reason: reason.into(),
-            };
-            self.stream
-                .send_last(gateway_frame::Frame::Refusal(refusal))
-                .await?;
-            return Err(SyncError::MassDeletion {
-                held,
-                offered: begin.records,
-            });
-        }
         tracing::info!(
             revision = begin.revision,
             records = begin.records,
@@ -198,14 +191,29 @@ impl<'s> Applier<'s> {
 
     async fn end(&mut self, end: &SnapshotEnd) -> Result<(), SyncError> {
         let UnderWay {
-            writer,
+            mut writer,
             begin,
             received,
         } = self.under_way()?;
-        if end.revision != begin.revision || received != begin.records {
+        // Either end may leave the number to the other.
+        let said = [begin.records, end.records];
+        let is_whole =
+            said.iter().all(|said| [0, received].contains(said)) && (received == 0 || said != [0, 0]);
+        if end.revision != begin.revision || !is_whole {
             return Err(SyncError::Protocol("a snapshot is not what its beginning said"));
         }
+        let (writer, refused) = blocking(move || {
+            let refused = writer.complete();
+            (writer, refused)
+        })
+        .await?;
+        self.refuse(&refused?).await?;
+        let Some(writer) = self.unless_held(writer, &begin).await? else {
+            return Ok(());
+        };
         blocking(move || writer.finish()).await??;
+        self.restricted = None;
+        self.stream.follower.state.syncing();
         self.stream
             .follower
             .state
@@ -244,13 +252,22 @@ impl<'s> Applier<'s> {
     fn prove_freshness(&mut self) {
         let state = &self.stream.follower.state;
         let position = self.stream.follower.keys.position();
-        if self.snapshot.is_some() || position.feed_epoch != self.stream.feed_epoch {
+        let reached = match self.restricted {
+            // Whoever has lost rights has lost them here, too.
+            Some(restricted) => restricted,
+            None if position.feed_epoch == self.stream.feed_epoch => position.revision,
+            None => return,
+        };
+        if self.snapshot.is_some() {
             return;
         }
+        let is_holding = self.restricted.is_some();
         self.heartbeats.retain(|(revision, echo_ms)| {
-            let is_in_force = *revision <= position.revision;
+            let is_in_force = *revision <= reached;
             if is_in_force {
                 state.heard(*echo_ms);
+            }
+            if is_in_force && !is_holding {
                 state.following();
             }
             !is_in_force

@@ -23,6 +23,7 @@ use crate::ledger::{Book, CounterKey, LedgerBounds};
 use crate::telemetry::TierSlot;
 
 mod following;
+mod held;
 mod reporting;
 
 const DIGEST_KEY: [u8; 32] = [7; 32];

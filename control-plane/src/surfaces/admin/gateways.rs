@@ -1,5 +1,6 @@
 //! `/admin/gateways`: how gateways stand, who may be one, and what each is sent.
 
+pub mod confirm_snapshot;
 pub mod list;
 pub mod show;
 pub mod tokens;
@@ -49,8 +50,21 @@ pub struct StatusShown {
     lag_seconds: f64,
     #[schema(format = DateTime)]
     last_heartbeat: String,
-    #[schema(pattern = "^(connected|syncing|disconnected|stopped)$")]
+    #[schema(pattern = "^(connected|holding|syncing|disconnected|stopped)$")]
     state: &'static str,
+    /// A snapshot that waits for confirmation.
+    #[schema(required = true)]
+    held_snapshot: Option<HeldSnapshotShown>,
+}
+
+/// A snapshot that would drop more than half of a gateway's keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HeldSnapshotShown {
+    revision: u64,
+    /// Keys in force at the gateway.
+    held_keys: u64,
+    /// Those of them that the snapshot has not.
+    dropped_keys: u64,
 }
 
 impl From<GatewayStatus> for StatusShown {
@@ -62,6 +76,11 @@ impl From<GatewayStatus> for StatusShown {
             lag_seconds: status.lag_seconds,
             last_heartbeat: status.last_heartbeat.to_rfc3339_millis(),
             state: status.state,
+            held_snapshot: status.held.map(|held| HeldSnapshotShown {
+                revision: held.revision,
+                held_keys: held.held,
+                dropped_keys: held.dropped,
+            }),
         }
     }
 }
@@ -73,7 +92,7 @@ impl From<GatewayStatus> for StatusShown {
     "updated_at": "2026-01-19T10:30:00Z",
     "status": {
         "address": "203.0.113.7:8080", "version": "0.1.0", "revision": 42, "lag_seconds": 0.0,
-        "last_heartbeat": "2026-01-19T10:30:00.000Z", "state": "connected",
+        "last_heartbeat": "2026-01-19T10:30:00.000Z", "state": "connected", "held_snapshot": null,
     },
 }))]
 pub struct GatewayDetail {

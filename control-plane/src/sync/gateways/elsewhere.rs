@@ -53,6 +53,7 @@ impl Others {
             let reached = match standing.refused.contains(&revision) {
                 true => Reached::Refused,
                 false if standing.revision >= revision => Reached::Acknowledged,
+                false if standing.held.is_some() => Reached::Refused,
                 false => Reached::Awaited,
             };
             standings.add(&standing.id, reached, Some(end));
@@ -97,7 +98,8 @@ impl Others {
                 revision: standing.revision,
                 lag_seconds: lag(standing.revision).as_secs_f64(),
                 last_heartbeat: UnixMillis(wall.0.saturating_sub(heard_ago)),
-                state: stream.as_str(),
+                state: super::shown(stream, standing.held),
+                held: standing.held.filter(|_| stream.is_up()),
             }
         };
         look.gateways.iter().map(shown).collect()

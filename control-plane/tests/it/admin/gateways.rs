@@ -7,6 +7,7 @@ use crate::admin::Door;
 use crate::gateway::{Gateway, hello};
 use crate::plane::Plane;
 
+mod confirm_snapshot;
 mod show;
 mod tokens;
 mod update;

@@ -77,10 +77,14 @@ async fn a_gateway_that_holds_its_scope_goes_on_from_there() {
         ..hello("edge-1", 1)
     };
     let gateway = Gateway::join(&plane, resuming(scope.name())).await.unwrap();
-    let company = plane.company("Acme");
-    let (_, ()) = tokio::join!(company, async {
-        plane.eventually(async || gateway.changes().len() >= 2).await;
-    });
+    let body = json!({"company_name": "Acme", "contact_email": "it@example.com", "tier": "growth"});
+    let made = plane
+        .admin("POST", "/admin/customers")
+        .json(&body)
+        .send_among_gateways()
+        .await;
+    made.expect(201);
+    plane.eventually(async || !gateway.changes().is_empty()).await;
     assert_eq!(gateway.snapshot().0, 0);
 }
 

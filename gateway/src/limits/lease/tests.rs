@@ -5,6 +5,8 @@ use keyward_buckets::{Answer, Ask};
 use keyward_contract::{AccountId, Environment};
 use proptest::prelude::*;
 
+use keyward_buckets::{Known, LeaseAnswer};
+
 use super::*;
 
 const GROWTH: Limits = Limits {

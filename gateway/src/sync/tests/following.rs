@@ -211,36 +211,6 @@ async fn what_is_against_the_protocol_ends_the_stream_and_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_would_drop_more_than_half_of_the_keys_is_refused() {
-    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
-    let gateway = disk.start(&[plane.address]);
-    let (mut peer, _) = plane.welcome().await;
-    let account = account();
-    let all = |many: usize| {
-        let keys = (0..many).map(|at| key(&account, &format!("k{at}"), KeyState::Active));
-        std::iter::once(account_record(&account))
-            .chain(keys)
-            .collect::<Vec<_>>()
-    };
-    peer.snapshot(5, all(120)).await;
-    assert_eq!(peer.acknowledged().await, 5);
-    peer.snapshot(6, all(20)).await;
-    let up::Frame::Refusal(refusal) = peer.next().await else {
-        panic!("no refusal")
-    };
-    assert_eq!((refusal.revision, refusal.record.as_str()), (6, "snapshot"));
-    assert!(peer.is_left().await);
-    assert_eq!(gateway.knows("k119"), Some(KeyState::Active));
-    let (mut peer, _) = plane.welcome().await;
-    peer.snapshot(6, all(70)).await;
-    assert_eq!(peer.acknowledged().await, 6);
-    assert_eq!(
-        (gateway.knows("k69"), gateway.knows("k119")),
-        (Some(KeyState::Active), None)
-    );
-}
-
-#[tokio::test]
 async fn a_dead_address_is_passed_over() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     // Bound and closed again: nobody listens there.
@@ -288,4 +258,41 @@ async fn freshness_is_proved_by_an_echo_once_its_revision_is_in_force() {
             .state
             .is_stale(Duration::from_millis(echo_ms) + Duration::from_millis(3001))
     );
+}
+
+#[tokio::test]
+async fn a_control_plane_of_the_first_version_is_followed_and_one_that_speaks_otherwise_is_not() {
+    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
+    let gateway = disk.start(&[plane.address]);
+    let mut peer = plane.peer().await;
+    let up::Frame::Hello(hello) = peer.next().await else {
+        panic!("no Hello")
+    };
+    assert_eq!((hello.oldest_protocol, hello.protocol), (1, PROTOCOL));
+    let welcome = |protocol| {
+        down::Frame::Welcome(Welcome {
+            protocol,
+            feed_epoch: EPOCH.into(),
+            digest_key: DIGEST_KEY.to_vec(),
+            ..Welcome::default()
+        })
+    };
+    peer.say(welcome(PROTOCOL + 1)).await;
+    assert!(peer.is_left().await);
+    // One that knows nothing of histories and scopes, and of the other numbers; and a frame of a kind that nobody knows.
+    let mut peer = plane.peer().await;
+    peer.next().await;
+    peer.say(welcome(1)).await;
+    let unknown = ControlFrame { frame: None };
+    peer.out.send(Ok(unknown)).await.unwrap();
+    peer.snapshot(5, vec![account_record(&account())]).await;
+    assert_eq!(peer.acknowledged().await, 5);
+    let (mut peer, hello) = {
+        drop(peer);
+        plane.welcome().await
+    };
+    assert_eq!((hello.revision, hello.history), (5, vec![]));
+    peer.change(6, vec![]).await;
+    assert_eq!(peer.acknowledged().await, 6);
+    drop(gateway);
 }

@@ -20,7 +20,7 @@ use crate::surfaces::problem::Problem;
     "gateways": [{
         "gateway_id": "edge-1", "address": "203.0.113.7:8080", "version": "0.1.0", "revision": 42,
         "lag_seconds": 0.0, "last_heartbeat": "2026-01-19T10:30:00.000Z", "state": "connected",
-        "blocked": false, "scope": null,
+        "held_snapshot": null, "blocked": false, "scope": null,
     }],
 }))]
 pub struct GatewayList {

@@ -21,7 +21,7 @@ use crate::surfaces::settled;
 
 /// What is to be said of a gateway; what is left out stays.
 #[derive(Debug, ToSchema)]
-#[schema(example = json!({"blocked": false, "accounts": null, "environment": "production"}))]
+#[schema(example = json!({"blocked": false, "accounts": null, "environment": null}))]
 pub struct GatewayWanted {
     /// It is not let in, whatever it shows.
     #[schema(nullable = false)]
