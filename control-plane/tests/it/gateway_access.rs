@@ -12,9 +12,6 @@ mod certificates;
 mod scopes;
 mod tokens;
 
-/// How soon a stream ends whose credential has gone: what is promised is at once, where it is heard of.
-const AT_ONCE: Duration = Duration::from_millis(900);
-
 /// A token for a gateway: its id and its text.
 async fn token(plane: &Plane, gateway: &str, body: Value) -> (String, Shown) {
     let made = plane
@@ -34,7 +31,7 @@ async fn refused(plane: &Plane, gateway: &str, shown: &Shown) -> Status {
 }
 
 /// Lets a gateway in as soon as it is, within a few seconds: its last stream may not be over.
-async fn let_in(plane: &Plane, gateway: &str, boot: u64, shown: &Shown) -> Gateway {
+pub(crate) async fn let_in(plane: &Plane, gateway: &str, boot: u64, shown: &Shown) -> Gateway {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match Gateway::join_by(plane, hello(gateway, boot), shown).await {
