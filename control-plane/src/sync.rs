@@ -38,8 +38,12 @@ mod snapshot;
 mod tests;
 
 pub use access::SharedToken;
-pub use gateways::{Confirming, GatewayStatus, Gateways, HeldSnapshot, Propagation};
+pub use feed::{Entry, Read, Tail};
+pub use gateways::roster::{Roster, Standings, Unwelcome};
+pub use gateways::{Confirming, Ends, GatewayStatus, Gateways, HeldSnapshot, Link, Propagation};
+pub use resume::resumes_at;
 pub use scope::Scope;
+pub use session::Echo;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 

@@ -24,15 +24,22 @@ use parking_lot::Mutex;
 use crate::telemetry::TierSlot;
 
 pub mod account;
+pub mod cells;
 pub mod entry;
+pub mod fence;
 pub mod generations;
 pub mod recent;
 mod replica;
 mod restrict;
 mod snapshot;
+/// The atomics of the fence: in its model (`tests/fence_under_loom.rs`) they are loom's.
+mod sync {
+    pub(super) use std::sync::atomic;
+}
 
 pub use account::{AccountCell, AccountPolicy, CustomerCell};
 pub use entry::KeyEntry;
+use fence::{Cache, Cached, Fence, Reading};
 use generations::{Generations, Stamp};
 pub use recent::{HeldKey, Recent};
 pub use replica::{Position, ReplicaError};
@@ -50,15 +57,16 @@ const MOST_RECORDS: usize = 100_000;
 /// Names a tier's place in the metrics.
 pub type TierSlots = Box<dyn Fn(&str) -> TierSlot + Send + Sync>;
 
+type Known = moka::sync::Cache<KeyDigest, (Arc<KeyEntry>, Stamp)>;
+type Unknown = moka::sync::Cache<KeyDigest, Stamp>;
+
 /// All keys of all accounts, as of one revision.
 pub struct KeySet {
     folder: PathBuf,
     replica: Mutex<Option<Replica>>,
     position: ArcSwap<Position>,
     view: ArcSwapOption<View>,
-    generations: Generations,
-    known: moka::sync::Cache<KeyDigest, (Arc<KeyEntry>, Stamp)>,
-    unknown: moka::sync::Cache<KeyDigest, Stamp>,
+    fence: Fence<Known, Unknown>,
     accounts: DashMap<AccountId, Arc<AccountCell>>,
     customers: DashMap<(AccountId, Environment, CustomerId), Arc<CustomerCell>>,
     digest_key: Arc<ArcSwapOption<DigestKey>>,
@@ -122,12 +130,13 @@ impl KeySet {
             replica: Mutex::new(replica),
             position: ArcSwap::from_pointee(position),
             view: ArcSwapOption::new(view),
-            generations: Generations::default(),
-            known: moka::sync::Cache::builder()
-                .max_capacity(entries)
-                .time_to_idle(IDLE)
-                .build(),
-            unknown: moka::sync::Cache::new(UNKNOWN_ENTRIES),
+            fence: Fence::new(
+                moka::sync::Cache::builder()
+                    .max_capacity(entries)
+                    .time_to_idle(IDLE)
+                    .build(),
+                moka::sync::Cache::new(UNKNOWN_ENTRIES),
+            ),
             accounts: DashMap::new(),
             customers: DashMap::new(),
             digest_key: Arc::default(),
@@ -166,7 +175,7 @@ impl KeySet {
     /// Keys held in the shared cache, about.
     #[must_use]
     pub fn cached_count(&self) -> u64 {
-        self.known.entry_count() + self.unknown.entry_count()
+        self.fence.known().entry_count() + self.fence.unknown().entry_count()
     }
 
     /// Buckets in memory, about.
@@ -178,7 +187,7 @@ impl KeySet {
     /// The fence, to ask whether a held key is current.
     #[must_use]
     pub fn generations(&self) -> &Generations {
-        &self.generations
+        self.fence.generations()
     }
 
     /// Whether digests can be computed.
@@ -194,7 +203,7 @@ impl KeySet {
     pub fn adopt_digest_key(&self, key: DigestKey) -> Result<(), ReplicaError> {
         replica::write_durably(&self.folder, "digest-key", key.expose())?;
         self.digest_key.store(Some(Arc::new(key)));
-        self.generations.raise_all();
+        self.fence.generations().raise_all();
         Ok(())
     }
 
@@ -217,7 +226,7 @@ impl KeySet {
 
     /// Finds a key by its digest.
     pub fn find_digest(&self, digest: &KeyDigest, recent: &mut Recent) -> (Lookup, Layer) {
-        if let Some(key) = recent.find(digest, &self.generations) {
+        if let Some(key) = recent.find(digest, self.fence.generations()) {
             return (Lookup::Known(key), Layer::Recent);
         }
         let (answer, layer) = self.find_shared(digest);
@@ -228,19 +237,14 @@ impl KeySet {
     }
 
     fn find_shared(&self, digest: &KeyDigest) -> (Lookup, Layer) {
-        let stamp = self.generations.stamp(digest);
-        if let Some((entry, stamped)) = self.known.get(digest)
-            && stamped == stamp
-        {
-            return (Lookup::Known(HeldKey::new(entry, stamp)), Layer::Shared);
+        match self.fence.look(digest) {
+            Cached::Known(entry, stamp) => (Lookup::Known(HeldKey::new(entry, stamp)), Layer::Shared),
+            Cached::Unknown => (Lookup::Unknown, Layer::Shared),
+            Cached::No(reading) => (self.find_on_disk(digest, reading), Layer::Replica),
         }
-        if self.unknown.get(digest) == Some(stamp) {
-            return (Lookup::Unknown, Layer::Shared);
-        }
-        (self.find_on_disk(digest, stamp), Layer::Replica)
     }
 
-    fn find_on_disk(&self, digest: &KeyDigest, stamp: Stamp) -> Lookup {
+    fn find_on_disk(&self, digest: &KeyDigest, reading: Reading) -> Lookup {
         let Some(view) = self.view.load_full() else {
             return Lookup::Unavailable;
         };
@@ -249,11 +253,11 @@ impl KeySet {
             .and_then(|record| record.map(|record| self.entry(record, &view)).transpose())
         {
             Ok(Some(entry)) => {
-                self.known.insert(*digest, (Arc::clone(&entry), stamp));
+                let stamp = self.fence.keep_known(digest, reading, Arc::clone(&entry));
                 Lookup::Known(HeldKey::new(entry, stamp))
             }
             Ok(None) => {
-                self.unknown.insert(*digest, stamp);
+                self.fence.keep_unknown(digest, reading);
                 Lookup::Unknown
             }
             Err(error) => {
@@ -263,7 +267,7 @@ impl KeySet {
         }
     }
 
-    fn entry(&self, record: KeyRecord, view: &View) -> Result<Arc<KeyEntry>, ReplicaError> {
+    fn entry(&self, record: KeyRecord, view: &Arc<View>) -> Result<Arc<KeyEntry>, ReplicaError> {
         let account = self.account(record.account, view)?;
         let customer = record.customer.map(|id| {
             let cell = self.customers.entry((record.account, record.environment, id));
@@ -275,28 +279,18 @@ impl KeySet {
         Ok(Arc::new(KeyEntry::new(record, account, customer)))
     }
 
-    /// The cell of an account. While it is made its shard is locked, so a change that is applied meanwhile
-    /// finds either no cell (and the cell will read the change) or the finished one (and replaces its policy).
-    fn account(&self, id: AccountId, view: &View) -> Result<Arc<AccountCell>, ReplicaError> {
-        if let Some(cell) = self.accounts.get(&id) {
-            return Ok(Arc::clone(&cell));
-        }
-        match self.accounts.entry(id) {
-            dashmap::Entry::Occupied(cell) => Ok(Arc::clone(cell.get())),
-            dashmap::Entry::Vacant(place) => {
-                // The view of the caller may be older than a change that found no cell: look again, inside.
-                let newest = self.view.load_full();
-                let record = newest.as_deref().unwrap_or(view).account(id)?;
-                let record =
-                    record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
-                let slot = (self.tier_slots)(&record.tier);
-                let contract_start = record.contract.start;
-                let cell = Arc::new(AccountCell::new(AccountPolicy::new(record, slot)));
-                recall_quota(&cell, contract_start, newest.as_deref().unwrap_or(view));
-                place.insert(Arc::clone(&cell));
-                Ok(cell)
-            }
-        }
+    /// The cell of an account, made of the newest view when there is none (see [`cells`]).
+    fn account(&self, id: AccountId, view: &Arc<View>) -> Result<Arc<AccountCell>, ReplicaError> {
+        let newest = || self.view.load_full().unwrap_or_else(|| Arc::clone(view));
+        cells::find_or_make(&self.accounts, id, newest, |view| {
+            let record = view.account(id)?;
+            let record = record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
+            let slot = (self.tier_slots)(&record.tier);
+            let contract_start = record.contract.start;
+            let cell = Arc::new(AccountCell::new(AccountPolicy::new(record, slot)));
+            recall_quota(&cell, contract_start, &view);
+            Ok(cell)
+        })
     }
 
     /// Takes over what the control plane says of an account's quota.
@@ -345,8 +339,8 @@ impl KeySet {
             records.extend(came);
         }
         on_disk.change(&records, &position)?;
-        self.view.store(Some(on_disk.view()?));
-        self.put_in_force(records);
+        let view = on_disk.view()?;
+        self.put_in_force(view, records);
         self.position.store(Arc::new(position));
         Ok(refused)
     }
@@ -377,6 +371,7 @@ impl KeySet {
         }));
         let view = self.view.load();
         let is_held = |id| match view.as_deref() {
+            _ if self.accounts.contains_key(&id) => true,
             // What can't be read now is not the record's fault.
             Some(view) => !matches!(view.account(id), Ok(None)),
             None => false,
@@ -417,31 +412,30 @@ impl KeySet {
         let many = records.len();
         if many > 0 {
             on_disk.change(&records, &self.position())?;
-            self.view.store(Some(on_disk.view()?));
-            self.put_in_force(records);
+            let view = on_disk.view()?;
+            self.put_in_force(view, records);
         }
         Ok(many)
     }
 
-    fn put_in_force(&self, records: Vec<Record>) {
-        let mut digests = Vec::with_capacity(records.len());
+    fn put_in_force(&self, view: Arc<View>, records: Vec<Record>) {
+        let (mut accounts, mut digests) = (Vec::new(), Vec::with_capacity(records.len()));
         for record in records {
             match record {
-                Record::Account(account) => {
-                    if let Some(cell) = self.accounts.get(&account.id) {
-                        let slot = (self.tier_slots)(&account.tier);
-                        cell.replace_policy(AccountPolicy::new(account, slot));
-                    }
-                }
+                Record::Account(account) => accounts.push(account),
                 Record::Key(key) => digests.push(key.digest),
             }
         }
-        for digest in digests {
-            self.generations.raise(&digest);
-            self.known.invalidate(&digest);
-            self.unknown.invalidate(&digest);
-        }
-        self.generations.announce();
+        let replace_policies = || {
+            for account in accounts {
+                if let Some(cell) = self.accounts.get(&account.id) {
+                    let slot = (self.tier_slots)(&account.tier);
+                    cell.replace_policy(AccountPolicy::new(account, slot));
+                }
+            }
+        };
+        self.fence
+            .change(|| self.view.store(Some(view)), replace_policies, &digests);
     }
 
     /// Begins to take over a snapshot. What was held stays in force until its end has come.
@@ -458,7 +452,18 @@ impl KeySet {
         replica.make_current(&self.folder, &position)?;
         let view = replica.view()?;
         let old = self.replica.lock().replace(replica);
-        self.view.store(Some(Arc::clone(&view)));
+        let publish = || self.view.store(Some(Arc::clone(&view)));
+        self.fence.change_all(publish, || self.replace_policies(&view))?;
+        self.position.store(Arc::new(position));
+        if let Some(old) = old {
+            let file = old.file().to_owned();
+            drop(old);
+            let _ = std::fs::remove_file(file);
+        }
+        Ok(())
+    }
+
+    fn replace_policies(&self, view: &View) -> Result<(), ReplicaError> {
         // Collected first: replacing a policy under the map's own iteration could wait for itself.
         let cells: Vec<_> = self.accounts.iter().map(|cell| Arc::clone(&cell)).collect();
         for cell in cells {
@@ -470,16 +475,6 @@ impl KeySet {
                 None => drop(self.accounts.remove(&cell.id())),
             }
         }
-        self.generations.raise_all();
-        self.known.invalidate_all();
-        self.unknown.invalidate_all();
-        self.generations.announce();
-        self.position.store(Arc::new(position));
-        if let Some(old) = old {
-            let file = old.file().to_owned();
-            drop(old);
-            let _ = std::fs::remove_file(file);
-        }
         Ok(())
     }
 
@@ -490,6 +485,43 @@ impl KeySet {
             .retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
         self.accounts
             .retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Cache for moka::sync::Cache<KeyDigest, V> {
+    type Value = V;
+
+    fn find(&self, digest: &KeyDigest) -> Option<V> {
+        self.get(digest)
+    }
+
+    fn keep(&self, digest: KeyDigest, value: V) {
+        self.insert(digest, value);
+    }
+
+    fn forget(&self, digest: &KeyDigest) {
+        self.invalidate(digest);
+    }
+
+    fn forget_all(&self) {
+        self.invalidate_all();
+    }
+}
+
+impl<Id: Eq + std::hash::Hash, Cell> cells::Places<Id, Cell> for DashMap<Id, Arc<Cell>> {
+    fn find(&self, id: &Id) -> Option<Arc<Cell>> {
+        self.get(id).map(|cell| Arc::clone(&cell))
+    }
+
+    fn find_or_make<E>(&self, id: Id, make: impl FnOnce() -> Result<Arc<Cell>, E>) -> Result<Arc<Cell>, E> {
+        match self.entry(id) {
+            dashmap::Entry::Occupied(cell) => Ok(Arc::clone(cell.get())),
+            dashmap::Entry::Vacant(place) => {
+                let cell = make()?;
+                place.insert(Arc::clone(&cell));
+                Ok(cell)
+            }
+        }
     }
 }
 

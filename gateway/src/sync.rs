@@ -6,6 +6,7 @@
 //! a jittered pause. Nothing that comes from the stream can panic here.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use keyward_config::Staleness;
@@ -16,11 +17,12 @@ use crate::keys::{KeySet, ReplicaError};
 use crate::ledger::Ledger;
 use crate::server::Quiescence;
 
-mod apply;
+pub mod apply;
 mod backoff;
 mod connect;
 mod credentials;
 mod dial;
+mod ground;
 mod quota;
 mod state;
 mod stream;
@@ -28,7 +30,7 @@ mod stream;
 mod tests;
 mod usage;
 
-use backoff::Backoff;
+pub use backoff::Backoff;
 pub use credentials::LinkCredentials;
 pub use state::{HeldSnapshot, STATES, SyncState, SyncStatus};
 
@@ -60,30 +62,42 @@ pub struct SyncLink {
 
 /// Why a stream ended or never began.
 #[derive(Debug, thiserror::Error)]
-enum SyncError {
+pub enum SyncError {
+    /// No address that can be connected to.
     #[error("`{0}` is no usable address")]
     Address(String),
+    /// The connection was not made.
     #[error("can't connect: {0}")]
     Connect(String),
+    /// What TLS says.
     #[error("{0}")]
     Tls(keyward_tls::Refused),
+    /// The control plane doesn't know what we show.
     #[error("the control plane does not take our credential: {0}")]
     Credential(String),
+    /// The control plane knows us, and doesn't let us in.
     #[error("the control plane does not let this gateway in: {0}")]
     NotLetIn(String),
+    /// The control plane said so.
     // The details of a status may be long and hold bytes; its code and message say enough.
     #[error("the control plane ended the stream: {:?}: {}", .0.code(), .0.message())]
     Status(tonic::Status),
+    /// The control plane closed it.
     #[error("the control plane closed the stream")]
     Closed,
+    /// Nothing came for so long.
     #[error("nothing was heard for {0:?}")]
     Silent(Duration),
+    /// Nothing was taken for so long.
     #[error("the control plane takes nothing for {0:?}")]
     Stalled(Duration),
+    /// What came can't be right.
     #[error("against the protocol: {0}")]
     Protocol(&'static str),
+    /// The disk failed.
     #[error("the replica: {0}")]
     Replica(#[from] ReplicaError),
+    /// Work on the disk ended in a panic.
     #[error("a task of the replica failed")]
     Task,
 }
@@ -106,6 +120,10 @@ pub struct Follower {
     quiescence: Quiescence,
     ledger: Arc<Ledger>,
     state: Arc<SyncState>,
+    /// Held by work on the replica. Once begun it goes on, whatever becomes of the stream that wanted it.
+    on_disk: Arc<tokio::sync::Mutex<()>>,
+    /// Something was put in force, and workers may act on what was before it.
+    is_unsettled: AtomicBool,
 }
 
 impl Follower {
@@ -124,6 +142,8 @@ impl Follower {
             quiescence,
             ledger,
             state,
+            on_disk: Arc::default(),
+            is_unsettled: AtomicBool::new(false),
         }
     }
 

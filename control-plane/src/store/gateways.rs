@@ -2,13 +2,15 @@
 //!
 //! All ages are counted by the database's clock, so that the clocks of the machines need not agree. Every statement
 //! runs on connections that are kept for this alone: however many calls wait, a control plane can say that it lives.
-//! Nothing of this is used on SQLite, which has one control plane.
+//! SQLite has one control plane, which only keeps for its next start what gateways it has (`kept`).
 
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Result, Store, StoreError, Tx};
+
+pub mod kept;
 
 /// Where it is told that rows were written. The payload is [`MOVED`] or another word, a space, and the id of the control
 /// plane that tells.

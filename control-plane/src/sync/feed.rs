@@ -25,8 +25,7 @@ mod epoch;
 mod tail;
 
 pub(super) use epoch::Epoch;
-pub(super) use tail::Entry;
-use tail::{Read, Tail};
+pub use tail::{Entry, Read, Tail};
 
 const POLL: Duration = Duration::from_secs(1);
 const COMPACT_EVERY: Duration = Duration::from_secs(600);

@@ -49,31 +49,37 @@ pub(super) async fn start(feed: &Feed, hello: &Hello, scope: &str) -> Result<Sta
         return Ok(Start { position: 0, epoch });
     }
     let (head, history) = feed.log_at(hello.revision).await.map_err(unreadable)?;
-    let claim = Claim {
-        revision: hello.revision,
-        history: named(Some(&hello.history)),
-    };
-    match claim.against(head, history) {
-        Verdict::Holds if hello.scope == scope => Ok(Start {
-            position: hello.revision,
-            epoch,
-        }),
-        Verdict::Holds | Verdict::Unknown => Ok(Start { position: 0, epoch }),
-        Verdict::Contradicts(why) => {
-            tracing::error!(
-                gateway = hello.gateway_id,
-                revision = hello.revision,
-                head,
-                why,
-                "a gateway holds what is not in the change log"
-            );
-            feed.contradicted(&epoch, why).await.map_err(unreadable)?;
-            // The present one, which is another by now or was begun a moment ago.
-            Ok(Start {
-                position: 0,
-                epoch: feed.epoch(),
-            })
-        }
+    if let Verdict::Contradicts(why) = Claim::of(hello).against(head, history) {
+        tracing::error!(
+            gateway = hello.gateway_id,
+            revision = hello.revision,
+            head,
+            why,
+            "a gateway holds what is not in the change log"
+        );
+        feed.contradicted(&epoch, why).await.map_err(unreadable)?;
+        // The present one, which is another by now or was begun a moment ago.
+        return Ok(Start {
+            position: 0,
+            epoch: feed.epoch(),
+        });
+    }
+    let position = resumes_at(hello, (epoch.name(), scope), (head, history));
+    Ok(Start { position, epoch })
+}
+
+/// What a gateway that says this holds of a log with this epoch and head, and with this history at what it claims; 0 when
+/// it needs a snapshot.
+#[must_use]
+pub fn resumes_at(
+    hello: &Hello,
+    (epoch, scope): (&str, &str),
+    (head, history): (u64, Option<History>),
+) -> u64 {
+    let is_ours = hello.feed_epoch == epoch && hello.scope == scope;
+    match Claim::of(hello).against(head, history) {
+        Verdict::Holds if is_ours => hello.revision,
+        Verdict::Holds | Verdict::Unknown | Verdict::Contradicts(_) => 0,
     }
 }
 
@@ -96,6 +102,13 @@ enum Verdict {
 }
 
 impl Claim {
+    fn of(hello: &Hello) -> Self {
+        Self {
+            revision: hello.revision,
+            history: named(Some(&hello.history)),
+        }
+    }
+
     /// Against a log with this head, and with this history at the claimed revision.
     fn against(self, head: u64, history: Option<History>) -> Verdict {
         match (self.history, history) {

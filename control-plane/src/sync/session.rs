@@ -4,10 +4,9 @@
 //! merged. The first that ends, ends the stream; the gateway then reconnects and resumes. Each holds a bounded
 //! amount: a gateway that reads slowly is left behind in the feed, one that doesn't read at all is dropped.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyward_contract::feed::{GatewayFrame, UsageReport};
 use parking_lot::Mutex;
@@ -21,10 +20,12 @@ use super::frames::Outbox;
 use super::gateways::Membership;
 use super::quota::Boot;
 
+mod echo;
 mod reader;
 mod usage;
 mod writer;
 
+pub use echo::Echo;
 use reader::Reader;
 use writer::Writer;
 
@@ -121,36 +122,6 @@ impl Session {
     }
 
     fn echo(&self) -> u64 {
-        self.shared.echo.lock().told
-    }
-}
-
-/// What a gateway's heartbeats are answered with: the steady clock of the newest one that may be echoed.
-#[derive(Debug, Default)]
-struct Echo {
-    told: u64,
-    /// Heard, and not yet written down for other control planes.
-    waiting: VecDeque<(Instant, u64)>,
-}
-
-/// More heartbeats than a gateway sends in ten seconds.
-const MOST_WAITING: usize = 16;
-
-impl Echo {
-    fn heard(&mut self, steady_ms: u64, now: Instant) {
-        if self.waiting.len() >= MOST_WAITING {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back((now, steady_ms));
-    }
-
-    /// What was heard up to here is written down; whether that is news for the gateway.
-    fn recorded(&mut self, until: Instant) -> bool {
-        let known = self.waiting.partition_point(|(heard, _)| *heard <= until);
-        let newest = self.waiting.drain(..known).next_back();
-        if let Some((_, steady_ms)) = newest {
-            self.told = steady_ms;
-        }
-        newest.is_some()
+        self.shared.echo.lock().told()
     }
 }

@@ -229,10 +229,41 @@ async fn a_gateways_id_is_its_own_on_all_control_planes() {
 }
 
 #[tokio::test]
+async fn a_held_snapshot_is_shown_and_confirmed_on_any_control_plane() {
+    let (a, b) = two().await;
+    let company = a.company("Acme").await;
+    let gateway = Gateway::join(&a, hello("edge-a", 1)).await.unwrap();
+    let (revision, _) = gateway.snapshot();
+    gateway.hold(revision, 120, 90).await;
+    let is = |state: &'static str| {
+        let b = &b;
+        async move || gateways(b).await[0]["state"] == state
+    };
+    b.eventually(is("holding")).await;
+    assert_eq!(
+        gateways(&b).await[0]["held_snapshot"],
+        json!({"revision": revision, "held_keys": 120, "dropped_keys": 90})
+    );
+    // Neither waits for it.
+    for (plane, name) in [(&a, "One"), (&b, "Two")] {
+        assert_eq!(
+            change(plane, &company, name).await.1,
+            "partial; gateways=0; missing=edge-a"
+        );
+    }
+    let confirm = b.admin("POST", "/admin/gateways/edge-a/confirm-snapshot");
+    let confirm = confirm.json(&json!({"revision": revision})).send_among_gateways();
+    confirm.await.expect(202);
+    b.eventually(async || gateway.is_confirmed()).await;
+    b.eventually(is("connected")).await;
+    assert_eq!(change(&b, &company, "Three").await.1, "complete; gateways=1");
+}
+
+#[tokio::test]
 async fn a_heartbeat_is_echoed_once_other_control_planes_know_of_it() {
     let (a, _b) = two().await;
     a.company("Acme").await;
-    let denying = keyward_contract::feed::Hello {
+    let denying = Hello {
         max_staleness_ms: 3_000,
         denies_when_stale: true,
         ..hello("edge-1", 1)

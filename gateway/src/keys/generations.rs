@@ -6,10 +6,11 @@
 //! began before a change can never bring the old answer back, whenever it is inserted: its stamp is old.
 //! Looking costs one load.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use keyward_contract::KeyDigest;
 
+use super::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// How many slots there are; only the model of this file has fewer.
 const SLOTS: usize = 1 << 16;
 
 /// A slot's generation at the moment an answer began to be read.
@@ -18,22 +19,22 @@ pub struct Stamp(u32);
 
 /// The generation of every slot.
 #[derive(Debug)]
-pub struct Generations {
+pub struct Generations<const N: usize = SLOTS> {
     slots: Box<[AtomicU32]>,
     /// How often anything was put in force, policies of accounts included.
     moved: AtomicU64,
 }
 
-impl Default for Generations {
+impl<const N: usize> Default for Generations<N> {
     fn default() -> Self {
         Self {
-            slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+            slots: (0..N).map(|_| AtomicU32::new(0)).collect(),
             moved: AtomicU64::new(0),
         }
     }
 }
 
-impl Generations {
+impl<const N: usize> Generations<N> {
     /// The present generation of a digest's slot.
     #[must_use]
     pub fn stamp(&self, digest: &KeyDigest) -> Stamp {
@@ -65,7 +66,7 @@ impl Generations {
 
     fn slot(&self, digest: &KeyDigest) -> &AtomicU32 {
         // The upper bits: the lower ones choose the set of the workers' recent keys.
-        let index = (digest.head() >> 48) as usize % SLOTS;
+        let index = (digest.head() >> 48) as usize % N;
         &self.slots[index]
     }
 }

@@ -228,10 +228,14 @@ impl SyncState {
         self.live_gateways.store(live_gateways, Ordering::Relaxed);
     }
 
-    /// What was in force when this heartbeat of ours was sent is in force here. Later than now is a lie.
     pub(super) fn heard(&self, steady_ms: u64) {
-        let believable = steady_ms.min(self.steady_ms());
-        self.heard_ms.fetch_max(believable, Ordering::Relaxed);
+        self.heard_by(steady_ms, self.steady_ms());
+    }
+
+    /// What was in force when this heartbeat of ours was sent is in force here. Later than now is a lie. Both are
+    /// milliseconds on the gateway's monotonic clock, plus one.
+    pub fn heard_by(&self, steady_ms: u64, now_ms: u64) {
+        self.heard_ms.fetch_max(steady_ms.min(now_ms), Ordering::Relaxed);
     }
 }
 

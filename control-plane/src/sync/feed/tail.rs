@@ -19,9 +19,9 @@ const LONGEST_CHANGE: usize = 4 * 1024 * 1024;
 
 /// One change as all gateways are sent it.
 #[derive(Clone, Debug)]
-pub(in crate::sync) struct Entry {
+pub struct Entry {
     /// Where it is in the log.
-    pub(in crate::sync) place: Place,
+    pub place: Place,
     frame: Bytes,
 }
 
@@ -29,6 +29,12 @@ impl Entry {
     /// Whether gateways take a snapshot in its place.
     pub(in crate::sync) fn is_too_long(&self) -> bool {
         self.frame.len() > LONGEST_CHANGE
+    }
+
+    /// The encoded frame.
+    #[must_use]
+    pub fn frame(&self) -> Bytes {
+        self.frame.clone()
     }
 
     /// As a gateway of this scope is sent it; without a scope it costs nothing. `None`: it can't be read.
@@ -47,8 +53,9 @@ impl Entry {
 
 /// A change as it came out of the log.
 #[derive(Debug)]
-pub(super) struct Read {
-    pub(super) entry: Entry,
+pub struct Read {
+    /// As gateways are sent it.
+    pub entry: Entry,
     pub(super) change: wire::Change,
     /// What its history would be after a change of this history, if it has one.
     encoded: Vec<u8>,
@@ -56,7 +63,10 @@ pub(super) struct Read {
 
 impl Read {
     /// Decodes what the log has at a revision.
-    pub(super) fn of(revision: u64, encoded: Vec<u8>) -> Result<Self, prost::DecodeError> {
+    ///
+    /// # Errors
+    /// When it is no change.
+    pub fn of(revision: u64, encoded: Vec<u8>) -> Result<Self, prost::DecodeError> {
         let change = wire::Change::decode(encoded.as_slice())?;
         let place = Place {
             revision,
@@ -85,7 +95,7 @@ impl Read {
 
 /// The changes after `base`, without a gap.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub struct Tail {
     base: Place,
     /// Whether the base's history is what the log has there.
     base_is_read: bool,
@@ -95,7 +105,8 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Nothing after this, as the log has it.
-    pub(super) fn new(base: Place) -> Self {
+    #[must_use]
+    pub fn new(base: Place) -> Self {
         Self {
             base,
             base_is_read: true,
@@ -141,7 +152,8 @@ impl Tail {
     }
 
     /// What comes next; `None`: it isn't here.
-    pub(super) fn after(&self, revision: u64, most: usize) -> Option<Vec<Entry>> {
+    #[must_use]
+    pub fn after(&self, revision: u64, most: usize) -> Option<Vec<Entry>> {
         let skip = usize::try_from(revision.checked_sub(self.base.revision)?).ok()?;
         if skip >= self.changes.len() {
             return None;
@@ -149,7 +161,8 @@ impl Tail {
         Some(self.changes.iter().skip(skip).take(most).cloned().collect())
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
+    /// Takes a change. One that is not the next begins it anew.
+    pub fn push(&mut self, entry: Entry) {
         if entry.place.revision != self.newest().revision + 1 {
             *self = Self::after_unread(entry.place.revision.saturating_sub(1));
         }

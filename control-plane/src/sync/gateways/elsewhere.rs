@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use keyward_contract::UnixMillis;
 
+use super::GatewayStatus;
 use super::gateway::GRACE;
-use super::{GatewayStatus, Reached, Standings};
+use super::roster::{Reached, Standings};
 use crate::store::gateways::{Elsewhere, Stream};
 
 /// A change that waits for others looks again after so long, should nobody tell it to.

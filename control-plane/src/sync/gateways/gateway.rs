@@ -40,8 +40,9 @@ pub(super) struct Gateway {
     denies_after: Option<Duration>,
 }
 
+/// How a gateway's last stream stands.
 #[derive(Debug)]
-pub(super) enum Link {
+pub enum Link {
     /// Its stream is up.
     Up(Ends),
     /// The stream broke.
@@ -52,13 +53,13 @@ pub(super) enum Link {
 
 /// What ends a stream from our side.
 #[derive(Clone, Debug, Default)]
-pub(in crate::sync) struct Ends {
+pub struct Ends {
     /// Another stream has taken its place.
-    pub(in crate::sync) replaced: CancellationToken,
+    pub replaced: CancellationToken,
     /// This control plane no longer knows what the others do.
-    pub(in crate::sync) cut_off: CancellationToken,
+    pub cut_off: CancellationToken,
     /// An operator has confirmed the snapshot that the gateway holds: this ends nothing but the holding.
-    pub(in crate::sync) confirmed: Arc<Notify>,
+    pub confirmed: Arc<Notify>,
 }
 
 impl Gateway {
@@ -108,9 +109,9 @@ impl Gateway {
     }
 
     /// Its stream has ended so.
-    pub(super) fn leave(&mut self, link: Link) {
+    pub(super) fn leave(&mut self, link: Link, now: Instant) {
         self.link = link;
-        self.left = Some(Instant::now());
+        self.left = Some(now);
         self.held = None;
     }
 

@@ -119,17 +119,8 @@ impl Shared {
         hello: &feed::Hello,
         revision: u64,
     ) -> Result<Membership, Unwelcome> {
+        let (session, _joining) = gateways.begin_joining(hello)?;
         let now = Instant::now();
-        let session = {
-            let mut state = gateways.0.state.lock();
-            state.check(hello, now)?;
-            state.joining.insert(hello.gateway_id.clone());
-            state.next_session()
-        };
-        let _joining = Joining {
-            gateways,
-            id: &hello.gateway_id,
-        };
         let standing = Gateway::new(hello, revision, (session, Ends::default()), now);
         let standing = standing.standing(&hello.gateway_id, now);
         let registering = gateways::register(&self.store, gateways.control_plane(), &standing);
@@ -185,18 +176,6 @@ impl Shared {
         });
         *self.seen.write() = Some(Arc::clone(&look));
         Ok(look)
-    }
-}
-
-/// An id that is joining. Dropped, it isn't any more.
-struct Joining<'g> {
-    gateways: &'g Gateways,
-    id: &'g str,
-}
-
-impl Drop for Joining<'_> {
-    fn drop(&mut self) {
-        self.gateways.0.state.lock().joining.remove(self.id);
     }
 }
 
@@ -268,11 +247,14 @@ impl Gateways {
         }
     }
 
-    /// Gives the first sign of life. Nothing to do where there can be no other control plane.
+    /// Gives the first sign of life; where there can be no other control plane, recalls the gateways of earlier starts.
     ///
     /// # Errors
     /// When the database fails.
     pub(in crate::sync) async fn begin_sharing(&self) -> store::Result<()> {
+        if let Some(memory) = &self.0.memory {
+            memory.recall(self).await?;
+        }
         match &self.0.shared {
             Some(shared) => self.renew(shared, Which::All, News::Joined).await.map(drop),
             None => Ok(()),
@@ -281,6 +263,9 @@ impl Gateways {
 
     /// Shares until `shutdown`.
     pub(in crate::sync) async fn keep_sharing(self, shutdown: CancellationToken) {
+        if let Some(memory) = &self.0.memory {
+            memory.strike_off(&self, shutdown.clone()).await;
+        }
         let Some(shared) = &self.0.shared else {
             return;
         };

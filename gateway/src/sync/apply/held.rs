@@ -5,39 +5,33 @@
 //! position stays, so that changes are told as not in force here and the next stream begins where this one did. A
 //! snapshot of another scope is meant to be another, and one that was confirmed is put in force.
 
-use std::sync::Arc;
-
 use keyward_contract::Record;
 use keyward_contract::feed::{Change, SnapshotBegin, SnapshotHeld, gateway_frame};
 
-use super::{Applier, SyncError, blocking};
-use crate::keys::{RefusedRecord, SnapshotWriter};
+use super::{Applier, Event, Ground, SyncError};
+use crate::keys::RefusedRecord;
 use crate::sync::HeldSnapshot;
 
 /// Below so many keys a snapshot may drop as many as it likes.
 const FEW_KEYS: u64 = 100;
 
-impl Applier<'_> {
+impl<G: Ground> Applier<'_, G> {
     /// The snapshot, unless it waits for confirmation.
     pub(super) async fn unless_held(
         &mut self,
-        writer: SnapshotWriter,
+        writer: G::Snapshot,
         begin: &SnapshotBegin,
-    ) -> Result<Option<SnapshotWriter>, SyncError> {
-        let position = self.stream.follower.keys.position();
-        let is_another_scope = position.scope != self.stream.scope;
+    ) -> Result<Option<G::Snapshot>, SyncError> {
+        let position = self.ground.position();
+        let is_another_scope = position.scope != self.ground.source().1;
         if begin.confirmed || is_another_scope {
             return Ok(Some(writer));
         }
-        let (writer, loss) = blocking(move || {
-            let loss = writer.mass_deletion();
-            (writer, loss)
-        })
-        .await?;
-        let Some(loss) = loss?.filter(|loss| loss.held >= FEW_KEYS) else {
+        let (writer, loss) = self.ground.loss(writer).await?;
+        let Some(loss) = loss.filter(|loss| loss.held >= FEW_KEYS) else {
             return Ok(Some(writer));
         };
-        let restricted = blocking(move || writer.take_away()).await??;
+        let restricted = self.ground.take_away(writer).await?;
         let held = HeldSnapshot {
             revision: begin.revision,
             keys: loss.held,
@@ -56,39 +50,34 @@ impl Applier<'_> {
 
     async fn hold(&mut self, held: HeldSnapshot) -> Result<(), SyncError> {
         self.restricted = Some(held.revision);
-        self.stream.follower.state.holding(held);
-        self.stream.quota.release();
+        self.ground.note(Event::Holding(held));
         let told = SnapshotHeld {
             revision: held.revision,
             held: held.keys,
             dropped: held.dropped,
         };
-        self.stream.send(gateway_frame::Frame::SnapshotHeld(told)).await?;
+        self.ground.send(gateway_frame::Frame::SnapshotHeld(told)).await?;
         self.prove_freshness();
         Ok(())
     }
 
     /// Takes away what these changes take away; `last` is the newest of them.
     pub(super) async fn restrict(&mut self, changes: Vec<Change>, last: u64) -> Result<(), SyncError> {
-        let keys = Arc::clone(&self.stream.follower.keys);
-        let refused = blocking(move || {
-            let (mut records, mut refused) = (Vec::new(), Vec::new());
-            for Change {
-                revision,
-                records: wire,
-                ..
-            } in changes
-            {
-                for record in wire {
-                    match Record::try_from(record) {
-                        Ok(record) => records.push(record),
-                        Err(error) => refused.push(RefusedRecord { revision, error }),
-                    }
+        let (mut records, mut refused) = (Vec::new(), Vec::new());
+        for Change {
+            revision,
+            records: wire,
+            ..
+        } in changes
+        {
+            for record in wire {
+                match Record::try_from(record) {
+                    Ok(record) => records.push(record),
+                    Err(error) => refused.push(RefusedRecord { revision, error }),
                 }
             }
-            keys.restrict(&records).map(|_| refused)
-        })
-        .await??;
+        }
+        self.ground.restrict(records).await?;
         self.restricted = Some(last);
         self.refuse(&refused).await?;
         self.prove_freshness();

@@ -261,6 +261,53 @@ async fn freshness_is_proved_by_an_echo_once_its_revision_is_in_force() {
 }
 
 #[tokio::test]
+async fn what_the_last_stream_had_begun_on_the_disk_ends_before_the_next_says_where_it_stands() {
+    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
+    let (follower, gateway) = disk.follower(&[plane.address], Quiescence::new(vec![]));
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let keys = Arc::clone(&gateway.keys);
+    let late = follower.on_disk(move || {
+        told.recv().unwrap();
+        keys.begin_snapshot(crate::keys::Position::new(EPOCH, 9))
+            .unwrap()
+            .finish()
+            .unwrap();
+    });
+    // Its stream is over: nobody waits for it any more.
+    let _ = tokio::time::timeout(Duration::from_millis(1), late).await;
+    let _running = tokio::spawn(follower.run(gateway.stop.clone()));
+    let early = tokio::time::timeout(Duration::from_millis(200), plane.peers.recv()).await;
+    assert!(
+        early.is_err(),
+        "a stream was opened while the replica was being replaced"
+    );
+    go.send(()).unwrap();
+    let (_peer, hello) = plane.welcome().await;
+    assert_eq!(hello.revision, 9);
+}
+
+#[tokio::test]
+async fn a_hello_says_what_is_in_force_only_when_no_worker_acts_on_what_was_before() {
+    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
+    let (worker, mut questions) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+    let _gateway = disk.start_with(&[plane.address], Quiescence::new(vec![worker]));
+    let (peer, _) = plane.welcome().await;
+    peer.snapshot(5, vec![]).await;
+    // It is in force and not acknowledged when the stream breaks; the worker is busy with a call of before.
+    let _busy = in_time(questions.recv()).await.unwrap();
+    drop(peer);
+    let busy = in_time(questions.recv()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(200), plane.peers.recv()).await;
+    assert!(
+        early.is_err(),
+        "a Hello went out that counts as an acknowledgement"
+    );
+    busy.send(()).unwrap();
+    let (_peer, hello) = plane.welcome().await;
+    assert_eq!(hello.revision, 5);
+}
+
+#[tokio::test]
 async fn a_control_plane_of_the_first_version_is_followed_and_one_that_speaks_otherwise_is_not() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     let gateway = disk.start(&[plane.address]);
