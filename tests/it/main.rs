@@ -20,6 +20,7 @@ mod cut;
 mod cut_link;
 mod flood_of_unknown_keys;
 mod keys_of_every_surface;
+mod link;
 mod mass_deletion;
 mod no_secret_leaves;
 mod portal;

@@ -145,6 +145,9 @@ impl<'a> Change<'a> {
     /// When the database fails: then nothing happened.
     pub async fn commit_all(mut self, entries: Vec<Entry>, records: &[Record]) -> Result<Settled> {
         let mut due = Published::Nothing;
+        let of_gateways = entries
+            .iter()
+            .any(|entry| matches!(entry.target.0, super::gateways::GATEWAY | super::gateways::TOKEN));
         for (place, entry) in entries.into_iter().enumerate() {
             let records = if place == 0 { records } else { &[] };
             due = due.max(outbox::publish(&mut self.tx, self.now, &entry, records).await?);
@@ -157,6 +160,9 @@ impl<'a> Change<'a> {
         let revision = changes::append(&mut self.tx, self.now, records).await?;
         self.tx.commit().await.map_err(StoreError::from)?;
         signal(self.registry, due, records);
+        if of_gateways {
+            self.registry.store.signals().gateway_access_changed();
+        }
         self.registry.gateways.announce(revision);
         let propagation = self.registry.gateways.acknowledged(revision).await;
         Ok(Settled {

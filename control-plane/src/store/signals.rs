@@ -15,6 +15,7 @@ pub struct Signals(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     deliveries: Notify,
+    gateway_access: Notify,
     spent: Mutex<HashSet<AccountId>>,
 }
 
@@ -27,6 +28,16 @@ impl Signals {
     /// Waits until there are messages to deliver.
     pub async fn deliveries(&self) {
         self.0.deliveries.notified().await;
+    }
+
+    /// Other gateways may come in, or be sent something else.
+    pub fn gateway_access_changed(&self) {
+        self.0.gateway_access.notify_one();
+    }
+
+    /// Waits until other gateways may come in.
+    pub async fn gateway_access(&self) {
+        self.0.gateway_access.notified().await;
     }
 
     /// These accounts used some of their year, or have another year or limit now. As many are remembered as there are

@@ -11,7 +11,8 @@ use keyward_control_plane::store::{Purpose, changes, records};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::gateway::{Gateway, hello};
+use crate::gateway::{Gateway, Shown, hello};
+use crate::gateway_access::let_in;
 use crate::plane::{Company, Plane, config};
 use crate::promises::beside;
 
@@ -614,4 +615,38 @@ async fn stored_keys(plane: &Plane) -> Held {
         held.insert(id, format!("{record:?}"));
     }
     held
+}
+
+#[tokio::test]
+async fn a_gateways_token_that_is_deleted_on_one_ends_its_stream_on_the_other_at_once() {
+    let (a, b) = two().await;
+    let mut took = Vec::new();
+    for boot in 1..=5 {
+        let made = a.admin("POST", "/admin/gateways/edge-b/tokens");
+        let made = made.send_among_gateways().await.expect(201).json();
+        let shown = Shown::token(made["token"].as_str().unwrap());
+        let gateway = let_in(&b, "edge-b", boot, &shown).await;
+        let id = made["token_id"].as_str().unwrap();
+        let path = format!("/admin/gateways/edge-b/tokens/{id}");
+        let began = Instant::now();
+        let deleting = a.admin("DELETE", path).send_among_gateways();
+        let (_, end) = tokio::join!(deleting, async {
+            let end = gateway.end().await;
+            took.push(began.elapsed());
+            end
+        });
+        assert_eq!(end.code(), Code::Unauthenticated, "{end:?}");
+    }
+    took.sort();
+    // Looking once a second would take half of one.
+    assert!(took[2] < Duration::from_millis(250), "{took:?}");
+    let blocking = b
+        .admin("PUT", "/admin/gateways/edge-c")
+        .json(&json!({"blocked": true}));
+    blocking.send_among_gateways().await.expect(200);
+    a.eventually(async || {
+        let refused = Gateway::join(&a, hello("edge-c", 1)).await.err();
+        refused.is_some_and(|status| status.code() == Code::PermissionDenied)
+    })
+    .await;
 }
