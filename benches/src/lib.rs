@@ -12,3 +12,5 @@ pub mod peer;
 pub mod replica;
 pub mod report;
 pub mod responder;
+#[cfg(feature = "stores")]
+pub mod stores;

@@ -33,7 +33,7 @@ pub use entry::KeyEntry;
 use generations::{Generations, Stamp};
 pub use recent::{HeldKey, Recent};
 pub use replica::{Position, ReplicaError};
-use replica::{Replica, View};
+use replica::{Replica, Stored, View};
 
 /// Digests that are known to be unknown: enough for an honest mistake repeated, little for a flood.
 const UNKNOWN_ENTRIES: u64 = 16_384;
@@ -46,9 +46,10 @@ pub type TierSlots = Box<dyn Fn(&str) -> TierSlot + Send + Sync>;
 /// All keys of all accounts, as of one revision.
 pub struct KeySet {
     folder: PathBuf,
-    replica: Mutex<Option<Replica>>,
+    replica: Arc<Replica>,
+    /// Changes and snapshots are put in force one after the other.
+    changing: Mutex<()>,
     position: ArcSwap<Position>,
-    view: ArcSwapOption<View>,
     generations: Generations,
     known: moka::sync::Cache<KeyDigest, (Arc<KeyEntry>, Stamp)>,
     unknown: moka::sync::Cache<KeyDigest, Stamp>,
@@ -98,23 +99,40 @@ pub struct RefusedRecord {
 }
 
 impl KeySet {
-    /// Opens the key set in `folder`; it may be empty. `entries` bounds the shared cache.
+    /// Opens the key set in `folder`; it may be empty. `entries` bounds the shared cache. The digest key is the one that
+    /// came over the stream, if one did.
     ///
     /// # Errors
     /// When the folder or a file in it can't be used.
     pub fn open(folder: &Path, entries: u64, tier_slots: TierSlots) -> Result<Arc<Self>, ReplicaError> {
-        let replica = Replica::open(folder)?;
-        let position = replica
-            .as_ref()
-            .map(Replica::position)
-            .transpose()?
-            .unwrap_or_default();
-        let view = replica.as_ref().map(Replica::view).transpose()?;
-        let set = Self {
+        Self::open_under(folder, replica::digest_key(folder), entries, tier_slots)
+    }
+
+    /// [`Self::open`] under a digest key of the operator's, which is not kept.
+    ///
+    /// # Errors
+    /// When the folder or a file in it can't be used.
+    pub fn open_with_key(
+        folder: &Path,
+        key: DigestKey,
+        entries: u64,
+        tier_slots: TierSlots,
+    ) -> Result<Arc<Self>, ReplicaError> {
+        Self::open_under(folder, Some(key), entries, tier_slots)
+    }
+
+    fn open_under(
+        folder: &Path,
+        key: Option<DigestKey>,
+        entries: u64,
+        tier_slots: TierSlots,
+    ) -> Result<Arc<Self>, ReplicaError> {
+        let replica = Replica::open(folder, key.as_ref())?;
+        Ok(Arc::new(Self {
             folder: folder.to_owned(),
-            replica: Mutex::new(replica),
-            position: ArcSwap::from_pointee(position),
-            view: ArcSwapOption::new(view),
+            position: ArcSwap::from_pointee(replica.position()),
+            replica,
+            changing: Mutex::default(),
             generations: Generations::default(),
             known: moka::sync::Cache::builder()
                 .max_capacity(entries)
@@ -123,21 +141,15 @@ impl KeySet {
             unknown: moka::sync::Cache::new(UNKNOWN_ENTRIES),
             accounts: DashMap::new(),
             customers: DashMap::new(),
-            digest_key: Arc::default(),
+            digest_key: Arc::new(ArcSwapOption::from_pointee(key)),
             tier_slots,
-        };
-        if let Ok(bytes) = std::fs::read(set.digest_key_file())
-            && let Ok(bytes) = <[u8; 32]>::try_from(bytes.as_slice())
-        {
-            set.digest_key.store(Some(Arc::new(DigestKey::from_bytes(bytes))));
-        }
-        Ok(Arc::new(set))
+        }))
     }
 
     /// Whether a whole key set and the key of its digests are here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.view.load().is_some() && self.digest_key_known()
+        self.replica.view().is_some() && self.digest_key_known()
     }
 
     /// Up to where it follows the change log.
@@ -146,14 +158,32 @@ impl KeySet {
         Position::clone(&self.position.load())
     }
 
-    /// Keys held on disk.
+    /// Up to where the next stream may go on: from nothing, when the replica was found damaged.
+    #[must_use]
+    pub fn resumes_at(&self) -> Position {
+        if self.replica.is_damaged() {
+            Position::default()
+        } else {
+            self.position()
+        }
+    }
+
+    /// Keys held on disk: one load.
     #[must_use]
     pub fn key_count(&self) -> u64 {
-        self.replica
-            .lock()
-            .as_ref()
-            .and_then(|replica| replica.key_count().ok())
-            .unwrap_or_default()
+        self.replica.key_count()
+    }
+
+    /// Bytes on disk, of the keys and of the changes since they were last written together: one load.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.replica.bytes()
+    }
+
+    /// Why the files of the replica are not believed, until a snapshot took their place.
+    #[must_use]
+    pub fn set_aside(&self) -> Option<String> {
+        self.replica.set_aside()
     }
 
     /// Keys held in the shared cache, about.
@@ -180,24 +210,19 @@ impl KeySet {
         self.digest_key.load().is_some()
     }
 
-    /// Takes over the digest key: from a file of the operator's, or from the stream.
+    /// Takes over the digest key that came over the stream, and keeps it. With another one than before nothing that was held
+    /// can be found any more: it is set aside, and a snapshot is needed.
     ///
     /// # Errors
     /// When it can't be kept beside the replica.
     pub fn adopt_digest_key(&self, key: DigestKey) -> Result<(), ReplicaError> {
-        replica::write_durably(&self.folder, "digest-key", key.expose())?;
+        let _one = self.changing.lock();
+        replica::keep_digest_key(&self.folder, &key)?;
+        self.replica.use_key(&key)?;
+        self.position.store(Arc::new(self.replica.position()));
         self.digest_key.store(Some(Arc::new(key)));
         self.generations.raise_all();
         Ok(())
-    }
-
-    /// Uses a digest key of the operator's, without keeping it.
-    pub fn use_digest_key(&self, key: DigestKey) {
-        self.digest_key.store(Some(Arc::new(key)));
-    }
-
-    fn digest_key_file(&self) -> PathBuf {
-        self.folder.join("digest-key")
     }
 
     /// Finds a key by its text: one keyed BLAKE3, then the layers in turn.
@@ -234,7 +259,7 @@ impl KeySet {
     }
 
     fn find_on_disk(&self, digest: &KeyDigest, stamp: Stamp) -> Lookup {
-        let Some(view) = self.view.load_full() else {
+        let Some(view) = self.replica.view() else {
             return Lookup::Unavailable;
         };
         match view
@@ -251,6 +276,7 @@ impl KeySet {
             }
             Err(error) => {
                 tracing::error!(%error, "a key can't be read from the replica");
+                self.replica.found(&error);
                 Lookup::Unavailable
             }
         }
@@ -278,7 +304,7 @@ impl KeySet {
             dashmap::Entry::Occupied(cell) => Ok(Arc::clone(cell.get())),
             dashmap::Entry::Vacant(place) => {
                 // The view of the caller may be older than a change that found no cell: look again, inside.
-                let newest = self.view.load_full();
+                let newest = self.replica.view();
                 let record = newest.as_deref().unwrap_or(view).account(id)?;
                 let record =
                     record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
@@ -297,12 +323,8 @@ impl KeySet {
     /// # Errors
     /// When it can't be kept on disk; it is in force all the same.
     pub fn put_quota_usage(&self, usage: &feed::QuotaUsage) -> Result<(), ReplicaError> {
-        // On disk and in the view first: a cell that is made meanwhile recalls it from there.
-        let kept = self.replica.lock().as_ref().map_or(Ok(()), |replica| {
-            replica.keep_quota(usage)?;
-            self.view.store(Some(replica.view()?));
-            Ok(())
-        });
+        // On disk first: a cell that is made meanwhile recalls it from there.
+        let kept = self.replica.keep_quota(usage);
         if let Ok(id) = AccountId::from_slice(&usage.account_id)
             && let Some(cell) = self.accounts.get(&id)
         {
@@ -321,12 +343,12 @@ impl KeySet {
     /// # Errors
     /// When the disk fails; then nothing of it is in force.
     pub fn apply(&self, changes: Vec<feed::Change>) -> Result<Vec<RefusedRecord>, ReplicaError> {
-        let replica = self.replica.lock();
-        let Some(on_disk) = replica.as_ref() else {
+        let _one = self.changing.lock();
+        if self.replica.view().is_none() {
             return Ok(Vec::new());
-        };
+        }
         let mut position = self.position();
-        let (mut records, mut refused) = (Vec::new(), Vec::new());
+        let mut checked = Checked::default();
         for change in changes {
             // A repeat after a reconnection is no news.
             if change.revision <= position.revision {
@@ -334,13 +356,36 @@ impl KeySet {
             }
             position.revision = change.revision;
             position.history = change.history;
-            check(change.records, change.revision, &mut records, &mut refused);
+            self.check(change.records, change.revision, &mut checked);
         }
-        on_disk.change(&records, &position)?;
-        self.view.store(Some(on_disk.view()?));
-        self.put_in_force(records);
+        self.replica.change(&checked.stored, &position)?;
+        self.put_in_force(checked.records);
         self.position.store(Arc::new(position));
-        Ok(refused)
+        Ok(checked.refused)
+    }
+
+    /// Checks what arrived; what is wrong is refused alone.
+    fn check(&self, wire: Vec<feed::Record>, revision: u64, checked: &mut Checked) {
+        for record in wire {
+            let record = Record::try_from(record)
+                .and_then(|record| self.replica.stored(&record).map(|stored| (record, stored)));
+            match record {
+                Ok((record, stored)) => {
+                    checked.records.push(record);
+                    checked.stored.extend(stored);
+                }
+                Err(error) => checked.refused.push(RefusedRecord { revision, error }),
+            }
+        }
+    }
+
+    /// Notes, durably, that the revision in force is about to be acknowledged: a replica that is older is not
+    /// served from after it. Waits for the disk.
+    ///
+    /// # Errors
+    /// When the disk fails; then it must not be acknowledged.
+    pub fn acknowledge(&self) -> Result<(), ReplicaError> {
+        self.replica.acknowledge(&self.position())
     }
 
     fn put_in_force(&self, records: Vec<Record>) {
@@ -368,20 +413,19 @@ impl KeySet {
     /// # Errors
     /// When the disk fails.
     pub fn begin_snapshot(self: &Arc<Self>, position: Position) -> Result<SnapshotWriter, ReplicaError> {
-        let nonce = uuid::Uuid::now_v7().simple().to_string();
-        let replica = Replica::begin(&self.folder, &format!("{nonce}.redb"))?;
         Ok(SnapshotWriter {
+            draft: self.replica.begin()?,
             set: Arc::clone(self),
-            replica: Some(replica),
             position,
         })
     }
 
-    fn take_over(&self, replica: Replica, position: Position) -> Result<(), ReplicaError> {
-        replica.make_current(&self.folder, &position)?;
-        let view = replica.view()?;
-        let old = self.replica.lock().replace(replica);
-        self.view.store(Some(Arc::clone(&view)));
+    fn take_over(&self, draft: replica::Draft, position: Position) -> Result<(), ReplicaError> {
+        let _one = self.changing.lock();
+        self.replica.take_over(draft, &position)?;
+        let Some(view) = self.replica.view() else {
+            return Ok(());
+        };
         // Collected first: replacing a policy under the map's own iteration could wait for itself.
         let cells: Vec<_> = self.accounts.iter().map(|cell| Arc::clone(&cell)).collect();
         for cell in cells {
@@ -397,11 +441,6 @@ impl KeySet {
         self.known.invalidate_all();
         self.unknown.invalidate_all();
         self.position.store(Arc::new(position));
-        if let Some(old) = old {
-            let file = old.file().to_owned();
-            drop(old);
-            let _ = std::fs::remove_file(file);
-        }
         Ok(())
     }
 
@@ -425,26 +464,20 @@ fn recall_quota(cell: &AccountCell, contract_start: Option<UnixMillis>, view: &V
     }
 }
 
-/// Checks what arrived; what is wrong is refused alone.
-fn check(
-    wire: Vec<feed::Record>,
-    revision: u64,
-    records: &mut Vec<Record>,
-    refused: &mut Vec<RefusedRecord>,
-) {
-    for record in wire {
-        match Record::try_from(record) {
-            Ok(record) => records.push(record),
-            Err(error) => refused.push(RefusedRecord { revision, error }),
-        }
-    }
+/// What arrived, checked.
+#[derive(Debug, Default)]
+struct Checked {
+    records: Vec<Record>,
+    stored: Vec<Stored>,
+    refused: Vec<RefusedRecord>,
 }
 
-/// Takes a snapshot piece by piece. Dropped before its end, it leaves everything as it was.
+/// Takes a snapshot piece by piece. Dropped before its end, it leaves everything as it was. Its memory is bounded,
+/// whatever the snapshot's size.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     set: Arc<KeySet>,
-    replica: Option<Replica>,
+    draft: replica::Draft,
     position: Position,
 }
 
@@ -454,33 +487,26 @@ impl SnapshotWriter {
     /// # Errors
     /// When the disk fails.
     pub fn add(&mut self, wire: Vec<feed::Record>) -> Result<Vec<RefusedRecord>, ReplicaError> {
-        let (mut records, mut refused) = (Vec::with_capacity(wire.len()), Vec::new());
-        check(wire, self.position.revision, &mut records, &mut refused);
-        if let Some(replica) = &self.replica {
-            replica.add(&records)?;
+        let mut checked = Checked::default();
+        self.set.check(wire, self.position.revision, &mut checked);
+        for stored in &checked.stored {
+            self.draft.add(stored)?;
         }
-        Ok(refused)
+        Ok(checked.refused)
     }
 
     /// Puts the whole in force in place of what was held.
     ///
     /// # Errors
     /// When the disk fails; what was held stays in force.
-    pub fn finish(mut self) -> Result<(), ReplicaError> {
-        match self.replica.take() {
-            Some(replica) => self.set.take_over(replica, std::mem::take(&mut self.position)),
-            None => Ok(()),
-        }
+    pub fn finish(self) -> Result<(), ReplicaError> {
+        self.set.take_over(self.draft, self.position)
     }
 }
 
-impl Drop for SnapshotWriter {
+impl Drop for KeySet {
     fn drop(&mut self) {
-        if let Some(replica) = self.replica.take() {
-            let file = replica.file().to_owned();
-            drop(replica);
-            let _ = std::fs::remove_file(file);
-        }
+        self.replica.stop();
     }
 }
 

@@ -111,7 +111,10 @@ impl<'s> Applier<'s> {
 
     /// Acknowledges once no worker acts on what was before.
     async fn in_force(&mut self, revision: u64) -> Result<(), SyncError> {
-        self.stream.follower.quiescence.passed().await;
+        let keys = Arc::clone(&self.stream.follower.keys);
+        let noted = blocking(move || keys.acknowledge());
+        let (noted, ()) = tokio::join!(noted, self.stream.follower.quiescence.passed());
+        noted??;
         self.stream.acknowledge(revision).await?;
         self.prove_freshness();
         Ok(())
