@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::time::{ClockId, clock_gettime};
 
 pub mod fjall;
 pub mod heed;
@@ -19,6 +20,45 @@ const CHUNK: u64 = 500_000;
 /// A digest and what is stored of its key.
 pub type Entry = ([u8; 32], [u8; VALUE]);
 
+/// What something took: on the clock, and of the processors, which tells more on a machine that is not idle.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    /// On the clock.
+    pub wall: Duration,
+    /// Of all processors.
+    pub cpu: Duration,
+}
+
+impl Took {
+    /// Adds what `work` takes, and hands on its answer.
+    pub fn add<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (began, cpu) = (Instant::now(), processor_time());
+        let done = work();
+        self.wall += began.elapsed();
+        self.cpu += processor_time().saturating_sub(cpu);
+        done
+    }
+}
+
+impl std::fmt::Display for Took {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:.3} s (CPU {:.3} s)",
+            self.wall.as_secs_f64(),
+            self.cpu.as_secs_f64()
+        )
+    }
+}
+
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
 /// A store under test.
 pub trait Store: Sized {
     /// Opens what is in the folder, or an empty store.
@@ -32,7 +72,7 @@ pub trait Store: Sized {
     ///
     /// # Errors
     /// When the store fails.
-    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Duration>;
+    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Took>;
 
     /// Whether there is such a key, its record read.
     ///
@@ -124,29 +164,21 @@ pub fn disk(folder: &Path) -> Result<u64> {
 /// # Errors
 /// When the store fails, or forgot something.
 pub fn run<S: Store>(phase: &str, folder: &Path, keys: u64) -> Result<String> {
-    let began = Instant::now();
-    let mut store = S::open(folder)?;
-    let opened = began.elapsed();
+    let mut opened = Took::default();
+    let mut store = opened.add(|| S::open(folder))?;
     Ok(match phase {
         "load" => {
             let took = store.load(&mut chunks(keys))?;
             let (anon, file) = memory()?;
             drop(store);
             let each = disk(folder)? as f64 / keys as f64;
-            format!(
-                "load {:.2} s, {each:.0} bytes/key, anon {anon} MiB, file {file} MiB",
-                took.as_secs_f64()
-            )
+            format!("{took}, {each:.0} bytes/key, anon {anon} MiB, file {file} MiB")
         }
         "open" => {
-            let began = Instant::now();
-            let found = store.check()?;
+            let mut checked = Took::default();
+            let found = checked.add(|| store.check())?;
             ensure!(found >= keys, "{found} keys of {keys}");
-            format!(
-                "open {:.3} s, check {:.3} s",
-                opened.as_secs_f64(),
-                began.elapsed().as_secs_f64()
-            )
+            format!("{opened}, check {checked}")
         }
         "read" => reads(&mut store, keys)?,
         "change" => changes(&mut store, keys)?,
@@ -162,7 +194,7 @@ fn draw(number: u64, below: u64) -> u64 {
 
 fn reads<S: Store>(store: &mut S, keys: u64) -> Result<String> {
     const READS: u64 = 200_000;
-    let mut each = [Duration::ZERO; 2];
+    let mut each = [Took::default(); 2];
     // The first round fetches pages, the second is measured.
     for round in 0..2 {
         for (kind, took) in each.iter_mut().enumerate() {
@@ -170,40 +202,43 @@ fn reads<S: Store>(store: &mut S, keys: u64) -> Result<String> {
             let digests: Vec<_> = (0..READS)
                 .map(|number| digest(first + draw(number + round * READS, keys)))
                 .collect();
-            let began = Instant::now();
-            for digest in &digests {
-                ensure!(store.find(digest)? == (kind == 0), "a wrong answer");
-            }
-            *took = began.elapsed();
+            *took = Took::default();
+            took.add(|| -> Result<()> {
+                for digest in &digests {
+                    ensure!(store.find(digest)? == (kind == 0), "a wrong answer");
+                }
+                Ok(())
+            })?;
         }
     }
-    let [hit, miss] = each.map(|took| took.as_secs_f64() * 1e6 / READS as f64);
+    let us = |took: Duration| took.as_secs_f64() * 1e6 / READS as f64;
+    let [hit, miss] = each.map(|took| format!("{:.2} µs (CPU {:.2} µs)", us(took.wall), us(took.cpu)));
     let (anon, file) = memory()?;
     Ok(format!(
-        "hit {hit:.2} µs, miss {miss:.2} µs, anon {anon} MiB, file {file} MiB"
+        "hit {hit}, miss {miss}, anon {anon} MiB, file {file} MiB"
     ))
 }
 
 fn changes<S: Store>(store: &mut S, keys: u64) -> Result<String> {
-    let mut medians = Vec::new();
+    let mut said = Vec::new();
     for batch in [1, 100] {
-        let mut took = Vec::new();
+        let mut took: Vec<Took> = Vec::new();
         for round in 0..100 {
             let entries: Vec<_> = (0..batch)
                 .map(|number| entry(draw(round * batch + number, keys)))
                 .collect();
-            let began = Instant::now();
-            store.change(&entries)?;
-            took.push(began.elapsed());
+            let mut this = Took::default();
+            this.add(|| store.change(&entries))?;
+            took.push(this);
         }
-        took.sort_unstable();
-        medians.push(took.get(50).map_or(0.0, |took| took.as_secs_f64() * 1e3));
+        took.sort_unstable_by_key(|took| took.wall);
+        let median = took.get(50).map_or(0.0, |took| took.wall.as_secs_f64() * 1e3);
+        let cpu: Duration = took.iter().map(|took| took.cpu).sum();
+        said.push(format!(
+            "{batch} keys {median:.2} ms (CPU {:.2} ms)",
+            cpu.as_secs_f64() * 10.0
+        ));
     }
     let (anon, file) = memory()?;
-    let medians: Vec<_> = medians.iter().map(|ms| format!("{ms:.2} ms")).collect();
-    Ok(format!(
-        "1 key {}, 100 keys {}, anon {anon} MiB, file {file} MiB",
-        medians.first().map_or("", |m| m),
-        medians.get(1).map_or("", |m| m)
-    ))
+    Ok(format!("{}, anon {anon} MiB, file {file} MiB", said.join(", ")))
 }

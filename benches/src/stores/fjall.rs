@@ -1,12 +1,11 @@
 //! fjall: a log-structured merge tree.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Entry, Store, sorted};
+use super::{Entry, Store, Took, sorted};
 
 /// With 8 MiB of blocks of its own.
 pub struct Fjall {
@@ -21,20 +20,19 @@ impl Store for Fjall {
         Ok(Self { database, keys })
     }
 
-    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Duration> {
-        let mut took = Duration::ZERO;
+    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Took> {
+        let mut took = Took::default();
         for chunk in chunks {
-            let began = Instant::now();
-            let mut ingestion = self.keys.start_ingestion()?;
-            for (digest, value) in sorted(chunk) {
-                ingestion.write(digest, value)?;
-            }
-            ingestion.finish()?;
-            took += began.elapsed();
+            took.add(|| -> Result<()> {
+                let mut ingestion = self.keys.start_ingestion()?;
+                for (digest, value) in sorted(chunk) {
+                    ingestion.write(digest, value)?;
+                }
+                Ok(ingestion.finish()?)
+            })?;
         }
-        let began = Instant::now();
-        self.database.persist(PersistMode::SyncAll)?;
-        Ok(took + began.elapsed())
+        took.add(|| self.database.persist(PersistMode::SyncAll))?;
+        Ok(took)
     }
 
     fn find(&mut self, digest: &[u8; 32]) -> Result<bool> {

@@ -1,19 +1,17 @@
 //! LMDB by heed: a B-tree in a mapped file.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use heed::types::Bytes;
-use heed::{Database, Env, EnvOpenOptions, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, WithoutTls};
 
-use super::{Entry, Store, sorted};
+use super::{Entry, Store, Took, sorted};
 
-/// With a map of 16 GiB.
-#[derive(Debug)]
+/// With a map of 16 GiB. It is left open: a phase is a process of its own.
 pub struct Heed {
-    env: Env<WithoutTls>,
-    keys: Database<Bytes, Bytes>,
+    env: &'static Env<WithoutTls>,
+    keys: Database<'static, Bytes, Bytes>,
 }
 
 impl Heed {
@@ -37,18 +35,21 @@ impl Store for Heed {
         options.map_size(16 << 30).max_dbs(1);
         // SAFETY: nobody else uses the file.
         let env = unsafe { options.open(folder)? };
-        let mut transaction = env.write_txn()?;
-        let keys = env.create_database(&mut transaction, Some("keys"))?;
-        transaction.commit()?;
+        let env: &'static Env<WithoutTls> = Box::leak(Box::new(env));
+        let keys = env
+            .create_databases_and_commit(env.write_txn()?, |databases, transaction| {
+                databases
+                    .create_database(transaction, Some("keys"))
+                    .map(CommitOrAbort::<_, ()>::Commit)
+            })?
+            .unwrap_commit();
         Ok(Self { env, keys })
     }
 
-    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Duration> {
-        let mut took = Duration::ZERO;
+    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Took> {
+        let mut took = Took::default();
         for chunk in chunks {
-            let began = Instant::now();
-            self.put(&sorted(chunk))?;
-            took += began.elapsed();
+            took.add(|| self.put(&sorted(chunk)))?;
         }
         Ok(took)
     }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use keyward_contract::{
@@ -12,7 +11,7 @@ use keyward_contract::{
 use keyward_gateway::keys::{KeySet, Lookup, Position, Recent};
 use keyward_gateway::telemetry::TierSlot;
 
-use super::{Entry, Store};
+use super::{Entry, Store, Took};
 
 /// Records that come in one chunk of a snapshot.
 const TOGETHER: usize = 4_000;
@@ -58,7 +57,7 @@ impl Store for Own {
         })
     }
 
-    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Duration> {
+    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Took> {
         let mut writer = self.set.begin_snapshot(Position::new("benchmark", 1))?;
         let environment = |byte: u8| EnvironmentId::from_slice(&[byte; 8]);
         let record = Record::Account(AccountRecord {
@@ -78,19 +77,16 @@ impl Store for Own {
             grants: Vec::new(),
         });
         ensure!(writer.add(vec![(&record).into()])?.is_empty(), "refused");
-        let mut took = Duration::ZERO;
+        let mut took = Took::default();
         for chunk in chunks {
             for together in chunk.chunks(TOGETHER) {
                 let wire = together.iter().map(Self::wire).collect();
-                let began = Instant::now();
-                ensure!(writer.add(wire)?.is_empty(), "refused");
-                took += began.elapsed();
+                let refused = took.add(|| writer.add(wire))?;
+                ensure!(refused.is_empty(), "refused");
             }
         }
-        let began = Instant::now();
-        writer.finish()?;
-        self.set.acknowledge()?;
-        Ok(took + began.elapsed())
+        took.add(|| writer.finish().and_then(|()| self.set.acknowledge()))?;
+        Ok(took)
     }
 
     fn find(&mut self, digest: &[u8; 32]) -> Result<bool> {

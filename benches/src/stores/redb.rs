@@ -1,12 +1,11 @@
 //! redb: a B-tree with copied pages.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Entry, Store, sorted};
+use super::{Entry, Store, Took, sorted};
 
 const KEYS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("keys");
 
@@ -37,16 +36,13 @@ impl Store for Redb {
         Ok(Self(database))
     }
 
-    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Duration> {
-        let mut took = Duration::ZERO;
+    fn load(&mut self, chunks: &mut dyn Iterator<Item = Vec<Entry>>) -> Result<Took> {
+        let mut took = Took::default();
         for chunk in chunks {
-            let began = Instant::now();
-            self.put(&sorted(chunk), Durability::None)?;
-            took += began.elapsed();
+            took.add(|| self.put(&sorted(chunk), Durability::None))?;
         }
-        let began = Instant::now();
-        self.put(&[], Durability::Immediate)?;
-        Ok(took + began.elapsed())
+        took.add(|| self.put(&[], Durability::Immediate))?;
+        Ok(took)
     }
 
     fn find(&mut self, digest: &[u8; 32]) -> Result<bool> {

@@ -287,7 +287,8 @@ impl Replica {
     /// # Errors
     /// When it is longer than any record needs to be.
     pub(super) fn stored(&self, record: &Record) -> std::result::Result<Option<Stored>, InvalidRecord> {
-        let Some(keyed) = self.keyed.load_full() else {
+        let keyed = self.keyed.load();
+        let Some(keyed) = &*keyed else {
             return Ok(None);
         };
         let mut value = Vec::with_capacity(64);
@@ -366,13 +367,22 @@ impl Replica {
             chain: keyed.key.tag(Kind::Frame, &[id.as_bytes()]),
         };
         draft.finish(&path, trailer, &keyed.key)?;
-        let base = Base::list(&path, &keyed.key)?;
+        let installed = self.install(&name, &path, &keyed);
+        if installed.is_err() && folder::current(&self.folder).ok().flatten() != Some(name) {
+            let _ = std::fs::remove_file(&path);
+        }
+        installed
+    }
+
+    fn install(&self, name: &str, path: &Path, keyed: &Arc<Keyed>) -> Result<()> {
+        let base = Base::list(path, &keyed.key)?;
+        let position = base.trailer.position.clone();
         let mut place = self.writer.lock();
         let journal = Journal::create(&self.folder, base.trailer.journal, base.trailer.chain)?;
-        keyed.acknowledged.lock().is_coming(position, &keyed.key)?;
+        keyed.acknowledged.lock().is_coming(&position, &keyed.key)?;
         folder::write_durably(&self.folder, folder::CURRENT, name.as_bytes())?;
         let writer = Writer {
-            position: position.clone(),
+            position,
             keys: base.trailer.keys,
             base: Arc::new(base),
             journal,
@@ -380,7 +390,7 @@ impl Replica {
             active: Arc::default(),
         };
         let old = place.take();
-        self.show(place.insert(writer), &keyed);
+        self.show(place.insert(writer), keyed);
         self.is_damaged.store(false, Ordering::Relaxed);
         *self.set_aside.lock() = None;
         if let Some(old) = old {

@@ -62,7 +62,9 @@ impl Compaction {
             .as_ref()
             .is_some_and(|thread| !thread.is_finished());
         let is_too_soon = self.failed.lock().is_some_and(|at| at.elapsed() < TRY_AGAIN);
-        writer.active.bytes() >= bound && !is_running && !is_too_soon
+        // Changes to the same keys over and over take no more memory, but room and time at the next start.
+        let is_much = writer.active.bytes() >= bound || writer.journal.length >= 2 * bound as u64;
+        is_much && !is_running && !is_too_soon
     }
 
     #[cfg(not(test))]

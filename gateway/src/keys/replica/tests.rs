@@ -14,6 +14,7 @@ use crate::keys::{KeySet, Lookup, Recent};
 use crate::telemetry::TierSlot;
 
 mod damage;
+mod forged;
 mod full;
 mod killed;
 mod merged;
@@ -41,7 +42,11 @@ impl Model {
 
     /// Which keys a revision touches.
     fn touched(revision: u64) -> Vec<u64> {
-        let mut touched = vec![revision % KEYS, revision * 7 % KEYS, revision * revision % KEYS];
+        let mut touched = vec![
+            revision % KEYS,
+            revision.wrapping_mul(7) % KEYS,
+            revision.wrapping_mul(revision) % KEYS,
+        ];
         if revision.is_multiple_of(5) {
             touched.push(KEYS + revision / 5);
         }
