@@ -20,7 +20,7 @@ mod killed;
 mod merged;
 
 /// Keys from the beginning; each fifth revision adds one.
-const KEYS: u64 = 300;
+const KEYS: u64 = 100;
 
 /// What every revision holds, by arithmetic.
 struct Model {

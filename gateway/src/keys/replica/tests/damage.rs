@@ -87,7 +87,7 @@ fn whatever_is_done_to_the_files_is_found_or_changes_nothing() {
     drop(set);
     let whole = read(made.path());
     let (mut found, mut harmless) = (0, 0);
-    for seed in 0..1_500 {
+    for seed in 0..1_000 {
         let (mut files, mut chance) = (whole.clone(), Chance(seed));
         let done: Vec<_> = (0..=chance.below(3))
             .map(|_| mangle(&mut files, &mut chance))
@@ -118,7 +118,7 @@ fn whatever_is_done_to_the_files_is_found_or_changes_nothing() {
             .verify(&set)
             .unwrap_or_else(|error| panic!("seed {seed}: {error} in the end, after {done:?}"));
     }
-    assert!(found > 400 && harmless > 40, "{found} found, {harmless} harmless");
+    assert!(found > 300 && harmless > 20, "{found} found, {harmless} harmless");
 }
 
 #[test]

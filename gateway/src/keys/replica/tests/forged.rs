@@ -110,7 +110,7 @@ fn use_all(model: &Model, set: &KeySet) {
 fn whatever_is_under_a_right_tag_panics_nowhere() {
     let model = Model::new();
     let mut believed = 0;
-    for seed in 0..600 {
+    for seed in 0..300 {
         let folder = super::folder();
         drop(model.open(folder.path()));
         forge(folder.path(), &model, &mut Noise::new(seed));
@@ -130,5 +130,5 @@ fn whatever_is_under_a_right_tag_panics_nowhere() {
         model.snapshot(&set, 50).unwrap();
         model.verify(&set).unwrap();
     }
-    assert!(believed > 200, "only {believed} were believed");
+    assert!(believed > 100, "only {believed} were believed");
 }

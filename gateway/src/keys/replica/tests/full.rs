@@ -60,7 +60,7 @@ fn without_room_what_was_in_force_stays_and_with_room_it_goes_on() {
     // Less than a base of these keys has, and more than the other files. In blocks of 512 bytes.
     let program = std::env::current_exe().unwrap();
     let mut victim = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -S -f 40; exec \"$0\" \"$@\""])
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 12; exec \"$0\" \"$@\""])
         .arg(program)
         .args(["keys::replica::tests::full::victim_without_room", "--exact"])
         .env(FOLDER, folder.path())
