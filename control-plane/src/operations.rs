@@ -16,6 +16,7 @@ pub mod end_customers;
 pub mod expiry;
 pub mod export;
 pub mod grants;
+pub mod held_snapshots;
 pub mod idempotency;
 pub mod identify;
 pub mod import;

@@ -109,6 +109,10 @@ fn admin(app: &App) -> Router<App> {
         .route("/tiers", viewer(get(tiers::list)))
         .route("/leaks", operator(post(leaks::report).route_layer(once())))
         .route("/gateways", viewer(get(gateways::list)))
+        .route(
+            "/gateways/{gateway_id}/confirm-snapshot",
+            operator(post(gateways::confirm_snapshot::confirm).route_layer(once())),
+        )
         .route("/audit", viewer(get(audit::list)))
         .route("/audit/export", viewer(get(audit::export::export)))
         .route("/audit/verify", viewer(get(audit::verify::verify)))

@@ -9,7 +9,8 @@
 //! change half-way, and revisions follow the commits. Reads have a pool of their own and never wait for a writer; what
 //! control planes tell each other (`gateways`) has one too, and waits for nobody.
 //!
-//! On PostgreSQL a control plane has at most 19 connections: 8 to read, 8 to write, 2 to say that it lives, 1 to listen.
+//! On PostgreSQL a control plane has at most 21 connections: 8 to read, 8 to write, 2 to say that it lives, 1 to listen,
+//! and 2 while snapshots are read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +20,10 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{
+    Any, AnyConnection, AnyPool, ConnectOptions, Connection, PgConnection, SqliteConnection, Transaction,
+};
 
 pub mod accounts;
 pub mod admin_keys;
@@ -182,16 +186,27 @@ pub struct Store {
     writer: AnyPool,
     /// For what control planes tell each other: never waits behind calls.
     coordination: Option<AnyPool>,
-    listening: Option<Listening>,
+    more: Connecting,
     engine: Engine,
     signals: signals::Signals,
 }
 
-/// How to connect once more, to listen. Can't be printed: it may know a password.
+/// How to connect once more, to listen or to read everything. Can't be printed: it may know a password.
 #[derive(Clone)]
-struct Listening(PgConnectOptions);
+enum Connecting {
+    Sqlite(SqliteConnectOptions),
+    Postgres(PgConnectOptions),
+}
 
-impl fmt::Debug for Listening {
+/// A connection that is in no pool, with its database's own driver.
+pub(crate) enum Alone {
+    /// To a file.
+    Sqlite(SqliteConnection),
+    /// To a server.
+    Postgres(PgConnection),
+}
+
+impl fmt::Debug for Connecting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }
@@ -213,6 +228,8 @@ const POSTGRES_SETTINGS: &[&str] = &[
     "SET idle_in_transaction_session_timeout = '15s'",
     "SET synchronous_commit = on",
 ];
+/// Rows that SQLite's thread reads ahead of who takes them, so that neither wakes the other for each.
+const ROWS_AHEAD: usize = 1_024;
 /// What control planes tell each other is told in time or not at all.
 const COORDINATION_SETTINGS: &[&str] = &[
     "SET application_name = 'keyward coordination'",
@@ -246,18 +263,18 @@ impl Store {
         .execute(&writer)
         .await?;
         let readers = pool(engine, 8, settings).connect_with(options.clone()).await?;
-        let (coordination, listening) = match engine {
-            Engine::Sqlite => (None, None),
+        let (coordination, more) = match engine {
+            Engine::Sqlite => (None, Connecting::Sqlite(SqliteConnectOptions::from_str(url)?)),
             Engine::Postgres => (
                 Some(pool(engine, 2, COORDINATION_SETTINGS).connect_lazy_with(options)),
-                Some(Listening(PgConnectOptions::from_str(url)?)),
+                Connecting::Postgres(PgConnectOptions::from_str(url)?),
             ),
         };
         Ok(Self {
             readers,
             writer,
             coordination,
-            listening,
+            more,
             engine,
             signals: signals::Signals::default(),
         })
@@ -319,7 +336,7 @@ impl Store {
     /// # Errors
     /// When the database can't be reached.
     pub async fn listen(&self, channels: &[&str]) -> Result<Option<PgListener>> {
-        let Some(Listening(options)) = &self.listening else {
+        let Connecting::Postgres(options) = &self.more else {
             return Ok(None);
         };
         let pool = PgPoolOptions::new()
@@ -332,6 +349,37 @@ impl Store {
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.listen_all(channels.iter().copied()).await?;
         Ok(Some(listener))
+    }
+
+    /// A connection outside of the pools, for one long reading with the database's own driver.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub(crate) async fn connect_alone(&self) -> Result<Alone> {
+        Ok(match &self.more {
+            Connecting::Sqlite(options) => {
+                let options = options
+                    .clone()
+                    .busy_timeout(Duration::from_secs(5))
+                    .row_buffer_size(ROWS_AHEAD);
+                Alone::Sqlite(options.disable_statement_logging().connect().await?)
+            }
+            Connecting::Postgres(options) => {
+                let options = options.clone().application_name("keyward snapshot");
+                let connecting = options.disable_statement_logging();
+                let connected = tokio::time::timeout(Duration::from_secs(5), connecting.connect()).await;
+                Alone::Postgres(connected.map_err(|_| StoreError::too_slow())??)
+            }
+        })
+    }
+
+    /// The folder of the database, where it is a file.
+    #[must_use]
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        match &self.more {
+            Connecting::Sqlite(options) => options.get_filename().parent(),
+            Connecting::Postgres(_) => None,
+        }
     }
 
     /// Begins a transaction that sees one state of the database throughout, for snapshots.
@@ -436,7 +484,7 @@ mod tests {
     #[test]
     fn a_store_never_shows_the_address_that_it_would_listen_at() {
         let options = PgConnectOptions::from_str("postgres://u:secret@db.example/x").unwrap();
-        assert_eq!(format!("{:?}", Listening(options)), "…");
+        assert_eq!(format!("{:?}", Connecting::Postgres(options)), "…");
     }
 
     #[tokio::test]

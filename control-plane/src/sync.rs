@@ -1,6 +1,7 @@
 //! The sync service: how key changes reach gateways, and their usage comes back.
 //!
-//! Each gateway holds one stream. `feed` reads the change log once for all of them, `session` is one stream,
+//! Each gateway holds one stream. `follow` lets it in, `resume` says from where it goes on. `feed` reads the change log once for all of them,
+//! `snapshot` the whole database, `session` is one stream, `frames` what goes out over it;
 //! `gateways` knows who has acknowledged what, `listen` hears other control planes, `intake` merges usage, `quota` tells what accounts have spent.
 //! A gateway that is slow, broken or hostile costs its own stream and nobody else's.
 
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use keyward_contract::feed::sync_server::SyncServer;
 use keyward_contract::{DigestKey, UnixMillis};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -17,25 +17,30 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 
-use crate::store::{Store, records};
+use crate::store::Store;
 
+mod door;
 mod feed;
 mod follow;
+mod frames;
 mod gateways;
 mod intake;
 mod listen;
 mod quota;
+mod resume;
 mod scope;
 mod session;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use gateways::{GatewayStatus, Gateways, Propagation};
+pub use feed::{Entry, Read, Tail};
+pub use gateways::roster::{Roster, Standings, Unwelcome};
+pub use gateways::{Confirming, Ends, GatewayStatus, Gateways, HeldSnapshot, Link, Propagation};
+pub use resume::resumes_at;
 pub use scope::Scope;
+pub use session::Echo;
 
-/// The largest frame that a gateway may send: a full usage report is about half of it.
-const LARGEST_FRAME: usize = 2 * 1024 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What gateways must show, and what they may ask for.
@@ -62,7 +67,6 @@ pub async fn serve(
         .await
         .with_context(|| format!("listen.sync: can't listen on {address}"))?;
     let address = listener.local_addr().context("listen.sync")?;
-    let epoch = records::feed_epoch(&store).await.context("the feed epoch")?;
     let book = Arc::new(quota::QuotaBook::default());
     let feed = feed::Feed::start(&store, &gateways, Arc::clone(&book))
         .await
@@ -76,15 +80,18 @@ pub async fn serve(
     };
     let listening = tokio::spawn(ears.listen(store.clone(), shutdown.clone()));
     let (intake, merging) = intake::start(&store, Arc::clone(&book), &gateways, shutdown.clone());
-    let following = tokio::spawn(Arc::clone(&feed).follow_log(shutdown.clone()));
+    let snapshots = snapshot::Snapshots::new(store.clone(), snapshot::folder(&store));
+    let following = tokio::spawn({
+        let (feed, snapshots) = (Arc::clone(&feed), snapshots.clone());
+        feed.follow_log(move || snapshots.needed(), shutdown.clone())
+    });
 
     let sharer = gateways.clone();
     let service = follow::Follow::new(follow::Service {
         store: store.clone(),
-        snapshots: snapshot::Snapshots::new(store.clone()),
+        snapshots,
         gateways,
         secrets,
-        epoch,
         feed,
         book,
         intake,
@@ -94,7 +101,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .max_concurrent_streams(16)
-        .add_service(SyncServer::new(service).max_decoding_message_size(LARGEST_FRAME))
+        .add_service(door::Door::to(service))
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             shutdown.clone().cancelled_owned(),

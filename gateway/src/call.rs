@@ -7,8 +7,10 @@ use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Uri};
@@ -17,7 +19,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::access_log::{Entry, Verdict};
-use crate::admission::Caller;
+use crate::admission::{Caller, Claim};
 use crate::clock::Now;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
@@ -27,7 +29,9 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
-use crate::telemetry::{Decision, Finished, TierSlot};
+use crate::server::watch::ConnectionState;
+use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
+use crate::vigil::Vigil;
 use crate::worker::{InFlight, Worker};
 
 /// What nginx calls 499: the client went away before the answer was out.
@@ -56,6 +60,9 @@ pub struct Call {
     toll: Option<Toll>,
     counter: Option<Rc<Counter>>,
     alarm: Option<Alarm>,
+    /// Over its rights, while it has any to lose.
+    vigil: Option<Vigil>,
+    cut: Cell<Option<CutReason>>,
     log: Option<Box<Logged>>,
 }
 
@@ -100,6 +107,8 @@ impl Call {
             toll: None,
             counter: None,
             alarm: None,
+            vigil: None,
+            cut: Cell::new(None),
             log: None,
         }
     }
@@ -157,6 +166,33 @@ impl Call {
                 customer: caller.customer().map(|customer| customer.id),
             });
         }
+    }
+
+    /// From here on it ends when what it was let in by no longer holds; see [`crate::vigil`].
+    pub fn watch(&mut self, claim: Claim, carrier: &Rc<ConnectionState>) {
+        let route = self.route.get().unwrap_or_default();
+        self.vigil = Some(Vigil::keep(
+            &self.worker,
+            claim,
+            route,
+            carrier,
+            self.started.monotonic,
+        ));
+    }
+
+    /// Runs `work` unless the call is cut off meanwhile; then says why.
+    ///
+    /// # Errors
+    /// Whose rights are gone.
+    pub async fn unless_cut<F: Future>(&self, mut work: Pin<&mut F>) -> Result<F::Output, CutReason> {
+        std::future::poll_fn(|context| match self.vigil.as_ref().and_then(Vigil::cut) {
+            Some(reason) => {
+                self.cut.set(Some(reason));
+                Poll::Ready(Err(reason))
+            }
+            None => work.as_mut().poll(context).map(Ok),
+        })
+        .await
     }
 
     /// Takes its place among the calls in flight on its route, until it is over or refused.
@@ -221,6 +257,9 @@ impl Call {
 
     /// The upstream's answer head has come.
     pub fn answered(&self, status: u16, upstream_time: Duration) {
+        if let Some(vigil) = &self.vigil {
+            vigil.answers();
+        }
         self.status.set(status);
         self.upstream_time.set(upstream_time);
     }
@@ -236,6 +275,7 @@ impl Call {
     pub fn refused(&mut self, rejection: &Rejection, status: u16) {
         // However slowly the client reads its refusal, others may come in.
         self.place = None;
+        self.vigil = None;
         self.status.set(status);
         self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {
@@ -292,9 +332,12 @@ impl Call {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
     }
 
-    /// The answer broke off.
+    /// The answer broke off. When it was us who ended it, the status that the client got stays.
     pub fn cut_short(&self) {
-        self.status.set(CLIENT_CLOSED);
+        match self.vigil.as_ref().and_then(Vigil::cut) {
+            Some(reason) => self.cut.set(Some(reason)),
+            None => self.status.set(CLIENT_CLOSED),
+        }
     }
 
     fn settle(&mut self) {
@@ -306,6 +349,12 @@ impl Call {
         {
             let latency_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
             counter.answered(status, bytes_in, bytes_out, latency_us);
+        }
+        if decision == Some(ACCEPTED)
+            && let Some(reason) = self.cut.get()
+        {
+            self.worker.telemetry().cut(reason);
+            self.code.set(crate::vigil::code(reason));
         }
         if decision == Some(ACCEPTED)
             && let Some(limit) = self.would_limit.get()

@@ -136,6 +136,8 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
                 f64::from(u8::from(state == status.state)),
             );
         }
+        let dropped = status.held.map_or(0, |held| held.dropped);
+        sums.gauge(&catalogue::SYNC_HELD, [], dropped as f64);
         sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
         sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
         observe_replica(&shared, sums);

@@ -9,6 +9,7 @@
 //! Changes are put on disk first, then into the cells of accounts, then the fence is raised. When
 //! [`KeySet::apply`] has returned, no look-up that begins later sees what was before.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,25 +24,41 @@ use parking_lot::Mutex;
 use crate::telemetry::TierSlot;
 
 pub mod account;
+pub mod cells;
 pub mod entry;
+pub mod fence;
 pub mod generations;
 pub mod recent;
 mod replica;
+mod restrict;
+mod snapshot;
+/// The atomics of the fence: in its model (`tests/fence_under_loom.rs`) they are loom's.
+mod sync {
+    pub(super) use std::sync::atomic;
+}
 
 pub use account::{AccountCell, AccountPolicy, CustomerCell};
 pub use entry::KeyEntry;
+use fence::{Cache, Cached, Fence, Reading};
 use generations::{Generations, Stamp};
 pub use recent::{HeldKey, Recent};
 pub use replica::{Position, ReplicaError};
-use replica::{Replica, Stored, View};
+use replica::{Replica, View, Whole};
+pub use snapshot::{Loss, SnapshotWriter};
 
 /// Digests that are known to be unknown: enough for an honest mistake repeated, little for a flood.
 const UNKNOWN_ENTRIES: u64 = 16_384;
 /// A key that was not looked for here for so long is let go, and with it what its customer and account hold in memory.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(600);
 
+/// No transaction of a control plane changes as many; a change of more is refused whole.
+const MOST_RECORDS: usize = 100_000;
+
 /// Names a tier's place in the metrics.
 pub type TierSlots = Box<dyn Fn(&str) -> TierSlot + Send + Sync>;
+
+type Known = moka::sync::Cache<KeyDigest, (Arc<KeyEntry>, Stamp)>;
+type Unknown = moka::sync::Cache<KeyDigest, Stamp>;
 
 /// All keys of all accounts, as of one revision.
 pub struct KeySet {
@@ -50,9 +67,7 @@ pub struct KeySet {
     /// Changes and snapshots are put in force one after the other.
     changing: Mutex<()>,
     position: ArcSwap<Position>,
-    generations: Generations,
-    known: moka::sync::Cache<KeyDigest, (Arc<KeyEntry>, Stamp)>,
-    unknown: moka::sync::Cache<KeyDigest, Stamp>,
+    fence: Fence<Known, Unknown>,
     accounts: DashMap<AccountId, Arc<AccountCell>>,
     customers: DashMap<(AccountId, Environment, CustomerId), Arc<CustomerCell>>,
     digest_key: Arc<ArcSwapOption<DigestKey>>,
@@ -133,12 +148,13 @@ impl KeySet {
             position: ArcSwap::from_pointee(replica.position()),
             replica,
             changing: Mutex::default(),
-            generations: Generations::default(),
-            known: moka::sync::Cache::builder()
-                .max_capacity(entries)
-                .time_to_idle(IDLE)
-                .build(),
-            unknown: moka::sync::Cache::new(UNKNOWN_ENTRIES),
+            fence: Fence::new(
+                moka::sync::Cache::builder()
+                    .max_capacity(entries)
+                    .time_to_idle(IDLE)
+                    .build(),
+                moka::sync::Cache::new(UNKNOWN_ENTRIES),
+            ),
             accounts: DashMap::new(),
             customers: DashMap::new(),
             digest_key: Arc::new(ArcSwapOption::from_pointee(key)),
@@ -189,7 +205,7 @@ impl KeySet {
     /// Keys held in the shared cache, about.
     #[must_use]
     pub fn cached_count(&self) -> u64 {
-        self.known.entry_count() + self.unknown.entry_count()
+        self.fence.known().entry_count() + self.fence.unknown().entry_count()
     }
 
     /// Buckets in memory, about.
@@ -201,7 +217,7 @@ impl KeySet {
     /// The fence, to ask whether a held key is current.
     #[must_use]
     pub fn generations(&self) -> &Generations {
-        &self.generations
+        self.fence.generations()
     }
 
     /// Whether digests can be computed.
@@ -221,7 +237,7 @@ impl KeySet {
         self.replica.use_key(&key)?;
         self.position.store(Arc::new(self.replica.position()));
         self.digest_key.store(Some(Arc::new(key)));
-        self.generations.raise_all();
+        self.fence.generations().raise_all();
         Ok(())
     }
 
@@ -235,7 +251,7 @@ impl KeySet {
 
     /// Finds a key by its digest.
     pub fn find_digest(&self, digest: &KeyDigest, recent: &mut Recent) -> (Lookup, Layer) {
-        if let Some(key) = recent.find(digest, &self.generations) {
+        if let Some(key) = recent.find(digest, self.fence.generations()) {
             return (Lookup::Known(key), Layer::Recent);
         }
         let (answer, layer) = self.find_shared(digest);
@@ -246,19 +262,14 @@ impl KeySet {
     }
 
     fn find_shared(&self, digest: &KeyDigest) -> (Lookup, Layer) {
-        let stamp = self.generations.stamp(digest);
-        if let Some((entry, stamped)) = self.known.get(digest)
-            && stamped == stamp
-        {
-            return (Lookup::Known(HeldKey::new(entry, stamp)), Layer::Shared);
+        match self.fence.look(digest) {
+            Cached::Known(entry, stamp) => (Lookup::Known(HeldKey::new(entry, stamp)), Layer::Shared),
+            Cached::Unknown => (Lookup::Unknown, Layer::Shared),
+            Cached::No(reading) => (self.find_on_disk(digest, reading), Layer::Replica),
         }
-        if self.unknown.get(digest) == Some(stamp) {
-            return (Lookup::Unknown, Layer::Shared);
-        }
-        (self.find_on_disk(digest, stamp), Layer::Replica)
     }
 
-    fn find_on_disk(&self, digest: &KeyDigest, stamp: Stamp) -> Lookup {
+    fn find_on_disk(&self, digest: &KeyDigest, reading: Reading) -> Lookup {
         let Some(view) = self.replica.view() else {
             return Lookup::Unavailable;
         };
@@ -267,11 +278,11 @@ impl KeySet {
             .and_then(|record| record.map(|record| self.entry(record, &view)).transpose())
         {
             Ok(Some(entry)) => {
-                self.known.insert(*digest, (Arc::clone(&entry), stamp));
+                let stamp = self.fence.keep_known(digest, reading, Arc::clone(&entry));
                 Lookup::Known(HeldKey::new(entry, stamp))
             }
             Ok(None) => {
-                self.unknown.insert(*digest, stamp);
+                self.fence.keep_unknown(digest, reading);
                 Lookup::Unknown
             }
             Err(error) => {
@@ -282,7 +293,7 @@ impl KeySet {
         }
     }
 
-    fn entry(&self, record: KeyRecord, view: &View) -> Result<Arc<KeyEntry>, ReplicaError> {
+    fn entry(&self, record: KeyRecord, view: &Arc<View>) -> Result<Arc<KeyEntry>, ReplicaError> {
         let account = self.account(record.account, view)?;
         let customer = record.customer.map(|id| {
             let cell = self.customers.entry((record.account, record.environment, id));
@@ -294,28 +305,18 @@ impl KeySet {
         Ok(Arc::new(KeyEntry::new(record, account, customer)))
     }
 
-    /// The cell of an account. While it is made its shard is locked, so a change that is applied meanwhile
-    /// finds either no cell (and the cell will read the change) or the finished one (and replaces its policy).
-    fn account(&self, id: AccountId, view: &View) -> Result<Arc<AccountCell>, ReplicaError> {
-        if let Some(cell) = self.accounts.get(&id) {
-            return Ok(Arc::clone(&cell));
-        }
-        match self.accounts.entry(id) {
-            dashmap::Entry::Occupied(cell) => Ok(Arc::clone(cell.get())),
-            dashmap::Entry::Vacant(place) => {
-                // The view of the caller may be older than a change that found no cell: look again, inside.
-                let newest = self.replica.view();
-                let record = newest.as_deref().unwrap_or(view).account(id)?;
-                let record =
-                    record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
-                let slot = (self.tier_slots)(&record.tier);
-                let contract_start = record.contract.start;
-                let cell = Arc::new(AccountCell::new(AccountPolicy::new(record, slot)));
-                recall_quota(&cell, contract_start, newest.as_deref().unwrap_or(view));
-                place.insert(Arc::clone(&cell));
-                Ok(cell)
-            }
-        }
+    /// The cell of an account, made of the newest view when there is none (see [`cells`]).
+    fn account(&self, id: AccountId, view: &Arc<View>) -> Result<Arc<AccountCell>, ReplicaError> {
+        let newest = || self.replica.view().unwrap_or_else(|| Arc::clone(view));
+        cells::find_or_make(&self.accounts, id, newest, |view| {
+            let record = view.account(id)?;
+            let record = record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
+            let slot = (self.tier_slots)(&record.tier);
+            let contract_start = record.contract.start;
+            let cell = Arc::new(AccountCell::new(AccountPolicy::new(record, slot)));
+            recall_quota(&cell, contract_start, &view);
+            Ok(cell)
+        })
     }
 
     /// Takes over what the control plane says of an account's quota.
@@ -348,35 +349,120 @@ impl KeySet {
             return Ok(Vec::new());
         }
         let mut position = self.position();
-        let mut checked = Checked::default();
+        let (mut accounts, mut refused) = (HashSet::new(), Vec::new());
+        let (mut records, mut stored) = (Vec::new(), Vec::new());
         for change in changes {
             // A repeat after a reconnection is no news.
-            if change.revision <= position.revision {
+            let revision = change.revision;
+            if revision <= position.revision {
                 continue;
             }
-            position.revision = change.revision;
-            position.history = change.history;
-            self.check(change.records, change.revision, &mut checked);
+            position.revision = revision;
+            position.history.clone_from(&change.history);
+            let mut came = self.check(change, &mut accounts, &mut refused);
+            stored.extend(self.replica.store(&mut came, revision, &mut refused));
+            records.extend(came);
         }
-        self.replica.change(&checked.stored, &position)?;
-        self.put_in_force(checked.records);
+        self.replica.change(&stored, &position)?;
+        self.put_in_force(records);
         self.position.store(Arc::new(position));
-        Ok(checked.refused)
+        Ok(refused)
     }
 
-    /// Checks what arrived; what is wrong is refused alone.
-    fn check(&self, wire: Vec<feed::Record>, revision: u64, checked: &mut Checked) {
-        for record in wire {
-            let record = Record::try_from(record)
-                .and_then(|record| self.replica.stored(&record).map(|stored| (record, stored)));
+    /// Checks a change: what is wrong with it is refused alone, and so is a key of no known account. `accounts` are those
+    /// that came with it or just before it.
+    fn check(
+        &self,
+        change: feed::Change,
+        accounts: &mut HashSet<AccountId>,
+        refused: &mut Vec<RefusedRecord>,
+    ) -> Vec<Record> {
+        let mut records = Vec::new();
+        if change.records.len() > MOST_RECORDS {
+            refused.push(RefusedRecord {
+                revision: change.revision,
+                error: InvalidRecord {
+                    record: "change".into(),
+                    reason: format!("records has {} entries", change.records.len()),
+                },
+            });
+            return records;
+        }
+        check(change.records, change.revision, &mut records, refused);
+        accounts.extend(records.iter().filter_map(|record| match record {
+            Record::Account(account) => Some(account.id),
+            Record::Key(_) => None,
+        }));
+        let view = self.replica.view();
+        let is_held = |id| match view.as_deref() {
+            _ if self.accounts.contains_key(&id) => true,
+            // What can't be read now is not the record's fault.
+            Some(view) => !matches!(view.account(id), Ok(None)),
+            None => false,
+        };
+        records.retain(|record| match record {
+            Record::Key(key) if !accounts.contains(&key.account) && !is_held(key.account) => {
+                refused.push(snapshot::without_account(change.revision, key));
+                false
+            }
+            Record::Key(_) | Record::Account(_) => true,
+        });
+        records
+    }
+
+    /// Puts in force what these records take away of what is held, and nothing that they give; the position stays as
+    /// it is. Answers how many held records it was. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the disk fails; then nothing of it is in force.
+    pub fn restrict(&self, news: &[Record]) -> Result<usize, ReplicaError> {
+        let _one = self.changing.lock();
+        let Some(held) = self.replica.view() else {
+            return Ok(0);
+        };
+        let mut records = Vec::new();
+        for record in news {
+            records.extend(match record {
+                Record::Key(key) => held
+                    .key(&key.digest)?
+                    .and_then(|held| restrict::key(&held, key))
+                    .map(Record::Key),
+                Record::Account(account) => held
+                    .account(account.id)?
+                    .and_then(|held| restrict::account(&held, account))
+                    .map(Record::Account),
+            });
+        }
+        let many = records.len();
+        if many > 0 {
+            let position = self.position();
+            let stored = self
+                .replica
+                .store(&mut records, position.revision, &mut Vec::new());
+            self.replica.change(&stored, &position)?;
+            self.put_in_force(records);
+        }
+        Ok(many)
+    }
+
+    /// What the replica's view shows already.
+    fn put_in_force(&self, records: Vec<Record>) {
+        let (mut accounts, mut digests) = (Vec::new(), Vec::with_capacity(records.len()));
+        for record in records {
             match record {
-                Ok((record, stored)) => {
-                    checked.records.push(record);
-                    checked.stored.extend(stored);
-                }
-                Err(error) => checked.refused.push(RefusedRecord { revision, error }),
+                Record::Account(account) => accounts.push(account),
+                Record::Key(key) => digests.push(key.digest),
             }
         }
+        let replace_policies = || {
+            for account in accounts {
+                if let Some(cell) = self.accounts.get(&account.id) {
+                    let slot = (self.tier_slots)(&account.tier);
+                    cell.replace_policy(AccountPolicy::new(account, slot));
+                }
+            }
+        };
+        self.fence.change(|| {}, replace_policies, &digests);
     }
 
     /// Notes, durably, that the revision in force is about to be acknowledged: a replica that is older is not
@@ -388,44 +474,26 @@ impl KeySet {
         self.replica.acknowledge(&self.position())
     }
 
-    fn put_in_force(&self, records: Vec<Record>) {
-        let mut digests = Vec::with_capacity(records.len());
-        for record in records {
-            match record {
-                Record::Account(account) => {
-                    if let Some(cell) = self.accounts.get(&account.id) {
-                        let slot = (self.tier_slots)(&account.tier);
-                        cell.replace_policy(AccountPolicy::new(account, slot));
-                    }
-                }
-                Record::Key(key) => digests.push(key.digest),
-            }
-        }
-        for digest in digests {
-            self.generations.raise(&digest);
-            self.known.invalidate(&digest);
-            self.unknown.invalidate(&digest);
-        }
-    }
-
     /// Begins to take over a snapshot. What was held stays in force until its end has come.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn begin_snapshot(self: &Arc<Self>, position: Position) -> Result<SnapshotWriter, ReplicaError> {
-        Ok(SnapshotWriter {
-            draft: self.replica.begin()?,
-            set: Arc::clone(self),
-            position,
-        })
+        let draft = self.replica.begin()?;
+        Ok(SnapshotWriter::new(Arc::clone(self), draft, position))
     }
 
-    fn take_over(&self, draft: replica::Draft, position: Position) -> Result<(), ReplicaError> {
+    fn take_over(&self, whole: Whole) -> Result<(), ReplicaError> {
         let _one = self.changing.lock();
-        self.replica.take_over(draft, &position)?;
-        let Some(view) = self.replica.view() else {
-            return Ok(());
-        };
+        let position = self.replica.take_over(whole)?;
+        if let Some(view) = self.replica.view() {
+            self.fence.change_all(|| {}, || self.replace_policies(&view))?;
+        }
+        self.position.store(Arc::new(position));
+        Ok(())
+    }
+
+    fn replace_policies(&self, view: &View) -> Result<(), ReplicaError> {
         // Collected first: replacing a policy under the map's own iteration could wait for itself.
         let cells: Vec<_> = self.accounts.iter().map(|cell| Arc::clone(&cell)).collect();
         for cell in cells {
@@ -437,10 +505,6 @@ impl KeySet {
                 None => drop(self.accounts.remove(&cell.id())),
             }
         }
-        self.generations.raise_all();
-        self.known.invalidate_all();
-        self.unknown.invalidate_all();
-        self.position.store(Arc::new(position));
         Ok(())
     }
 
@@ -454,6 +518,43 @@ impl KeySet {
     }
 }
 
+impl<V: Clone + Send + Sync + 'static> Cache for moka::sync::Cache<KeyDigest, V> {
+    type Value = V;
+
+    fn find(&self, digest: &KeyDigest) -> Option<V> {
+        self.get(digest)
+    }
+
+    fn keep(&self, digest: KeyDigest, value: V) {
+        self.insert(digest, value);
+    }
+
+    fn forget(&self, digest: &KeyDigest) {
+        self.invalidate(digest);
+    }
+
+    fn forget_all(&self) {
+        self.invalidate_all();
+    }
+}
+
+impl<Id: Eq + std::hash::Hash, Cell> cells::Places<Id, Cell> for DashMap<Id, Arc<Cell>> {
+    fn find(&self, id: &Id) -> Option<Arc<Cell>> {
+        self.get(id).map(|cell| Arc::clone(&cell))
+    }
+
+    fn find_or_make<E>(&self, id: Id, make: impl FnOnce() -> Result<Arc<Cell>, E>) -> Result<Arc<Cell>, E> {
+        match self.entry(id) {
+            dashmap::Entry::Occupied(cell) => Ok(Arc::clone(cell.get())),
+            dashmap::Entry::Vacant(place) => {
+                let cell = make()?;
+                place.insert(Arc::clone(&cell));
+                Ok(cell)
+            }
+        }
+    }
+}
+
 /// What was known of the quota before this start, until the control plane says more.
 fn recall_quota(cell: &AccountCell, contract_start: Option<UnixMillis>, view: &View) {
     if let Some(kept) = view.quota(cell.id()) {
@@ -464,43 +565,18 @@ fn recall_quota(cell: &AccountCell, contract_start: Option<UnixMillis>, view: &V
     }
 }
 
-/// What arrived, checked.
-#[derive(Debug, Default)]
-struct Checked {
-    records: Vec<Record>,
-    stored: Vec<Stored>,
-    refused: Vec<RefusedRecord>,
-}
-
-/// Takes a snapshot piece by piece. Dropped before its end, it leaves everything as it was. Its memory is bounded,
-/// whatever the snapshot's size.
-#[derive(Debug)]
-pub struct SnapshotWriter {
-    set: Arc<KeySet>,
-    draft: replica::Draft,
-    position: Position,
-}
-
-impl SnapshotWriter {
-    /// Adds records; answers those that were refused.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn add(&mut self, wire: Vec<feed::Record>) -> Result<Vec<RefusedRecord>, ReplicaError> {
-        let mut checked = Checked::default();
-        self.set.check(wire, self.position.revision, &mut checked);
-        for stored in &checked.stored {
-            self.draft.add(stored)?;
+/// Checks what arrived; what is wrong is refused alone.
+fn check(
+    wire: Vec<feed::Record>,
+    revision: u64,
+    records: &mut Vec<Record>,
+    refused: &mut Vec<RefusedRecord>,
+) {
+    for record in wire {
+        match Record::try_from(record) {
+            Ok(record) => records.push(record),
+            Err(error) => refused.push(RefusedRecord { revision, error }),
         }
-        Ok(checked.refused)
-    }
-
-    /// Puts the whole in force in place of what was held.
-    ///
-    /// # Errors
-    /// When the disk fails; what was held stays in force.
-    pub fn finish(self) -> Result<(), ReplicaError> {
-        self.set.take_over(self.draft, self.position)
     }
 }
 

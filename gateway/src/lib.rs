@@ -43,6 +43,7 @@ pub mod server;
 pub mod sync;
 pub mod telemetry;
 pub mod upstream;
+pub mod vigil;
 pub mod worker;
 
 mod control;

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use keyward_config::Require;
 use tokio::net::TcpStream;
 
-use crate::admission::{self, Admitted, Refused};
+use crate::admission::{self, Admitted, Claim, Refused};
 use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
 use crate::call::Call;
 use crate::clock::Now;
@@ -34,7 +35,8 @@ use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
 use crate::upstream::pump::BodyFraming;
-use crate::upstream::{Answered, Departure, Onward, Reach};
+use crate::upstream::{Answered, Departure, Onward, Reach, Unanswered};
+use crate::vigil;
 
 /// Serves one call. Never fails: every "no" is an answer.
 pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -102,6 +104,9 @@ async fn handle(
         call.identify(caller);
     }
     let permit = limit(call, admitted, route, client).await?;
+    if let Some(caller) = permit.caller() {
+        call.watch(Claim::of(caller, client), connection.state());
+    }
     let asked = Asked {
         connection,
         parts,
@@ -119,7 +124,8 @@ async fn handle(
         route,
         client,
     };
-    match worker.pools().forward(&worker, &permit, onward, &departure).await {
+    let outcome = departure.forward(onward).await;
+    match outcome {
         Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded {
             answered,
             fate,
@@ -287,6 +293,18 @@ struct Leaving<'a> {
     permit: &'a Permit,
     route: &'a Route,
     client: IpAddr,
+}
+
+impl Leaving<'_> {
+    /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
+    async fn forward(&self, onward: Onward<'_>) -> Result<Answered, Unanswered> {
+        let worker = self.call.worker();
+        let forwarding = pin!(worker.pools().forward(worker, self.permit, onward, self));
+        match self.call.unless_cut(forwarding).await {
+            Ok(outcome) => outcome,
+            Err(reason) => Err(Unanswered::new(vigil::rejection(reason), self)),
+        }
+    }
 }
 
 impl Departure for Leaving<'_> {

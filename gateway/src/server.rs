@@ -87,7 +87,7 @@ pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
         open: service.open,
         worker,
     });
-    tokio::task::spawn_local(answer_questions(service.questions));
+    tokio::task::spawn_local(answer_questions(Rc::clone(&server.worker), service.questions));
     tokio::task::spawn_local(tick(Rc::clone(&server)));
     tokio::select! {
         () = accept(&server, &listener) => {}
@@ -204,6 +204,9 @@ async fn serve(
     let mut serving = pin!(builder.serve_connection(WatchedStream::new(stream, Rc::clone(&state)), service));
     let mut is_told = false;
     let _ended = poll_fn(|context| {
+        if state.is_aborted() {
+            return Poll::Ready(Ok(()));
+        }
         if state.is_to_end() && !is_told {
             is_told = true;
             serving.as_mut().graceful_shutdown();
@@ -229,6 +232,7 @@ async fn tick(server: Rc<Server>) {
         let now = server.worker.now().monotonic;
         server.clock.set(now);
         server.worker.deadlines().sweep(now);
+        server.worker.vigils().sweep(&server.worker, now);
         server.worker.book().tidy();
         server
             .connections
@@ -243,8 +247,9 @@ async fn tick(server: Rc<Server>) {
     }
 }
 
-async fn answer_questions(mut questions: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+async fn answer_questions(worker: Rc<Worker>, mut questions: mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
     while let Some(answer) = questions.recv().await {
+        worker.vigils().hurry(&worker);
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         let _ = answer.send(());

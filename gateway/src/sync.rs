@@ -6,6 +6,7 @@
 //! a jittered pause. Nothing that comes from the stream can panic here.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
 use keyward_config::Staleness;
@@ -17,9 +18,10 @@ use crate::keys::{KeySet, ReplicaError};
 use crate::ledger::Ledger;
 use crate::server::Quiescence;
 
-mod apply;
+pub mod apply;
 mod backoff;
 mod connect;
+mod ground;
 mod quota;
 mod state;
 mod stream;
@@ -27,8 +29,8 @@ mod stream;
 mod tests;
 mod usage;
 
-use backoff::Backoff;
-pub use state::{STATES, SyncState, SyncStatus};
+pub use backoff::Backoff;
+pub use state::{HeldSnapshot, STATES, SyncState, SyncStatus};
 
 /// A stream that held for so long was no failure to connect.
 const STEADY: Duration = Duration::from_secs(10);
@@ -55,29 +57,33 @@ pub struct SyncLink {
 
 /// Why a stream ended or never began.
 #[derive(Debug, thiserror::Error)]
-enum SyncError {
+pub enum SyncError {
+    /// No address that can be connected to.
     #[error("`{0}` is no usable address")]
     Address(String),
+    /// The connection was not made.
     #[error("can't connect: {0}")]
     Connect(#[source] tonic::transport::Error),
+    /// The control plane said so.
     // The details of a status may be long and hold bytes; its code and message say enough.
     #[error("the control plane ended the stream: {:?}: {}", .0.code(), .0.message())]
     Status(#[from] tonic::Status),
+    /// The control plane closed it.
     #[error("the control plane closed the stream")]
     Closed,
+    /// Nothing came for so long.
     #[error("nothing was heard for {0:?}")]
     Silent(Duration),
+    /// Nothing was taken for so long.
     #[error("the control plane takes nothing for {0:?}")]
     Stalled(Duration),
+    /// What came can't be right.
     #[error("against the protocol: {0}")]
     Protocol(&'static str),
-    #[error(
-        "a snapshot of {offered} records would drop more than half of {held} keys; what is held stays. \
-         If this is meant, empty the replica's folder and restart"
-    )]
-    MassDeletion { held: u64, offered: u64 },
+    /// The disk failed.
     #[error("the replica: {0}")]
     Replica(#[from] ReplicaError),
+    /// Work on the disk ended in a panic.
     #[error("a task of the replica failed")]
     Task,
 }
@@ -90,6 +96,10 @@ pub struct Follower {
     quiescence: Quiescence,
     ledger: Arc<Ledger>,
     state: Arc<SyncState>,
+    /// Held by work on the replica. Once begun it goes on, whatever becomes of the stream that wanted it.
+    on_disk: Arc<tokio::sync::Mutex<()>>,
+    /// Something was put in force, and workers may act on what was before it.
+    is_unsettled: AtomicBool,
 }
 
 impl Follower {
@@ -108,6 +118,8 @@ impl Follower {
             quiescence,
             ledger,
             state,
+            on_disk: Arc::default(),
+            is_unsettled: AtomicBool::new(false),
         }
     }
 
@@ -132,7 +144,7 @@ impl Follower {
                 Err(error) => tracing::warn!(url, %error, "the link to the control plane is down"),
             }
             if began.elapsed() >= STEADY {
-                backoff = Backoff::default();
+                backoff = Backoff::after_loss(self.link.urls.len());
             }
             tokio::select! {
                 () = stop.cancelled() => return self.last_try(stop).await,

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::counts::{CacheLevel, UpstreamFailure};
+pub use self::counts::{CacheLevel, CutReason, UpstreamFailure};
 pub use self::histogram::{Reading, SharedHistogram};
 pub use self::sums::Sums;
 
@@ -219,6 +219,11 @@ impl WorkerTelemetry {
     /// Counts a call that a limit in shadow mode would have refused.
     pub fn would_limit(&self, tier: TierSlot, limit: Which) {
         self.counts().would_limit(tier, limit);
+    }
+
+    /// Counts a call in flight that was cut off.
+    pub fn cut(&self, reason: CutReason) {
+        counts::add_one(&self.counts().cut, reason as usize);
     }
 
     /// Counts a client connection as open until the guard is dropped.

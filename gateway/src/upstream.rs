@@ -118,6 +118,18 @@ pub struct Unanswered {
     pub reach: Reach,
 }
 
+impl Unanswered {
+    /// For this reason, having come as far as it has.
+    pub fn new(rejection: Rejection, departure: &impl Departure) -> Self {
+        let reach = if departure.has_departed() {
+            Reach::Perhaps
+        } else {
+            Reach::Never
+        };
+        Self { rejection, reach }
+    }
+}
+
 /// Whether an upstream may have seen a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -217,7 +229,7 @@ impl Pools {
                 let took = worker.now().monotonic.saturating_sub(began);
                 Ok(Answered { head, stream, took })
             }
-            Some(Err(rejection)) => Err(unanswered(rejection, departure)),
+            Some(Err(rejection)) => Err(Unanswered::new(rejection, departure)),
             None => {
                 // A client that is slow to send must not look like a slow upstream.
                 let rejection = if fate.is_over() {
@@ -228,7 +240,7 @@ impl Pools {
                 } else {
                     Rejection::InvalidInput("the request body did not arrive in time")
                 };
-                Err(unanswered(rejection, departure))
+                Err(Unanswered::new(rejection, departure))
             }
         }
     }
@@ -337,15 +349,6 @@ struct Opened<'d> {
     connection: Connection,
     endpoint: &'d Rc<EndpointPool>,
     is_pooled: bool,
-}
-
-fn unanswered(rejection: Rejection, departure: &impl Departure) -> Unanswered {
-    let reach = if departure.has_departed() {
-        Reach::Perhaps
-    } else {
-        Reach::Never
-    };
-    Unanswered { rejection, reach }
 }
 
 fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate) -> Rejection {

@@ -22,6 +22,7 @@ use crate::route::RouteTable;
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
 use crate::upstream::Pools;
+use crate::vigil::Vigils;
 
 /// What all workers share, made once.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub struct Worker {
     telemetry: WorkerTelemetry,
     access_log: Option<WorkerLog>,
     deadlines: Deadlines,
+    vigils: Vigils,
     in_flight: Cell<usize>,
     in_flight_bound: usize,
 }
@@ -74,6 +76,7 @@ impl Worker {
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
+            vigils: Vigils::new(config.drain.revoked),
             in_flight: Cell::new(0),
             in_flight_bound: config.bounds.concurrent_requests.div_ceil(config.workers.max(1)),
             shared,
@@ -120,6 +123,12 @@ impl Worker {
     #[must_use]
     pub fn deadlines(&self) -> &Deadlines {
         &self.deadlines
+    }
+
+    /// Its calls in flight, as far as they have rights to lose.
+    #[must_use]
+    pub fn vigils(&self) -> &Vigils {
+        &self.vigils
     }
 
     /// Whether it has as many calls in flight as it may.

@@ -97,6 +97,28 @@ impl AddressList {
         self.0.iter().any(|block| block.contains(address))
     }
 
+    /// The blocks of addresses that both lists allow; `None` when there are none, or so many that no list can say
+    /// them.
+    #[must_use]
+    pub fn in_both(&self, other: &Self) -> Option<Self> {
+        let mut blocks = Vec::new();
+        for one in &self.0 {
+            for other in &other.0 {
+                // Two blocks overlap only when one lies in the other.
+                let smaller = match (one.0.contains(&other.0), other.0.contains(&one.0)) {
+                    (true, _) => *other,
+                    (false, true) => *one,
+                    (false, false) => continue,
+                };
+                if !blocks.contains(&smaller) {
+                    blocks.push(smaller);
+                }
+            }
+        }
+        let can_be_said = (1..=MAX_ADDRESS_BLOCKS).contains(&blocks.len());
+        can_be_said.then(|| Self(blocks.into_boxed_slice()))
+    }
+
     /// The entries in canonical form.
     #[must_use]
     pub fn to_strings(&self) -> Vec<String> {

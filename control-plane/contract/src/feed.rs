@@ -11,5 +11,6 @@
 
 tonic::include_proto!("keyward.sync.v1");
 
-/// The number of this protocol: raised when an old peer could misread a new one.
+/// The highest number of the protocol that this version speaks: raised when an old peer could misread a new one.
+/// [`crate::protocol`] has the range.
 pub const PROTOCOL: u32 = 1;

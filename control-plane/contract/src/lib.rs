@@ -10,6 +10,7 @@ pub mod find;
 pub mod id;
 pub mod key;
 pub mod period;
+pub mod protocol;
 pub mod record;
 
 pub use address::{AddressBlock, AddressList, InvalidAddressList};
@@ -17,6 +18,7 @@ pub use digest::{DigestKey, KeyDigest};
 pub use id::{AccountId, CustomerId, EnvironmentId, KeyId, MalformedId, UserId};
 pub use key::{Environment, KeyKind, KeyMask, KeyShape, MalformedKey, PlainKey};
 pub use period::{QuotaPeriod, UnixMillis};
+pub use protocol::Protocols;
 pub use record::{
     AccountRecord, AccountStatus, Contract, Fallback, Grant, InvalidRecord, KeyRecord, KeyState, LimitMode,
     Limits, Record,

@@ -6,9 +6,14 @@
 use crate::address::AddressList;
 use crate::digest::KeyDigest;
 use crate::feed;
-use crate::id::{AccountId, CustomerId, EnvironmentId, KeyId};
+use crate::id::{AccountId, CustomerId, EnvironmentId, KeyId, MalformedId};
 use crate::key::Environment;
 use crate::period::{QuotaPeriod, UnixMillis};
+
+/// No account has as many grants that still count: a thousand may be made in a contract year.
+const MOST_GRANTS: usize = 10_000;
+/// No count is larger: beyond it, not every whole number is one to who counts in doubles.
+const LARGEST_COUNT: u64 = 1 << 53;
 
 /// A rate and a burst, both above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +225,7 @@ impl TryFrom<feed::Account> for AccountRecord {
             record: name(),
             reason,
         };
-        let id = AccountId::from_slice(&wire.account_id).map_err(|error| invalid(error.to_string()))?;
+        let id = id_of("account_id", &wire.account_id, AccountId::from_slice).map_err(&invalid)?;
         let status = match wire.status() {
             feed::AccountStatus::Active => AccountStatus::Active,
             feed::AccountStatus::Suspended => AccountStatus::Suspended,
@@ -229,7 +234,20 @@ impl TryFrom<feed::Account> for AccountRecord {
                 return Err(invalid(format!("unknown status {}", wire.status)));
             }
         };
-        let environment_id = |bytes: &[u8]| EnvironmentId::from_slice(bytes);
+        let [test_environment, production_environment] = [
+            ("test_environment_id", &wire.test_environment_id),
+            ("production_environment_id", &wire.production_environment_id),
+        ]
+        .map(|(field, bytes)| id_of(field, bytes, EnvironmentId::from_slice));
+        let (test_environment, production_environment) = (
+            test_environment.map_err(&invalid)?,
+            production_environment.map_err(&invalid)?,
+        );
+        if test_environment == production_environment {
+            return Err(invalid(
+                "test_environment_id and production_environment_id are one".into(),
+            ));
+        }
         let limit_mode = match feed::LimitMode::try_from(wire.limit_mode) {
             Ok(feed::LimitMode::Enforce) => LimitMode::Enforce,
             Ok(feed::LimitMode::Shadow) => LimitMode::Shadow,
@@ -245,24 +263,29 @@ impl TryFrom<feed::Account> for AccountRecord {
         if wire.tier.is_empty() || wire.tier.len() > 64 || !wire.tier.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(invalid("tier is not 1 to 64 visible ASCII characters".into()));
         }
-        if wire.annual_limit == 0 {
-            return Err(invalid("annual_limit is 0".into()));
+        if !(1..=LARGEST_COUNT).contains(&wire.annual_limit) {
+            return Err(invalid(format!("annual_limit is {}", wire.annual_limit)));
+        }
+        if wire.grants.len() > MOST_GRANTS {
+            return Err(invalid(format!("grants has {} entries", wire.grants.len())));
+        }
+        let is_count = |grant: &feed::Grant| (1..=LARGEST_COUNT).contains(&grant.validations);
+        if let Some(grant) = wire.grants.iter().find(|grant| !is_count(grant)) {
+            return Err(invalid(format!("grants.validations is {}", grant.validations)));
         }
         Ok(Self {
             id,
             status,
-            limits: limits(wire.limits.as_ref())
+            limits: limits("limits", wire.limits.as_ref())
                 .map_err(&invalid)?
-                .ok_or_else(|| invalid("has no limits".into()))?,
+                .ok_or_else(|| invalid("limits is missing".into()))?,
             annual_limit: wire.annual_limit,
             contract: Contract {
                 start: wire.contract_start_ms.map(UnixMillis),
                 end: wire.contract_end_ms.map(UnixMillis),
             },
-            test_environment: environment_id(&wire.test_environment_id)
-                .map_err(|e| invalid(e.to_string()))?,
-            production_environment: environment_id(&wire.production_environment_id)
-                .map_err(|e| invalid(e.to_string()))?,
+            test_environment,
+            production_environment,
             limit_mode,
             fallback,
             grants: wire.grants.iter().map(Grant::from).collect(),
@@ -347,6 +370,9 @@ impl TryFrom<feed::Key> for KeyRecord {
             .as_slice()
             .try_into()
             .map_err(|_| invalid("digest is not 32 bytes".into()))?;
+        if digest == [0; 32] {
+            return Err(invalid("digest is blank".into()));
+        }
         let environment = match wire.environment() {
             feed::Environment::Test => Environment::Test,
             feed::Environment::Production => Environment::Production,
@@ -365,12 +391,14 @@ impl TryFrom<feed::Key> for KeyRecord {
             "" => None,
             id => Some(
                 id.parse::<CustomerId>()
-                    .map_err(|error| invalid(error.to_string()))?,
+                    .map_err(|error| invalid(format!("customer_id is {error}")))?,
             ),
         };
         let allowed_ips = match wire.allowed_ips.as_slice() {
             [] => None,
-            entries => Some(AddressList::parse(entries).map_err(|error| invalid(error.to_string()))?),
+            entries => {
+                Some(AddressList::parse(entries).map_err(|error| invalid(format!("allowed_ips: {error}")))?)
+            }
         };
         if wire.api_version.len() > 32 || !wire.api_version.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(invalid(
@@ -379,14 +407,14 @@ impl TryFrom<feed::Key> for KeyRecord {
         }
         Ok(Self {
             digest: KeyDigest::from_bytes(digest),
-            id: KeyId::from_slice(&wire.key_id).map_err(|error| invalid(error.to_string()))?,
-            account: AccountId::from_slice(&wire.account_id).map_err(|error| invalid(error.to_string()))?,
+            id: id_of("key_id", &wire.key_id, KeyId::from_slice).map_err(&invalid)?,
+            account: id_of("account_id", &wire.account_id, AccountId::from_slice).map_err(&invalid)?,
             environment,
             customer,
             state,
             expires_at: wire.expires_at_ms.map(UnixMillis),
             allowed_ips,
-            customer_limits: limits(wire.customer_limits.as_ref()).map_err(invalid)?,
+            customer_limits: limits("customer_limits", wire.customer_limits.as_ref()).map_err(invalid)?,
             rotated_at: wire.rotated_at_ms.map(UnixMillis),
             api_version: wire.api_version,
         })
@@ -439,17 +467,25 @@ impl From<Limits> for feed::Limits {
     }
 }
 
-fn limits(wire: Option<&feed::Limits>) -> Result<Option<Limits>, String> {
+fn limits(field: &str, wire: Option<&feed::Limits>) -> Result<Option<Limits>, String> {
     match wire {
-        Some(feed::Limits { rate: 0, .. } | feed::Limits { burst: 0, .. }) => {
-            Err("a rate or burst is 0".into())
-        }
+        Some(feed::Limits { rate: 0, .. }) => Err(format!("{field}.rate is 0")),
+        Some(feed::Limits { burst: 0, .. }) => Err(format!("{field}.burst is 0")),
         Some(limits) => Ok(Some(Limits {
             rate: limits.rate,
             burst: limits.burst,
         })),
         None => Ok(None),
     }
+}
+
+/// An id that says something.
+fn id_of<T>(field: &str, bytes: &[u8], read: fn(&[u8]) -> Result<T, MalformedId>) -> Result<T, String> {
+    let id = read(bytes).map_err(|error| format!("{field} is {error}"))?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Err(format!("{field} is blank"));
+    }
+    Ok(id)
 }
 
 /// An id for a message about a record that may be broken.
@@ -484,7 +520,60 @@ mod tests {
     fn records_survive_the_wire() {
         let key = Record::Key(sample());
         assert_eq!(Record::try_from(feed::Record::from(&key)).unwrap(), key);
-        let account = Record::Account(AccountRecord {
+        let account = Record::Account(sample_account());
+        assert_eq!(Record::try_from(feed::Record::from(&account)).unwrap(), account);
+    }
+
+    #[track_caller]
+    fn check_key(reason: &str, change: impl FnOnce(&mut feed::Key)) {
+        let mut wire = feed::Key::from(&sample());
+        change(&mut wire);
+        assert_eq!(KeyRecord::try_from(wire).unwrap_err().reason, reason);
+    }
+
+    #[test]
+    fn a_key_with_a_field_that_can_not_be_is_refused_by_its_name() {
+        check_key("digest is not 32 bytes", |key| key.digest.clear());
+        check_key("digest is blank", |key| key.digest.fill(0));
+        check_key("key_id is not a key id (UUID)", |key| key.key_id.clear());
+        check_key("key_id is blank", |key| key.key_id.fill(0));
+        check_key("account_id is not an account id (UUID)", |key| {
+            key.account_id.clear()
+        });
+        check_key("account_id is blank", |key| key.account_id.fill(0));
+        check_key("unknown environment 0", |key| key.environment = 0);
+        check_key("unknown state 0", |key| key.state = 0);
+        check_key("unknown state 99", |key| key.state = 99);
+        check_key(
+            "customer_id is not an end customer id (c and 24 of 0-9a-z)",
+            |key| {
+                key.customer_id = "x".repeat(1 << 20);
+            },
+        );
+        let longer = "api_version is not at most 32 visible ASCII characters";
+        check_key(longer, |key| key.api_version = "1".repeat(33));
+        check_key(longer, |key| key.api_version = "a\nb".into());
+        check_key("customer_limits.rate is 0", |key| {
+            key.customer_limits = Some(feed::Limits { rate: 0, burst: 1 });
+        });
+        check_key("customer_limits.burst is 0", |key| {
+            key.customer_limits = Some(feed::Limits { rate: 1, burst: 0 });
+        });
+        check_key(
+            "allowed_ips: `` is no IPv4 or IPv6 address or CIDR block",
+            |key| {
+                key.allowed_ips = vec![String::new()];
+            },
+        );
+        check_key("allowed_ips: at most 100 entries", |key| {
+            key.allowed_ips = (0..=255).map(|last| format!("192.0.2.{last}")).collect();
+        });
+        let empty = Record::try_from(feed::Record { record: None }).unwrap_err();
+        assert_eq!(empty.to_string(), "record: is of no known kind");
+    }
+
+    fn sample_account() -> AccountRecord {
+        AccountRecord {
             id: AccountId::new(),
             status: AccountStatus::Suspended,
             tier: "growth".into(),
@@ -505,27 +594,56 @@ mod tests {
                 at: UnixMillis(3),
                 validations: 10,
             }],
-        });
-        assert_eq!(Record::try_from(feed::Record::from(&account)).unwrap(), account);
+        }
+    }
+
+    #[track_caller]
+    fn check_account(reason: &str, change: impl FnOnce(&mut feed::Account)) {
+        let mut wire = feed::Account::from(&sample_account());
+        change(&mut wire);
+        assert_eq!(AccountRecord::try_from(wire).unwrap_err().reason, reason);
     }
 
     #[test]
-    fn a_blank_field_is_refused_by_name() {
-        let blank = |change: fn(&mut feed::Key)| {
-            let mut wire = feed::Key::from(&sample());
-            change(&mut wire);
-            KeyRecord::try_from(wire).unwrap_err().reason
-        };
-        assert_eq!(blank(|key| key.digest.clear()), "digest is not 32 bytes");
-        assert_eq!(blank(|key| key.state = 0), "unknown state 0");
-        assert_eq!(blank(|key| key.state = 99), "unknown state 99");
-        assert_eq!(blank(|key| key.account_id.clear()), "not an account id (UUID)");
-        assert_eq!(
-            blank(|key| key.customer_limits = Some(feed::Limits { rate: 0, burst: 1 })),
-            "a rate or burst is 0"
+    fn an_account_with_a_field_that_can_not_be_is_refused_by_its_name() {
+        check_account("account_id is not an account id (UUID)", |account| {
+            account.account_id.clear();
+        });
+        check_account("account_id is blank", |account| account.account_id.fill(0));
+        check_account("unknown status 0", |account| account.status = 0);
+        let tier = "tier is not 1 to 64 visible ASCII characters";
+        check_account(tier, |account| account.tier.clear());
+        check_account(tier, |account| account.tier = "t".repeat(65));
+        check_account("limits is missing", |account| account.limits = None);
+        check_account("limits.rate is 0", |account| {
+            account.limits = Some(feed::Limits { rate: 0, burst: 1 });
+        });
+        check_account("limits.burst is 0", |account| {
+            account.limits = Some(feed::Limits { rate: 1, burst: 0 });
+        });
+        check_account("annual_limit is 0", |account| account.annual_limit = 0);
+        check_account("annual_limit is 18446744073709551615", |account| {
+            account.annual_limit = u64::MAX;
+        });
+        check_account(
+            "test_environment_id is not an environment id (8 bytes)",
+            |account| account.test_environment_id.clear(),
         );
-        let empty = Record::try_from(feed::Record { record: None }).unwrap_err();
-        assert_eq!(empty.to_string(), "record: is of no known kind");
+        check_account("production_environment_id is blank", |account| {
+            account.production_environment_id.fill(0);
+        });
+        check_account(
+            "test_environment_id and production_environment_id are one",
+            |account| account.test_environment_id = account.production_environment_id.clone(),
+        );
+        check_account("unknown limit mode 7", |account| account.limit_mode = 7);
+        check_account("unknown fallback 7", |account| account.fallback = 7);
+        check_account("grants.validations is 0", |account| {
+            account.grants[0].validations = 0
+        });
+        check_account("grants has 10001 entries", |account| {
+            account.grants = vec![account.grants[0]; 10_001];
+        });
     }
 
     proptest! {

@@ -63,6 +63,9 @@ pub enum Missing {
     /// Of a webhook.
     #[error("delivery")]
     Delivery,
+    /// One that follows the change log.
+    #[error("gateway")]
+    Gateway,
 }
 
 /// What stands in the way.
@@ -107,6 +110,12 @@ pub enum Conflict {
     /// There is a bound.
     #[error("there are as many webhooks as there may be: delete one first")]
     TooManyWebhooks,
+    /// There is nothing to confirm.
+    #[error("the gateway holds no snapshot")]
+    NoSnapshotHeld,
+    /// What is confirmed must be what was looked at.
+    #[error("the snapshot that the gateway holds is of revision {0}")]
+    OtherSnapshot(u64),
     /// Nothing goes there.
     #[error("the webhook is disabled")]
     WebhookDisabled,

@@ -2,12 +2,15 @@
 //!
 //! All ages are counted by the database's clock, so that the clocks of the machines need not agree. Every statement
 //! runs on connections that are kept for this alone: however many calls wait, a control plane can say that it lives.
-//! Nothing of this is used on SQLite, which has one control plane.
+//! SQLite has one control plane, which only keeps for its next start what gateways it has (`kept`).
 
+use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Result, Store, StoreError, Tx};
+
+pub mod kept;
 
 /// Where it is told that rows were written. The payload is [`MOVED`] or another word, a space, and the id of the control
 /// plane that tells.
@@ -70,6 +73,17 @@ impl Stream {
     }
 }
 
+/// A snapshot that a gateway has not put in force, because it would drop more than half of its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldSnapshot {
+    /// Its revision.
+    pub revision: u64,
+    /// Keys in force at the gateway.
+    pub held: u64,
+    /// Those of them that the snapshot has not.
+    pub dropped: u64,
+}
+
 /// A gateway, as the control plane that it is on sees it.
 #[derive(Clone, Debug)]
 pub struct Standing {
@@ -89,6 +103,8 @@ pub struct Standing {
     pub revision: u64,
     /// Revisions that never will be.
     pub refused: Vec<u64>,
+    /// The snapshot that waits for confirmation.
+    pub held: Option<HeldSnapshot>,
     /// How long ago it was heard, in milliseconds.
     pub heard_ago_ms: i64,
     /// How long it serves without hearing from us; `None`: for ever.
@@ -113,6 +129,8 @@ pub struct Renewed {
     pub ours: Vec<String>,
     /// Every gateway that has a stream on this control plane by its row, with its session.
     pub streams: Vec<(String, u64)>,
+    /// Snapshots that were confirmed to gateways on this control plane, by revision.
+    pub confirmed: Vec<(String, u64)>,
     /// Whether any other control plane lives.
     pub others_live: bool,
 }
@@ -132,7 +150,7 @@ pub async fn register(store: &Store, control_plane: &str, gateway: &Standing) ->
         ", $9) ON CONFLICT (id) DO UPDATE SET control_plane = excluded.control_plane, session = excluded.session, \
          boot_epoch = excluded.boot_epoch, address = excluded.address, version = excluded.version, \
          state = excluded.state, revision = excluded.revision, refused = excluded.refused, \
-         heard_at = excluded.heard_at, denies_after_ms = excluded.denies_after_ms \
+         heard_at = excluded.heard_at, denies_after_ms = excluded.denies_after_ms, held = '', confirmed = 0 \
          WHERE gateways.control_plane = excluded.control_plane OR gateways.boot_epoch = excluded.boot_epoch \
          OR gateways.state NOT IN ('connected', 'syncing') \
          OR (gateways.heard_at <= ",
@@ -192,8 +210,8 @@ pub async fn renew(store: &Store, control_plane: &str, gateways: &[Standing], ne
     .bind(LEASE_MS)
     .fetch_one(&mut *tx)
     .await?;
-    let streams: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT id, session FROM gateways WHERE control_plane = $1 AND state IN ('connected', 'syncing')",
+    let streams: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT id, session, confirmed FROM gateways WHERE control_plane = $1 AND state IN ('connected', 'syncing')",
     )
     .bind(control_plane)
     .fetch_all(&mut *tx)
@@ -201,10 +219,12 @@ pub async fn renew(store: &Store, control_plane: &str, gateways: &[Standing], ne
     tx.commit().await?;
     renewed.head = count(head);
     renewed.others_live = others > 0;
-    renewed.streams = streams
-        .into_iter()
-        .map(|(id, session)| (id, count(session)))
-        .collect();
+    for (id, session, confirmed) in streams {
+        if confirmed > 0 {
+            renewed.confirmed.push((id.clone(), count(confirmed)));
+        }
+        renewed.streams.push((id, count(session)));
+    }
     Ok(renewed)
 }
 
@@ -222,21 +242,23 @@ pub enum News {
 async fn write(tx: &mut Tx, control_plane: &str, gateways: &[Standing]) -> Result<Vec<String>> {
     let rows: Vec<String> = (0..gateways.len())
         .map(|row| {
-            let at = |column: usize| row * 6 + column + 2;
+            let at = |column: usize| row * 7 + column + 2;
             format!(
-                "(${}, ${}, ${}, ${}, ${}, ${})",
+                "(${}, ${}, ${}, ${}, ${}, ${}, ${})",
                 at(0),
                 at(1),
                 at(2),
                 at(3),
                 at(4),
-                at(5)
+                at(5),
+                at(6)
             )
         })
         .collect();
     let text = format!(
-        "UPDATE gateways AS g SET state = v.state, revision = v.revision, refused = v.refused, heard_at = {now} - v.ago \
-         FROM (VALUES {rows}) AS v (id, session, state, revision, refused, ago) \
+        "UPDATE gateways AS g SET state = v.state, revision = v.revision, refused = v.refused, held = v.held, \
+         heard_at = {now} - v.ago \
+         FROM (VALUES {rows}) AS v (id, session, state, revision, refused, held, ago) \
          WHERE g.id = v.id AND g.control_plane = $1 AND g.session = v.session RETURNING g.id",
         now = now!(),
         rows = rows.join(", "),
@@ -252,6 +274,7 @@ async fn write(tx: &mut Tx, control_plane: &str, gateways: &[Standing]) -> Resul
             .bind(gateway.stream.as_str())
             .bind(wide(gateway.revision)?)
             .bind(serde_json::to_string(&gateway.refused).map_err(StoreError::corrupt)?)
+            .bind(written(gateway.held)?)
             .bind(gateway.heard_ago_ms);
     }
     let rows: Vec<(String,)> = query.fetch_all(&mut **tx).await?;
@@ -264,7 +287,7 @@ async fn write(tx: &mut Tx, control_plane: &str, gateways: &[Standing]) -> Resul
 /// When the database fails.
 pub async fn elsewhere(store: &Store, control_plane: &str) -> Result<Vec<Elsewhere>> {
     let rows = sqlx::query(concat!(
-        "SELECT g.id, g.session, g.boot_epoch, g.address, g.version, g.state, g.revision, g.refused, \
+        "SELECT g.id, g.session, g.boot_epoch, g.address, g.version, g.state, g.revision, g.refused, g.held, \
          g.denies_after_ms, ",
         now!(),
         " - g.heard_at AS heard_ago, ",
@@ -279,6 +302,23 @@ pub async fn elsewhere(store: &Store, control_plane: &str) -> Result<Vec<Elsewhe
     .fetch_all(store.coordination()?)
     .await?;
     rows.iter().map(row).collect()
+}
+
+/// Notes that an operator confirmed the snapshot that a gateway holds, and has its control plane look. Nothing on SQLite,
+/// where that is this one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn confirm(store: &Store, tx: &mut Tx, id: &str, revision: u64, control_plane: &str) -> Result<()> {
+    if store.engine() != super::Engine::Postgres {
+        return Ok(());
+    }
+    sqlx::query("UPDATE gateways SET confirmed = $2 WHERE id = $1")
+        .bind(id)
+        .bind(wide(revision)?)
+        .execute(&mut **tx)
+        .await?;
+    tell(tx, MOVED, control_plane).await
 }
 
 /// Says that this control plane ends: its gateways are on their own. Calls that it still answers stay its own for as long
@@ -358,7 +398,7 @@ async fn tell(tx: &mut Tx, what: &str, control_plane: &str) -> Result<()> {
 }
 
 fn row(row: &AnyRow) -> Result<Elsewhere> {
-    let refused: String = row.try_get("refused")?;
+    let (refused, held): (String, String) = (row.try_get("refused")?, row.try_get("held")?);
     Ok(Elsewhere {
         standing: Standing {
             id: row.try_get("id")?,
@@ -369,11 +409,22 @@ fn row(row: &AnyRow) -> Result<Elsewhere> {
             stream: Stream::from_stored(&row.try_get::<String, _>("state")?)?,
             revision: count(row.try_get("revision")?),
             refused: serde_json::from_str(&refused).map_err(StoreError::corrupt)?,
+            held: match held.as_str() {
+                "" => None,
+                held => Some(serde_json::from_str(held).map_err(StoreError::corrupt)?),
+            },
             heard_ago_ms: row.try_get("heard_ago")?,
             denies_after_ms: row.try_get("denies_after_ms")?,
         },
         renewed_ago_ms: row.try_get("renewed_ago")?,
     })
+}
+
+fn written(held: Option<HeldSnapshot>) -> Result<String> {
+    let written = held.map(|held| serde_json::to_string(&held)).transpose();
+    written
+        .map(Option::unwrap_or_default)
+        .map_err(StoreError::corrupt)
 }
 
 fn wide(number: u64) -> Result<i64> {

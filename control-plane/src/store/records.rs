@@ -1,17 +1,79 @@
-//! What gateways are told: accounts and keys as feed records, read whole for snapshots or one by one for changes.
+//! What gateways are told: accounts and keys as feed records.
 //!
-//! The walks are ordered and cut into batches, so that a snapshot of any size holds one batch in memory; each
-//! batch is one indexed range read, and one more for what was granted to its accounts. A stored row that no gateway could decide by is an error, never skipped.
+//! [`walk`] is one pass over all of them, for snapshots; the others read a page inside a transaction. A stored row that
+//! no gateway could decide by is an error, never skipped.
 
 use keyward_contract::{
     AccountRecord, AddressList, Contract, EnvironmentId, KeyDigest, KeyRecord, KeyState, Limits, UnixMillis,
 };
-use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
 use super::{Result, Store, StoreError, grants, policies};
 use crate::domain::account::status_from_str;
 use crate::domain::grant;
+
+/// Every account with what stands elsewhere of it; in the order of [`account_columns`].
+macro_rules! accounts {
+    () => {
+        "SELECT a.id, a.status, a.tier, a.rate_limit, a.burst_limit, a.annual_limit, a.contract_start, \
+         a.contract_end, t.id, p.id, y.limit_mode, y.fallback FROM accounts a \
+         JOIN environments t ON t.account_id = a.id AND t.kind = 'test' \
+         JOIN environments p ON p.account_id = a.id AND p.kind = 'production' \
+         LEFT JOIN tier_policies y ON y.tier = a.tier"
+    };
+}
+
+/// Every key with its end customer's own limits, which few have: they have an index to themselves, and the database may
+/// need to be told so. In the order of [`key_columns`].
+macro_rules! keys {
+    ($by:literal) => {
+        concat!(
+            "SELECT k.id, k.account_id, k.environment, k.customer_id, k.digest, k.state, k.expires_at, \
+             k.allowed_ips, k.api_version, k.rotated_at, c.rate_limit, c.burst_limit, k.number FROM api_keys k \
+             LEFT JOIN end_customers c ",
+            $by,
+            " ON c.account_id = k.account_id AND c.environment = k.environment \
+             AND c.id = k.customer_id AND c.rate_limit IS NOT NULL"
+        )
+    };
+}
+
+/// A row of any driver as [`AccountColumns`].
+macro_rules! account_columns {
+    ($row:expr) => {
+        AccountColumns {
+            id: $row.try_get(0)?,
+            status: $row.try_get(1)?,
+            tier: $row.try_get(2)?,
+            limits: ($row.try_get(3)?, $row.try_get(4)?),
+            annual_limit: $row.try_get(5)?,
+            contract: ($row.try_get(6)?, $row.try_get(7)?),
+            environments: ($row.try_get(8)?, $row.try_get(9)?),
+            policy: ($row.try_get(10)?, $row.try_get(11)?),
+        }
+    };
+}
+
+/// A row of any driver as [`KeyColumns`].
+macro_rules! key_columns {
+    ($row:expr) => {
+        KeyColumns {
+            id: $row.try_get(0)?,
+            account: $row.try_get(1)?,
+            environment: $row.try_get(2)?,
+            customer: $row.try_get(3)?,
+            digest: $row.try_get(4)?,
+            state: $row.try_get(5)?,
+            expires_at: $row.try_get(6)?,
+            allowed_ips: $row.try_get(7)?,
+            api_version: $row.try_get(8)?,
+            rotated_at: $row.try_get(9)?,
+            customer_limits: ($row.try_get(10)?, $row.try_get(11)?),
+        }
+    };
+}
+
+pub mod walk;
 
 /// The accounts after `after` (an account id; `None`: from the first), in the order of their ids, each with what was
 /// granted to it for the contract year that runs at `now` and later.
@@ -25,19 +87,15 @@ pub async fn account_records(
     now: UnixMillis,
 ) -> Result<Vec<AccountRecord>> {
     let after = after.unwrap_or_default();
-    let rows = sqlx::query(
-        "SELECT a.id, a.status, a.tier, a.rate_limit, a.burst_limit, a.annual_limit, a.contract_start, \
-         a.contract_end, t.id AS test_id, p.id AS production_id, y.limit_mode, y.fallback FROM accounts a \
-         JOIN environments t ON t.account_id = a.id AND t.kind = 'test' \
-         JOIN environments p ON p.account_id = a.id AND p.kind = 'production' \
-         LEFT JOIN tier_policies y ON y.tier = a.tier \
-         WHERE a.id > $1 ORDER BY a.id LIMIT $2",
-    )
-    .bind(after.clone())
-    .bind(limit)
-    .fetch_all(&mut **tx)
-    .await?;
-    let mut records: Vec<AccountRecord> = rows.iter().map(account_record).collect::<Result<_>>()?;
+    let rows = sqlx::query(concat!(accounts!(), " WHERE a.id > $1 ORDER BY a.id LIMIT $2"))
+        .bind(after.clone())
+        .bind(limit)
+        .fetch_all(&mut **tx)
+        .await?;
+    let mut records: Vec<AccountRecord> = rows
+        .iter()
+        .map(|row| -> Result<AccountRecord> { account_columns!(row).record() })
+        .collect::<Result<_>>()?;
     let Some(last) = records.last() else {
         return Ok(records);
     };
@@ -61,19 +119,16 @@ pub async fn key_records(
     after_number: i64,
     limit: i64,
 ) -> Result<Vec<(i64, KeyRecord)>> {
-    let rows = sqlx::query(
-        "SELECT k.number, k.id, k.account_id, k.environment, k.customer_id, k.digest, k.state, k.expires_at, \
-         k.allowed_ips, k.api_version, k.rotated_at, c.rate_limit, c.burst_limit FROM api_keys k \
-         LEFT JOIN end_customers c ON c.account_id = k.account_id AND c.environment = k.environment \
-         AND c.id = k.customer_id \
-         WHERE k.number > $1 ORDER BY k.number LIMIT $2",
-    )
+    let rows = sqlx::query(concat!(
+        keys!(""),
+        " WHERE k.number > $1 ORDER BY k.number LIMIT $2"
+    ))
     .bind(after_number)
     .bind(limit)
     .fetch_all(&mut **tx)
     .await?;
     rows.iter()
-        .map(|row| Ok((row.try_get("number")?, key_record(row)?)))
+        .map(|row| -> Result<(i64, KeyRecord)> { Ok((row.try_get(12)?, key_columns!(row).record()?)) })
         .collect()
 }
 
@@ -89,69 +144,86 @@ pub async fn feed_epoch(store: &Store) -> Result<String> {
     Ok(epoch)
 }
 
-fn account_record(row: &AnyRow) -> Result<AccountRecord> {
-    let environment = |column: &str| -> Result<EnvironmentId> {
-        let text: String = row.try_get(column)?;
-        text.parse().map_err(StoreError::corrupt)
-    };
-    let policy = policies::policy(row.try_get("limit_mode")?, row.try_get("fallback")?)?;
-    Ok(AccountRecord {
-        id: row
-            .try_get::<String, _>("id")?
-            .parse()
-            .map_err(StoreError::corrupt)?,
-        status: status_from_str(&row.try_get::<String, _>("status")?).map_err(StoreError::corrupt)?,
-        tier: row.try_get("tier")?,
-        limits: Limits {
-            rate: narrow(row.try_get("rate_limit")?)?,
-            burst: narrow(row.try_get("burst_limit")?)?,
-        },
-        annual_limit: narrow(row.try_get("annual_limit")?)?,
-        contract: Contract {
-            start: row.try_get::<Option<i64>, _>("contract_start")?.map(UnixMillis),
-            end: row.try_get::<Option<i64>, _>("contract_end")?.map(UnixMillis),
-        },
-        test_environment: environment("test_id")?,
-        production_environment: environment("production_id")?,
-        limit_mode: policy.limit_mode,
-        fallback: policy.fallback,
-        grants: Vec::new(),
-    })
+/// What stands in an account's row, whatever driver read it.
+struct AccountColumns<'r> {
+    id: &'r str,
+    status: &'r str,
+    tier: &'r str,
+    limits: (i64, i64),
+    annual_limit: i64,
+    contract: (Option<i64>, Option<i64>),
+    environments: (&'r str, &'r str),
+    policy: (Option<String>, Option<String>),
 }
 
-fn key_record(row: &AnyRow) -> Result<KeyRecord> {
-    let customer: Option<String> = row.try_get("customer_id")?;
-    let limits = match (
-        row.try_get::<Option<i64>, _>("rate_limit")?,
-        row.try_get::<Option<i64>, _>("burst_limit")?,
-    ) {
-        (Some(rate), Some(burst)) => Some(Limits {
-            rate: narrow(rate)?,
-            burst: narrow(burst)?,
-        }),
-        _ => None,
-    };
-    Ok(KeyRecord {
-        digest: digest(&row.try_get::<Vec<u8>, _>("digest")?)?,
-        id: row
-            .try_get::<String, _>("id")?
-            .parse()
-            .map_err(StoreError::corrupt)?,
-        account: row
-            .try_get::<String, _>("account_id")?
-            .parse()
-            .map_err(StoreError::corrupt)?,
-        environment: environment(&row.try_get::<String, _>("environment")?)?,
-        customer: customer
-            .map(|id| id.parse().map_err(StoreError::corrupt))
-            .transpose()?,
-        state: key_state(&row.try_get::<String, _>("state")?)?,
-        expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(UnixMillis),
-        allowed_ips: address_list(row.try_get("allowed_ips")?)?,
-        api_version: row.try_get("api_version")?,
-        rotated_at: row.try_get::<Option<i64>, _>("rotated_at")?.map(UnixMillis),
-        customer_limits: limits,
-    })
+impl AccountColumns<'_> {
+    /// Without what was granted.
+    fn record(self) -> Result<AccountRecord> {
+        let environment = |id: &str| -> Result<EnvironmentId> { id.parse().map_err(StoreError::corrupt) };
+        let policy = policies::policy(self.policy.0, self.policy.1)?;
+        Ok(AccountRecord {
+            id: self.id.parse().map_err(StoreError::corrupt)?,
+            status: status_from_str(self.status).map_err(StoreError::corrupt)?,
+            tier: self.tier.to_owned(),
+            limits: Limits {
+                rate: narrow(self.limits.0)?,
+                burst: narrow(self.limits.1)?,
+            },
+            annual_limit: narrow(self.annual_limit)?,
+            contract: Contract {
+                start: self.contract.0.map(UnixMillis),
+                end: self.contract.1.map(UnixMillis),
+            },
+            test_environment: environment(self.environments.0)?,
+            production_environment: environment(self.environments.1)?,
+            limit_mode: policy.limit_mode,
+            fallback: policy.fallback,
+            grants: Vec::new(),
+        })
+    }
+}
+
+/// What stands in a key's row, whatever driver read it.
+struct KeyColumns<'r> {
+    id: &'r str,
+    account: &'r str,
+    environment: &'r str,
+    customer: Option<&'r str>,
+    digest: &'r [u8],
+    state: &'r str,
+    expires_at: Option<i64>,
+    allowed_ips: Option<&'r str>,
+    api_version: &'r str,
+    rotated_at: Option<i64>,
+    customer_limits: (Option<i64>, Option<i64>),
+}
+
+impl KeyColumns<'_> {
+    fn record(self) -> Result<KeyRecord> {
+        let customer_limits = match self.customer_limits {
+            (Some(rate), Some(burst)) => Some(Limits {
+                rate: narrow(rate)?,
+                burst: narrow(burst)?,
+            }),
+            _ => None,
+        };
+        Ok(KeyRecord {
+            digest: digest(self.digest)?,
+            id: self.id.parse().map_err(StoreError::corrupt)?,
+            account: self.account.parse().map_err(StoreError::corrupt)?,
+            environment: environment(self.environment)?,
+            customer: self
+                .customer
+                .map(|id| id.parse().map_err(StoreError::corrupt))
+                .transpose()?,
+            state: key_state(self.state)?,
+            expires_at: self.expires_at.map(UnixMillis),
+            allowed_ips: self.allowed_ips.map(listed).transpose()?,
+            api_version: self.api_version.to_owned(),
+            rotated_at: self.rotated_at.map(UnixMillis),
+            customer_limits,
+        })
+    }
 }
 
 /// Reads a whole number that was stored as a 64-bit one.
@@ -176,9 +248,10 @@ pub(super) fn key_state(text: &str) -> Result<KeyState> {
 }
 
 pub(super) fn address_list(json: Option<String>) -> Result<Option<AddressList>> {
-    let Some(json) = json else { return Ok(None) };
-    let entries: Vec<String> = serde_json::from_str(&json).map_err(StoreError::corrupt)?;
-    AddressList::parse(&entries)
-        .map(Some)
-        .map_err(StoreError::corrupt)
+    json.as_deref().map(listed).transpose()
+}
+
+fn listed(json: &str) -> Result<AddressList> {
+    let entries: Vec<String> = serde_json::from_str(json).map_err(StoreError::corrupt)?;
+    AddressList::parse(&entries).map_err(StoreError::corrupt)
 }

@@ -1,42 +1,53 @@
 //! The change log's newest part, read once for all streams.
 //!
 //! One task reads what was committed, woken by its announcement, by another control plane's commit where those can be
-//! heard, and once a second in any case. It keeps a bounded tail in memory, from which every stream takes what it lacks in its own time: a slow
-//! stream holds back nobody, and one that fell out of the tail reads the database itself.
+//! heard, and once a second in any case. It keeps a bounded tail in memory, encoded once, from which every stream takes what it lacks in
+//! its own time: a slow stream holds back nobody, and one that fell out of the tail reads the database itself.
+//!
+//! It also sees to it that the log is still the one that it was (`epoch`): of a database that was put back to an
+//! earlier state nothing is sent as if nothing had happened.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyward_contract::feed as wire;
 use keyward_contract::{AccountId, UnixMillis};
 use parking_lot::RwLock;
-use prost::Message;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::gateways::Gateways;
 use super::quota::QuotaBook;
-use crate::store::{self, Store, changes};
+use crate::store::changes::{self, Keep};
+use crate::store::{self, Store};
+
+mod epoch;
+mod tail;
+
+pub(super) use epoch::Epoch;
+pub use tail::{Entry, Read, Tail};
 
 const POLL: Duration = Duration::from_secs(1);
 const COMPACT_EVERY: Duration = Duration::from_secs(600);
 /// The log keeps so many changes; a gateway that is further behind takes a snapshot.
 const KEPT_CHANGES: u64 = 100_000;
+/// What is older goes, however few there are.
+const KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// What is younger stays, however many there are: a snapshot may be five minutes old when a gateway is sent it, and it
+/// takes at most five more. This holds for the snapshots of all control planes of one database.
+const KEPT_AT_LEAST: Duration = Duration::from_secs(15 * 60);
 /// One compacting statement removes so many, so that it holds the writer briefly.
 const REMOVED_AT_ONCE: u32 = 2_000;
 const READ_AT_ONCE: u32 = 256;
-const TAIL_CHANGES: usize = 8_192;
-const TAIL_BYTES: usize = 32 * 1024 * 1024;
 
 /// What came after a revision.
 pub(super) enum Next {
     /// These, without a gap.
-    Changes(Vec<Arc<wire::Change>>),
+    Changes(Vec<Entry>),
     /// Nothing yet.
     Nothing,
-    /// More than the log still holds: take a snapshot.
-    Compacted,
+    /// What no stream is sent one by one: take a snapshot of a later revision.
+    Snapshot,
 }
 
 pub(super) struct Feed {
@@ -46,13 +57,8 @@ pub(super) struct Feed {
     tail: RwLock<Tail>,
     head: watch::Sender<u64>,
     look: Notify,
-}
-
-/// The changes `base + 1 ..= base + changes.len()`.
-struct Tail {
-    base: u64,
-    changes: VecDeque<(Arc<wire::Change>, usize)>,
-    bytes: usize,
+    doubt: Notify,
+    epoch: epoch::Keeper,
 }
 
 impl Feed {
@@ -62,18 +68,16 @@ impl Feed {
         gateways: &Gateways,
         book: Arc<QuotaBook>,
     ) -> store::Result<Arc<Self>> {
-        let head = changes::head(store).await?;
+        let head = changes::head_and_epoch(store).await?;
         Ok(Arc::new(Self {
             store: store.clone(),
             gateways: gateways.clone(),
             book,
-            tail: RwLock::new(Tail {
-                base: head,
-                changes: VecDeque::new(),
-                bytes: 0,
-            }),
-            head: watch::Sender::new(head),
+            tail: RwLock::new(Tail::new(head.place)),
+            head: watch::Sender::new(head.place.revision),
             look: Notify::new(),
+            doubt: Notify::new(),
+            epoch: epoch::Keeper::new(head.epoch),
         }))
     }
 
@@ -87,13 +91,22 @@ impl Feed {
         self.look.notify_one();
     }
 
-    /// The newest revision of the log, asked of the database only when `claimed` is beyond what was read.
-    pub(super) async fn log_head(&self, claimed: u64) -> store::Result<u64> {
-        let head = *self.head.borrow();
-        if claimed <= head {
-            Ok(head)
-        } else {
-            changes::head(&self.store).await
+    /// What is known of the log may be wrong: it is checked now.
+    pub(super) fn check_soon(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// The newest revision of the log, and the history at the claimed one; asked of the database only when it isn't in
+    /// memory.
+    pub(super) async fn log_at(&self, claimed: u64) -> store::Result<(u64, Option<changes::History>)> {
+        let here = {
+            let tail = self.tail.read();
+            tail.at(claimed)
+                .map(|place| (tail.newest().revision, place.history))
+        };
+        match here {
+            Some(here) => Ok(here),
+            None => changes::head_and_history_at(&self.store, claimed).await,
         }
     }
 
@@ -102,27 +115,41 @@ impl Feed {
         if revision >= *self.head.borrow() {
             return Ok(Next::Nothing);
         }
-        if let Some(changes) = self.tail.read().after(revision) {
-            return Ok(Next::Changes(changes));
-        }
-        let rows = changes::after(&self.store, revision, READ_AT_ONCE).await?;
-        let changes: Option<Vec<_>> = (revision + 1..)
-            .zip(rows)
-            .map(|(expected, (revision, encoded))| {
-                let change = wire::Change::decode(encoded.as_slice()).ok();
-                change.filter(|_| revision == expected).map(Arc::new)
-            })
-            .collect();
-        Ok(match changes {
-            Some(changes) if !changes.is_empty() => Next::Changes(changes),
-            // A gap, an unreadable row, or nothing where the head says there is something.
-            _ => Next::Compacted,
+        let here = self.tail.read().after(revision, READ_AT_ONCE as usize);
+        let entries = match here {
+            Some(entries) => entries,
+            None => {
+                let rows = changes::after(&self.store, revision, READ_AT_ONCE).await?;
+                let entries: Option<Vec<Entry>> = (revision + 1..)
+                    .zip(rows)
+                    .map(|(expected, (revision, encoded))| {
+                        let read = Read::of(revision, encoded).ok();
+                        read.filter(|_| revision == expected).map(|read| read.entry)
+                    })
+                    .collect();
+                // A gap, an unreadable row, or nothing where the head says there is something.
+                entries.unwrap_or_default()
+            }
+        };
+        let sendable = entries
+            .iter()
+            .position(Entry::is_too_long)
+            .unwrap_or(entries.len());
+        Ok(match sendable {
+            0 => Next::Snapshot,
+            sendable => Next::Changes(entries.into_iter().take(sendable).collect()),
         })
     }
 
-    /// Follows the log until `shutdown`.
-    pub(super) async fn follow_log(self: Arc<Self>, shutdown: CancellationToken) {
+    /// Follows the log until `shutdown`. `needed` says from where on somebody is about to read it.
+    pub(super) async fn follow_log(
+        self: Arc<Self>,
+        needed: impl Fn() -> Option<u64> + Send,
+        shutdown: CancellationToken,
+    ) {
         let mut announced = self.gateways.head();
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut compact = tokio::time::interval(COMPACT_EVERY);
         loop {
             announced.borrow_and_update();
@@ -133,39 +160,50 @@ impl Feed {
                 () = shutdown.cancelled() => return,
                 _ = announced.changed() => {}
                 () = self.look.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
-                _ = compact.tick() => self.compact().await,
+                () = self.doubt.notified() => self.check().await,
+                _ = poll.tick() => self.check().await,
+                _ = compact.tick() => self.compact(needed()).await,
             }
         }
     }
 
     async fn read_on(&self) -> store::Result<()> {
         loop {
-            let last = *self.head.borrow();
-            let rows = changes::after(&self.store, last, READ_AT_ONCE).await?;
+            let last = self.tail.read().newest();
+            let rows = changes::after(&self.store, last.revision, READ_AT_ONCE).await?;
             let Some((newest, _)) = rows.last() else {
                 return Ok(());
             };
             let newest = *newest;
             for (revision, encoded) in rows {
-                self.take(revision, &encoded);
+                if !self.take(revision, encoded) {
+                    let present = self.epoch.present();
+                    return self
+                        .began_anew(&present, "a change doesn't follow the one before")
+                        .await;
+                }
             }
             self.gateways.announce(newest);
             self.head.send_replace(newest);
         }
     }
 
-    fn take(&self, revision: u64, encoded: &[u8]) {
-        match wire::Change::decode(encoded) {
-            Ok(change) => {
-                self.tell_quota(&change);
-                self.tail.write().push(revision, change, encoded.len());
+    /// Whether it follows what was there before.
+    fn take(&self, revision: u64, encoded: Vec<u8>) -> bool {
+        match Read::of(revision, encoded) {
+            Ok(read) => {
+                if !self.tail.read().goes_on_with(&read) {
+                    return false;
+                }
+                self.tell_quota(&read.change);
+                self.tail.write().push(read.entry);
             }
             Err(error) => {
                 tracing::error!(revision, %error, "a change in the log can't be read; gateways take snapshots");
-                self.tail.write().restart(revision);
+                *self.tail.write() = Tail::after_unread(revision);
             }
         }
+        true
     }
 
     /// A changed contract start, or a grant, changes what is spent of what.
@@ -180,9 +218,16 @@ impl Feed {
         }
     }
 
-    async fn compact(&self) {
+    async fn compact(&self, needed: Option<u64>) {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let keep = Keep {
+            newest: KEPT_CHANGES,
+            longest_ms: ms(KEPT_FOR),
+            shortest_ms: ms(KEPT_AT_LEAST),
+            after: needed.unwrap_or(u64::MAX),
+        };
         loop {
-            match changes::compact(&self.store, KEPT_CHANGES, REMOVED_AT_ONCE).await {
+            match changes::compact(&self.store, keep, super::now(), REMOVED_AT_ONCE).await {
                 Ok(removed) if removed >= u64::from(REMOVED_AT_ONCE) => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -193,69 +238,5 @@ impl Feed {
                 }
             }
         }
-    }
-}
-
-impl Tail {
-    fn after(&self, revision: u64) -> Option<Vec<Arc<wire::Change>>> {
-        let skip = usize::try_from(revision.checked_sub(self.base)?).ok()?;
-        if skip >= self.changes.len() {
-            return None;
-        }
-        let next = self.changes.iter().skip(skip).take(READ_AT_ONCE as usize);
-        Some(next.map(|(change, _)| Arc::clone(change)).collect())
-    }
-
-    fn push(&mut self, revision: u64, change: wire::Change, bytes: usize) {
-        if revision != self.base + self.changes.len() as u64 + 1 {
-            self.restart(revision.saturating_sub(1));
-        }
-        self.changes.push_back((Arc::new(change), bytes));
-        self.bytes += bytes;
-        while self.changes.len() > TAIL_CHANGES || self.bytes > TAIL_BYTES {
-            let Some((_, bytes)) = self.changes.pop_front() else {
-                return;
-            };
-            self.base += 1;
-            self.bytes -= bytes;
-        }
-    }
-
-    fn restart(&mut self, base: u64) {
-        *self = Self {
-            base,
-            changes: VecDeque::new(),
-            bytes: 0,
-        };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tail_answers_what_comes_next_or_that_it_does_not_know() {
-        let mut tail = Tail {
-            base: 10,
-            changes: VecDeque::new(),
-            bytes: 0,
-        };
-        for revision in 11..=14 {
-            let change = wire::Change {
-                revision,
-                ..wire::Change::default()
-            };
-            tail.push(revision, change, TAIL_BYTES / 3);
-        }
-        let revisions = |after| {
-            tail.after(after)
-                .map(|changes| changes.iter().map(|change| change.revision).collect::<Vec<_>>())
-        };
-        // Only three fit.
-        assert_eq!(revisions(10), None);
-        assert_eq!(revisions(11), Some(vec![12, 13, 14]));
-        assert_eq!(revisions(13), Some(vec![14]));
-        assert_eq!(revisions(14), None);
     }
 }

@@ -6,30 +6,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyward_contract::feed::{
-    ControlFrame, GatewayFrame, Hello, PROTOCOL, gateway_frame::Frame, sync_server,
-};
+use keyward_contract::feed::{GatewayFrame, Hello, gateway_frame::Frame};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::SyncSecrets;
 use super::feed::Feed;
+use super::frames::{Outbound, outbox};
 use super::gateways::{Gateways, Unwelcome};
 use super::intake::Intake;
 use super::quota::{Boot, QuotaBook};
+use super::resume::{self, spoken};
 use super::scope::Scope;
 use super::session::{self, Shared};
 use super::snapshot::Snapshots;
 use crate::store::Store;
 
 const FIRST_FRAME: Duration = Duration::from_secs(5);
-/// Frames that wait for a slow connection; more wait in the feed, which all streams share.
-const FRAMES_AHEAD: usize = 16;
 
 /// What every stream uses.
 pub(super) struct Service {
@@ -37,7 +33,6 @@ pub(super) struct Service {
     pub(super) snapshots: Snapshots,
     pub(super) gateways: Gateways,
     pub(super) secrets: SyncSecrets,
-    pub(super) epoch: String,
     pub(super) feed: Arc<Feed>,
     pub(super) book: Arc<QuotaBook>,
     pub(super) intake: Intake,
@@ -51,35 +46,21 @@ impl Follow {
         Self(Arc::new(service))
     }
 
-    /// Where this gateway can go on from; 0 when it needs a snapshot.
-    async fn resumes_at(&self, hello: &Hello) -> Result<u64, Status> {
-        if hello.feed_epoch != self.0.epoch {
-            return Ok(0);
-        }
-        let head = self
-            .0
-            .feed
-            .log_head(hello.revision)
-            .await
-            .map_err(|_| Status::unavailable("the change log can't be read"))?;
-        // It knows more than the log: the log was put back to an earlier state.
-        Ok(if hello.revision > head { 0 } else { hello.revision })
-    }
-}
-
-#[tonic::async_trait]
-impl sync_server::Sync for Follow {
-    type FollowStream = ReceiverStream<Result<ControlFrame, Status>>;
-
-    async fn follow(
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) async fn follow(
         &self,
         request: Request<Streaming<GatewayFrame>>,
-    ) -> Result<Response<Self::FollowStream>, Status> {
+    ) -> Result<Response<Outbound>, Status> {
         check_token(request.metadata(), &self.0.secrets)?;
         let mut inbound = request.into_inner();
         let hello = hello(&mut inbound).await?;
         check_hello(&hello)?;
-        let position = self.resumes_at(&hello).await?;
+        let protocol = spoken(&hello)?;
+        let scope = Scope::default();
+        let resume::Start { position, epoch } = resume::start(&self.0.feed, &hello, &scope.name()).await?;
         let membership =
             self.0
                 .gateways
@@ -103,7 +84,7 @@ impl sync_server::Sync for Follow {
             position,
             "a gateway is connected"
         );
-        let (out, frames) = mpsc::channel(FRAMES_AHEAD);
+        let (out, frames) = outbox();
         let shared = Shared::holding(position);
         shared.hear_oldest_boot(hello.oldest_boot_epoch);
         let session = session::Session {
@@ -113,13 +94,15 @@ impl sync_server::Sync for Follow {
                 epoch: hello.boot_epoch,
             },
             wants_digest_key: hello.wants_digest_key,
-            scope: Scope::default(),
+            scope,
+            protocol,
+            epoch,
             membership,
             out,
             shared,
         };
         tokio::spawn(session.run(inbound));
-        Ok(Response::new(ReceiverStream::new(frames)))
+        Ok(Response::new(frames))
     }
 }
 
@@ -152,10 +135,6 @@ async fn hello(inbound: &mut Streaming<GatewayFrame>) -> Result<Hello, Status> {
 }
 
 fn check_hello(hello: &Hello) -> Result<(), Status> {
-    if hello.protocol != PROTOCOL {
-        let message = format!("this control plane speaks sync protocol {PROTOCOL}");
-        return Err(Status::failed_precondition(message));
-    }
     // It is written into headers and logs as it is.
     let is_name = |text: &str, bytes: std::ops::RangeInclusive<usize>| {
         bytes.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -182,7 +161,6 @@ mod tests {
     fn a_hello_is_taken_only_when_its_words_can_stand_in_a_header() {
         let hello = |id: &str| Hello {
             gateway_id: id.into(),
-            protocol: PROTOCOL,
             ..Hello::default()
         };
         assert!(check_hello(&hello("edge-1.example")).is_ok());
@@ -193,13 +171,5 @@ mod tests {
                 "{id}"
             );
         }
-        let newer = Hello {
-            protocol: PROTOCOL + 1,
-            ..hello("a")
-        };
-        assert_eq!(
-            check_hello(&newer).unwrap_err().code(),
-            tonic::Code::FailedPrecondition
-        );
     }
 }

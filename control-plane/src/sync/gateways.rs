@@ -9,35 +9,37 @@
 //! Several control planes on one PostgreSQL share what they know through its tables (`shared`): then the gateways of all
 //! of them are waited for and shown, and an id is fenced on all of them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyward_contract::{UnixMillis, feed};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 mod elsewhere;
 mod gateway;
+mod holding;
+mod memory;
+pub(super) mod roster;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use crate::store::Store;
+pub use crate::store::gateways::HeldSnapshot;
 use elsewhere::Others;
-pub(super) use gateway::Ends;
-use gateway::{Gateway, Link};
+use gateway::Gateway;
+pub use gateway::{Ends, Link};
+pub use holding::Confirming;
+use holding::shown;
+use memory::Memory;
+pub(super) use roster::Unwelcome;
+use roster::{Roster, Standings};
 use shared::Shared;
-
-/// A stream that said nothing for so long may be replaced by the next one with its id.
-const DEAD_AFTER: Duration = Duration::from_secs(3);
-/// As many gateways are known at most.
-const MOST_GATEWAYS: usize = 10_000;
-/// As many commits are remembered, to tell how long a gateway has been behind.
-const REMEMBERED_COMMITS: usize = 4_096;
-/// As many refused revisions of one gateway are remembered.
-const REMEMBERED_REFUSALS: usize = 256;
+use waiting::{Waiting, Waits};
 
 /// The gateways of this control plane. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -50,22 +52,15 @@ struct Registry {
     control_plane: String,
     /// What is shared with other control planes, where there can be others.
     shared: Option<Shared>,
-    state: Mutex<State>,
+    /// What is remembered over a restart, where there can be no others.
+    memory: Option<Memory>,
+    state: Mutex<Roster>,
     /// The newest revision that anyone announced.
     head: watch::Sender<u64>,
-    /// Moves whenever a waiting change may have become complete.
+    /// Moves whenever a waiting change may have become complete, but by an acknowledgement.
     moved: watch::Sender<u64>,
     /// What was heard up to here is written down for other control planes.
     recorded: watch::Sender<Instant>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    gateways: BTreeMap<String, Gateway>,
-    /// Ids whose gateways are about to join.
-    joining: BTreeSet<String>,
-    sessions: u64,
-    commits: VecDeque<(u64, Instant)>,
 }
 
 /// One gateway as `GET /admin/gateways` shows it.
@@ -83,8 +78,11 @@ pub struct GatewayStatus {
     pub lag_seconds: f64,
     /// When it was last heard.
     pub last_heartbeat: UnixMillis,
-    /// `connected`, `syncing` (connected, and holds nothing yet), `disconnected` or `stopped`.
+    /// `connected`, `holding` (connected, and keeps a snapshot from being in force), `syncing` (connected, and holds
+    /// nothing yet), `disconnected` or `stopped`.
     pub state: &'static str,
+    /// The snapshot that waits for confirmation.
+    pub held: Option<HeldSnapshot>,
 }
 
 /// How far a change has come.
@@ -111,35 +109,25 @@ impl fmt::Display for Propagation {
     }
 }
 
-/// Why a gateway may not join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unwelcome {
-    /// A live gateway has this id.
-    Taken,
-    /// More gateways than one control plane knows.
-    TooMany,
-    /// Whether another control plane has this id can't be asked now.
-    Unknown,
-}
-
 impl Gateways {
-    /// No gateways yet, and no other control plane. A change waits for acknowledgements at most for `wait`.
+    /// No gateways yet, no other control plane, and nothing is remembered. A change waits for acknowledgements at most for `wait`.
     #[must_use]
     pub fn new(wait: Duration) -> Self {
-        Self::make(wait, None)
+        Self::make(wait, None, None)
     }
 
     /// No gateways yet, among the control planes that share this store.
     #[must_use]
     pub fn over(store: &Store, wait: Duration) -> Self {
-        Self::make(wait, Shared::over(store))
+        Self::make(wait, Shared::over(store), Memory::over(store))
     }
 
-    fn make(wait: Duration, shared: Option<Shared>) -> Self {
+    fn make(wait: Duration, shared: Option<Shared>, memory: Option<Memory>) -> Self {
         Self(Arc::new(Registry {
             wait,
             control_plane: uuid::Uuid::now_v7().to_string(),
             shared,
+            memory,
             state: Mutex::default(),
             head: watch::Sender::new(0),
             moved: watch::Sender::new(0),
@@ -169,6 +157,7 @@ impl Gateways {
         let deadline = began + self.0.wait;
         let mut moved = self.0.moved.subscribe();
         let mut others = Others::Unsure(None);
+        let waiting = Waiting::begin(self, revision);
         loop {
             moved.borrow_and_update();
             // The first look is after the commit; what it saw holds until others tell something else.
@@ -176,21 +165,22 @@ impl Gateways {
                 others = self.others_now(deadline).await;
             }
             let now = Instant::now();
-            let mut standing = self.0.state.lock().standing(revision, now);
+            let mut standing = waiting.standing(now);
             others.join(&mut standing, revision, now);
-            if standing.awaited() == 0 || now >= deadline {
-                let propagation = standing.propagation();
+            let next_end = standing.next_end;
+            if let Some(propagation) = standing.verdict(deadline, now) {
                 metrics::histogram!("keyward_revocation_propagation_seconds",
                     "result" => if propagation.missing.is_empty() { "complete" } else { "partial" })
                 .record(began.elapsed().as_secs_f64());
                 return propagation;
             }
-            let next = [standing.next_end, others.next_look(now)]
-                .into_iter()
-                .flatten()
-                .min();
+            let next = [next_end, others.next_look(now)].into_iter().flatten().min();
             let next = next.map_or(deadline, |next| next.min(deadline));
-            let _ = tokio::time::timeout_at(next.into(), moved.changed()).await;
+            tokio::select! {
+                _ = moved.changed() => {}
+                () = waiting.over() => {}
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
         }
     }
 
@@ -242,10 +232,23 @@ impl Gateways {
     /// Takes a gateway in, unless a live one has its id, here or on another control plane. `revision` is what it holds
     /// of our own log.
     pub(super) async fn admit(&self, hello: &feed::Hello, revision: u64) -> Result<Membership, Unwelcome> {
-        match &self.0.shared {
-            None => self.join(hello, revision),
-            Some(shared) => shared.admit(self, hello, revision).await,
+        match (&self.0.shared, &self.0.memory) {
+            (Some(shared), _) => shared.admit(self, hello, revision).await,
+            (None, Some(memory)) => memory.admit(self, hello, revision).await,
+            (None, None) => self.join(hello, revision),
         }
+    }
+
+    /// Keeps the id for one that is about to be written down and to join; answers its stream's number.
+    fn begin_joining<'g>(&'g self, hello: &'g feed::Hello) -> Result<(u64, Joining<'g>), Unwelcome> {
+        let mut state = self.0.state.lock();
+        state.check(hello, Instant::now())?;
+        state.joining.insert(hello.gateway_id.clone());
+        let joining = Joining {
+            gateways: self,
+            id: &hello.gateway_id,
+        };
+        Ok((state.next_session(), joining))
     }
 
     /// Takes a gateway in, unless a live one has its id here.
@@ -257,6 +260,21 @@ impl Gateways {
         let ends = state.join(hello, revision, session, now);
         drop(state);
         Ok(self.member(hello, session, ends))
+    }
+
+    /// The log is another one, with this head: what gateways acknowledged says nothing of it.
+    pub(super) fn begin_anew(&self, head: u64) {
+        let mut state = self.0.state.lock();
+        state.commits.clear();
+        for gateway in state.gateways.values_mut() {
+            gateway.revision = 0;
+        }
+        drop(state);
+        self.0.head.send_replace(head);
+        self.moved();
+        if let Some(shared) = &self.0.shared {
+            shared.hurry();
+        }
     }
 
     fn member(&self, hello: &feed::Hello, session: u64, ends: Ends) -> Membership {
@@ -282,132 +300,15 @@ impl Gateways {
     }
 }
 
-/// What a waiting change sees of the live gateways.
-#[derive(Debug, Default)]
-struct Standings {
-    gateways: BTreeMap<String, Reached>,
-    /// When the first of those that are awaited stops being live by itself.
-    next_end: Option<Instant>,
+/// An id that is joining. Dropped, it isn't any more.
+struct Joining<'g> {
+    gateways: &'g Gateways,
+    id: &'g str,
 }
 
-/// How far a change has come at one gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reached {
-    /// It is in force.
-    Acknowledged,
-    /// It may be acknowledged yet.
-    Awaited,
-    /// It will never be in force.
-    Refused,
-}
-
-impl Standings {
-    /// Of one that is known twice, on its way from one control plane to another, the worse counts.
-    fn add(&mut self, id: &str, reached: Reached, end: Option<Instant>) {
-        let known = self.gateways.entry(id.to_owned()).or_insert(reached);
-        *known = reached.max(*known);
-        if reached == Reached::Awaited {
-            self.next_end = [self.next_end, end].into_iter().flatten().min();
-        }
-    }
-
-    fn awaited(&self) -> usize {
-        let reached = self.gateways.values();
-        reached.filter(|reached| **reached == Reached::Awaited).count()
-    }
-
-    fn propagation(self) -> Propagation {
-        let mut propagation = Propagation::default();
-        for (id, reached) in self.gateways {
-            match reached {
-                Reached::Acknowledged => propagation.acknowledged += 1,
-                Reached::Awaited | Reached::Refused => propagation.missing.push(id),
-            }
-        }
-        propagation
-    }
-}
-
-impl State {
-    fn committed(&mut self, revision: u64, now: Instant) {
-        if self.commits.back().is_none_or(|(newest, _)| *newest < revision) {
-            self.commits.push_back((revision, now));
-        }
-        if self.commits.len() > REMEMBERED_COMMITS {
-            self.commits.pop_front();
-        }
-    }
-
-    fn standing(&self, revision: u64, now: Instant) -> Standings {
-        let mut standings = Standings::default();
-        for (id, gateway) in self.gateways.iter().filter(|(_, gateway)| gateway.is_live(now)) {
-            let reached = match gateway.refused.contains(&revision) {
-                true => Reached::Refused,
-                false if gateway.revision >= revision => Reached::Acknowledged,
-                false => Reached::Awaited,
-            };
-            standings.add(id, reached, gateway.live_until());
-        }
-        standings
-    }
-
-    /// Whether this one may join.
-    fn check(&self, hello: &feed::Hello, now: Instant) -> Result<(), Unwelcome> {
-        if self.joining.contains(&hello.gateway_id) {
-            return Err(Unwelcome::Taken);
-        }
-        let known = self.gateways.get(&hello.gateway_id);
-        if let Some(gateway) = known.filter(|gateway| gateway.is_connected()) {
-            let is_dead = now.saturating_duration_since(gateway.heard) >= DEAD_AFTER;
-            if !is_dead || hello.boot_epoch < gateway.boot_epoch {
-                return Err(Unwelcome::Taken);
-            }
-        }
-        let room = self
-            .gateways
-            .values()
-            .filter(|gateway| gateway.is_shown(now))
-            .count();
-        if known.is_none() && room >= MOST_GATEWAYS {
-            return Err(Unwelcome::TooMany);
-        }
-        Ok(())
-    }
-
-    fn next_session(&mut self) -> u64 {
-        self.sessions += 1;
-        self.sessions
-    }
-
-    /// Takes one in that was checked; the stream that it had ends.
-    fn join(&mut self, hello: &feed::Hello, revision: u64, session: u64, now: Instant) -> Ends {
-        self.gateways.retain(|_, gateway| gateway.is_shown(now));
-        if let Some(Link::Up(ends)) = self.gateways.get(&hello.gateway_id).map(|gateway| &gateway.link) {
-            ends.replaced.cancel();
-        }
-        let ends = Ends::default();
-        let gateway = Gateway::new(hello, revision, (session, ends.clone()), now);
-        self.gateways.insert(hello.gateway_id.clone(), gateway);
-        ends
-    }
-
-    /// For how long a gateway with this revision has not been at the newest one.
-    fn lag(&self, revision: u64, now: Instant) -> Duration {
-        let behind = self.commits.partition_point(|(commit, _)| *commit <= revision);
-        let since = self.commits.get(behind);
-        since.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since))
-    }
-
-    fn status(&self, id: &str, gateway: &Gateway, now: Instant) -> GatewayStatus {
-        GatewayStatus {
-            gateway_id: id.to_owned(),
-            address: gateway.address.clone(),
-            version: gateway.version.clone(),
-            revision: gateway.revision,
-            lag_seconds: self.lag(gateway.revision, now).as_secs_f64(),
-            last_heartbeat: gateway.heard_at,
-            state: gateway.stream().as_str(),
-        }
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        self.gateways.0.state.lock().joining.remove(self.id);
     }
 }
 
@@ -428,34 +329,28 @@ impl Membership {
 
     /// Everything up to here is in force at the gateway.
     pub(super) fn acknowledge(&self, revision: u64) {
-        self.update(|gateway| {
-            gateway.revision = revision.max(gateway.revision);
-            gateway.holds_something = true;
-        });
+        self.change(|roster, id, session| roster.acknowledge(id, session, revision));
+        self.tell_others();
+    }
+
+    /// What it has in force is of another log.
+    pub(super) fn holds_nothing(&self) {
+        self.update(|gateway| gateway.revision = 0);
         self.gateways.moved();
         self.tell_others();
     }
 
     /// A record of this revision is not in force at the gateway and won't be.
     pub(super) fn refuse(&self, revision: u64) {
-        self.update(|gateway| {
-            gateway.refused.insert(revision);
-            if gateway.refused.len() > REMEMBERED_REFUSALS {
-                gateway.refused.pop_first();
-            }
-        });
+        self.change(|roster, id, session| roster.refuse(id, session, revision));
         self.gateways.moved();
         self.tell_others();
     }
 
     /// A heartbeat came.
     pub(super) fn heard(&self) {
-        let mut denies = false;
-        self.update(|gateway| {
-            gateway.heard = Instant::now();
-            gateway.heard_at = super::now();
-            denies = gateway.denies();
-        });
+        let at = (Instant::now(), super::now());
+        let denies = self.change(|roster, id, session| roster.heard(id, session, at));
         if let Some(shared) = self.gateways.0.shared.as_ref().filter(|_| denies) {
             shared.hurry();
         }
@@ -463,7 +358,7 @@ impl Membership {
 
     /// It stops on purpose.
     pub(super) fn goodbye(&self) {
-        self.update(|gateway| gateway.leave(Link::Stopped));
+        self.leave(Link::Stopped);
         self.gateways.moved();
         self.tell_others();
     }
@@ -474,19 +369,23 @@ impl Membership {
         }
     }
 
+    fn leave(&self, link: Link) {
+        self.change(|roster, id, session| roster.leave(id, session, link, Instant::now()));
+    }
+
     fn update(&self, change: impl FnOnce(&mut Gateway)) {
-        let mut state: MutexGuard<'_, State> = self.gateways.0.state.lock();
-        if let Some(gateway) = state.gateways.get_mut(&self.gateway_id)
-            && gateway.is_session(self.session)
-        {
-            change(gateway);
-        }
+        self.change(|roster, id, session| roster.update(id, session, change));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Roster, &str, u64) -> T) -> T {
+        let mut roster = self.gateways.0.state.lock();
+        change(&mut roster, &self.gateway_id, self.session)
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.update(|gateway| gateway.leave(Link::Lost));
+        self.leave(Link::Lost);
         self.gateways.moved();
         self.tell_others();
     }

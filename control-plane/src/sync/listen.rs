@@ -77,11 +77,10 @@ impl Listener {
 
     fn heard(&self, channel: &str, payload: &str) {
         if channel == changes::COMMITTED {
-            if payload
-                .parse()
-                .is_ok_and(|revision: u64| revision > *self.feed.head().borrow())
-            {
-                self.feed.look();
+            match payload.parse::<u64>() {
+                Ok(revision) if revision <= *self.feed.head().borrow() => {}
+                Ok(_) => self.feed.look(),
+                Err(_) => self.feed.check_soon(),
             }
             return;
         }

@@ -4,25 +4,28 @@
 //! merged. The first that ends, ends the stream; the gateway then reconnects and resumes. Each holds a bounded
 //! amount: a gateway that reads slowly is left behind in the feed, one that doesn't read at all is dropped.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use keyward_contract::feed::{ControlFrame, GatewayFrame, UsageReport};
+use keyward_contract::feed::{GatewayFrame, UsageReport};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Status, Streaming};
 
+use super::feed::Epoch;
 use super::follow::Service;
+use super::frames::Outbox;
 use super::gateways::Membership;
 use super::quota::Boot;
 use super::scope::Scope;
 
+mod echo;
 mod reader;
 mod usage;
 mod writer;
 
+pub use echo::Echo;
 use reader::Reader;
 use writer::Writer;
 
@@ -35,8 +38,12 @@ pub(super) struct Session {
     pub(super) wants_digest_key: bool,
     /// What of the log and of snapshots this gateway is sent.
     pub(super) scope: Scope,
+    /// The protocol that is spoken.
+    pub(super) protocol: u32,
+    /// What its revisions belong to.
+    pub(super) epoch: Epoch,
     pub(super) membership: Membership,
-    pub(super) out: mpsc::Sender<Result<ControlFrame, Status>>,
+    pub(super) out: Outbox,
     pub(super) shared: Shared,
 }
 
@@ -88,6 +95,10 @@ impl Session {
             ended = usage::merge_reports(&self, waiting, merged) => ended,
             () = self.membership.ends().cut_off.cancelled() => Err(Status::unavailable("the database is away")),
             () = self.membership.ends().replaced.cancelled() => Err(Status::already_exists("a later stream has this id")),
+            () = self.epoch.over() => {
+                self.membership.holds_nothing();
+                Err(Status::aborted("the change log has begun anew"))
+            }
             () = self.service.shutdown.cancelled() => Err(Status::unavailable("the control plane is stopping")),
             () = self.out.closed() => Ok(()),
         };
@@ -101,42 +112,12 @@ impl Session {
                     message,
                     "a gateway's stream was ended"
                 );
-                let _ = tokio::time::timeout(LAST_WORD, self.out.send(Err(status))).await;
+                let _ = tokio::time::timeout(LAST_WORD, self.out.end(status)).await;
             }
         }
     }
 
     fn echo(&self) -> u64 {
-        self.shared.echo.lock().told
-    }
-}
-
-/// What a gateway's heartbeats are answered with: the steady clock of the newest one that may be echoed.
-#[derive(Debug, Default)]
-struct Echo {
-    told: u64,
-    /// Heard, and not yet written down for other control planes.
-    waiting: VecDeque<(Instant, u64)>,
-}
-
-/// More heartbeats than a gateway sends in ten seconds.
-const MOST_WAITING: usize = 16;
-
-impl Echo {
-    fn heard(&mut self, steady_ms: u64, now: Instant) {
-        if self.waiting.len() >= MOST_WAITING {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back((now, steady_ms));
-    }
-
-    /// What was heard up to here is written down; whether that is news for the gateway.
-    fn recorded(&mut self, until: Instant) -> bool {
-        let known = self.waiting.partition_point(|(heard, _)| *heard <= until);
-        let newest = self.waiting.drain(..known).next_back();
-        if let Some((_, steady_ms)) = newest {
-            self.told = steady_ms;
-        }
-        newest.is_some()
+        self.shared.echo.lock().told()
     }
 }

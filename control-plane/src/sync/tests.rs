@@ -17,9 +17,13 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
 use super::*;
-use crate::store::{changes, usage};
+use crate::store::{changes, records, usage};
 
 mod changes_reach_gateways;
+mod many_gateways;
+mod older_and_newer;
+mod restored;
+mod snapshots;
 mod streams;
 mod usage_comes_back;
 
@@ -32,7 +36,7 @@ struct Plane {
     shutdown: CancellationToken,
     handle: JoinHandle<()>,
     epoch: String,
-    _folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl Plane {
@@ -41,7 +45,11 @@ impl Plane {
     }
 
     async fn start_with_wait(wait: Duration) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), wait).await
+    }
+
+    /// With the database in this folder.
+    async fn start_in(folder: Arc<tempfile::TempDir>, wait: Duration) -> Self {
         let url = format!("sqlite://{}/cp.db", folder.path().display());
         let store = Store::open(&url).await.unwrap();
         let epoch = records::feed_epoch(&store).await.unwrap();
@@ -67,7 +75,7 @@ impl Plane {
             shutdown,
             handle,
             epoch,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -223,6 +231,8 @@ struct Gateway {
     up: mpsc::Sender<GatewayFrame>,
     down: Streaming<ControlFrame>,
     welcome: wire::Welcome,
+    /// Of what it was last sent.
+    history: Vec<u8>,
 }
 
 impl Gateway {
@@ -232,7 +242,12 @@ impl Gateway {
         };
         let (up, mut down) = Self::raw(channel, Some(first), token).await?;
         match down.message().await?.and_then(|frame| frame.frame) {
-            Some(Frame::Welcome(welcome)) => Ok(Self { up, down, welcome }),
+            Some(Frame::Welcome(welcome)) => Ok(Self {
+                up,
+                down,
+                welcome,
+                history: Vec::new(),
+            }),
             other => panic!("no Welcome but {other:?}"),
         }
     }
@@ -277,7 +292,10 @@ impl Gateway {
 
     async fn next_change(&mut self) -> Change {
         match self.next().await.unwrap() {
-            Frame::Change(change) => change,
+            Frame::Change(change) => {
+                self.history.clone_from(&change.history);
+                change
+            }
             other => panic!("no change but {other:?}"),
         }
     }
@@ -295,10 +313,10 @@ impl Gateway {
                     records.extend(chunk.records);
                 }
                 Frame::SnapshotEnd(end) => {
-                    assert_eq!(
-                        (end.revision, begin.records),
-                        (begin.revision, records.len() as u64)
-                    );
+                    let many = records.len() as u64;
+                    assert_eq!((end.revision, end.records), (begin.revision, many));
+                    assert_eq!(begin.records, many);
+                    self.history = begin.history;
                     return (end.revision, records);
                 }
                 other => panic!("in a snapshot: {other:?}"),

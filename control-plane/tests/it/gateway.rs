@@ -36,6 +36,7 @@ struct Seen {
     snapshot: Mutex<(u64, Vec<Record>)>,
     changes: Mutex<Vec<(Change, Instant)>>,
     is_mute: AtomicBool,
+    is_confirmed: AtomicBool,
     echo: Mutex<u64>,
     quotas: Mutex<Vec<QuotaUsage>>,
 }
@@ -113,6 +114,23 @@ impl Gateway {
     /// From now on it acknowledges nothing.
     pub(crate) fn mute(&self) {
         self.seen.is_mute.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that it holds a snapshot, and acknowledges nothing until it comes again confirmed.
+    pub(crate) async fn hold(&self, revision: u64, held: u64, dropped: u64) {
+        self.mute();
+        let held = feed::SnapshotHeld {
+            revision,
+            held,
+            dropped,
+        };
+        let frame = Some(up::Frame::SnapshotHeld(held));
+        self.up.send(GatewayFrame { frame }).await.unwrap();
+    }
+
+    /// Whether a snapshot was sent to it that somebody had confirmed.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.seen.is_confirmed.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn say_goodbye(&self) {
@@ -217,6 +235,13 @@ async fn follow(
             Err(status) => return status,
         };
         let revision = match frame {
+            Some(Frame::SnapshotBegin(begin)) => {
+                if begin.confirmed {
+                    seen.is_confirmed.store(true, Ordering::Relaxed);
+                    seen.is_mute.store(false, Ordering::Relaxed);
+                }
+                continue;
+            }
             Some(Frame::SnapshotChunk(chunk)) => {
                 seen.snapshot.lock().1.extend(chunk.records);
                 continue;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::gateway::{Gateway, hello};
 use crate::plane::Plane;
 
 const DOCUMENTS: [&str; 4] = [
@@ -262,7 +263,17 @@ async fn the_examples_of_requests_are_taken() {
     let webhook = plane.admin("POST", "/admin/webhooks");
     let webhook = webhook.json(&json!({"url": "http://127.0.0.1:9/"})).send().await;
     let webhook = webhook.expect(201).json();
+    let gateway = Gateway::join(&plane, hello("edge-1", 1)).await.unwrap();
+    let (held, _) = gateway.snapshot();
+    gateway.hold(held, 120, 90).await;
+    let holding = async || {
+        let shown = plane.admin("GET", "/admin/gateways").send().await.json();
+        shown["gateways"][0]["state"] == "holding"
+    };
+    plane.eventually(holding).await;
+    let gateway_id = json!("edge-1");
     let ids = [
+        ("{gateway_id}", &gateway_id),
         ("{webhook_id}", &webhook["webhook_id"]),
         ("{user_id}", &user["user_id"]),
         ("{keyId}", &key["api_key_id"]),
@@ -299,7 +310,10 @@ async fn the_examples_of_requests_are_taken() {
                 if example.get("userId").is_some() {
                     example["userId"] = user["user_id"].clone();
                 }
-                let answer = call.json(&example).send().await;
+                if real.ends_with("/confirm-snapshot") {
+                    example["revision"] = json!(held);
+                }
+                let answer = call.json(&example).send_among_gateways().await;
                 assert!(
                     answer.status.is_success(),
                     "{method} {real} {example}: {}",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyward_contract::feed::Record;
+use keyward_contract::feed::{Hello, Record};
 use keyward_contract::{KeyRecord, UnixMillis};
 use keyward_control_plane::ControlPlane;
 use keyward_control_plane::store::{Purpose, changes, records};
@@ -228,10 +228,41 @@ async fn a_gateways_id_is_its_own_on_all_control_planes() {
 }
 
 #[tokio::test]
+async fn a_held_snapshot_is_shown_and_confirmed_on_any_control_plane() {
+    let (a, b) = two().await;
+    let company = a.company("Acme").await;
+    let gateway = Gateway::join(&a, hello("edge-a", 1)).await.unwrap();
+    let (revision, _) = gateway.snapshot();
+    gateway.hold(revision, 120, 90).await;
+    let is = |state: &'static str| {
+        let b = &b;
+        async move || gateways(b).await[0]["state"] == state
+    };
+    b.eventually(is("holding")).await;
+    assert_eq!(
+        gateways(&b).await[0]["held_snapshot"],
+        json!({"revision": revision, "held_keys": 120, "dropped_keys": 90})
+    );
+    // Neither waits for it.
+    for (plane, name) in [(&a, "One"), (&b, "Two")] {
+        assert_eq!(
+            change(plane, &company, name).await.1,
+            "partial; gateways=0; missing=edge-a"
+        );
+    }
+    let confirm = b.admin("POST", "/admin/gateways/edge-a/confirm-snapshot");
+    let confirm = confirm.json(&json!({"revision": revision})).send_among_gateways();
+    confirm.await.expect(202);
+    b.eventually(async || gateway.is_confirmed()).await;
+    b.eventually(is("connected")).await;
+    assert_eq!(change(&b, &company, "Three").await.1, "complete; gateways=1");
+}
+
+#[tokio::test]
 async fn a_heartbeat_is_echoed_once_other_control_planes_know_of_it() {
     let (a, _b) = two().await;
     a.company("Acme").await;
-    let denying = keyward_contract::feed::Hello {
+    let denying = Hello {
         max_staleness_ms: 3_000,
         denies_when_stale: true,
         ..hello("edge-1", 1)
@@ -421,20 +452,33 @@ async fn a_call_that_was_taken_for_dead_no_longer_acts() {
 }
 
 /// Everything that both control planes write at once is in the log once and in order, and followers of either end up
-/// with exactly what the store holds.
+/// with exactly what the store holds, also those that came with an empty disk while it was written.
 #[tokio::test]
 async fn writers_on_two_control_planes_leave_one_gapless_log() {
     let (a, b) = two().await;
     let company = a.company("Acme").await;
-    let followers = [
+    let mut followers = vec![
         Gateway::join(&a, hello("edge-a", 1)).await.unwrap(),
         Gateway::join(&b, hello("edge-b", 1)).await.unwrap(),
     ];
+    let late = (1..=4u64).map(|number| {
+        let (plane, early) = (if number % 2 == 0 { &a } else { &b }, &followers[0]);
+        async move {
+            plane.eventually(async || early.came(number * 40).is_some()).await;
+            let hello = hello(&format!("late-{number}"), 1);
+            Gateway::join(plane, hello).await.unwrap()
+        }
+    });
     let writers = (0..8).map(|writer| {
         let (plane, company) = (if writer % 2 == 0 { &a } else { &b }, &company);
         async move { write_much(plane, company, writer).await }
     });
-    futures_util::future::join_all(writers).await;
+    let (_, late) = tokio::join!(
+        futures_util::future::join_all(writers),
+        futures_util::future::join_all(late)
+    );
+    assert!(late.iter().all(|gateway| gateway.snapshot().0 >= 40));
+    followers.extend(late);
 
     let store = &a.running.registry().store;
     let head = changes::head(store).await.unwrap();
@@ -474,6 +518,38 @@ async fn writers_on_two_control_planes_leave_one_gapless_log() {
             .zip(1..)
             .all(|((number,), expected)| *number == expected)
     );
+}
+
+#[tokio::test]
+async fn a_log_that_is_not_the_one_that_it_was_begins_anew_on_all_control_planes() {
+    let (a, b) = two().await;
+    let company = a.company("Acme").await;
+    let at_b = Gateway::join(&b, hello("edge-b", 1)).await.unwrap();
+    let store = &a.running.registry().store;
+    let before = records::feed_epoch(store).await.unwrap();
+    // It holds what the database had before it was restored.
+    let knows_more = Hello {
+        revision: 1_000,
+        history: vec![7; 32],
+        ..hello("edge-a", 1)
+    };
+    let began = Instant::now();
+    let at_a = Gateway::join(&a, knows_more).await.unwrap();
+    let ended = at_b.end().await;
+    assert_eq!(ended.code(), Code::Aborted, "{ended}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let after = records::feed_epoch(store).await.unwrap();
+    assert_ne!(before, after);
+    // It is sent a snapshot, and both control planes go on.
+    a.eventually(async || at_a.snapshot().0 > 0).await;
+    let at_b = Gateway::join(&b, hello("edge-b", 2)).await.unwrap();
+    for plane in [&a, &b] {
+        let name = if std::ptr::eq(plane, &a) { "One" } else { "Two" };
+        let (revision, propagation) = change(plane, &company, name).await;
+        assert_eq!(propagation, "complete; gateways=2");
+        assert!(at_a.came(revision).is_some() && at_b.came(revision).is_some());
+    }
+    assert_eq!(records::feed_epoch(store).await.unwrap(), after);
 }
 
 /// Several kinds of changes, some of which meet the other writers'.

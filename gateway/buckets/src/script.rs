@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod agreement;
 mod arguments;
+#[cfg(test)]
+mod lies;
 mod reply;
 
 use std::sync::LazyLock;

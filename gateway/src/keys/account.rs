@@ -133,7 +133,8 @@ pub struct CustomerCell {
     pub allowance: Allowance,
     /// The line `Keyward-Customer` of a forwarded head.
     pub identity: Box<[u8]>,
-    /// Rate and burst of its own, in one word so that they change together; 0 when it has none.
+    /// Rate and burst of its own as last read, in one word so that they change together; 0 when it has none. Says only
+    /// when its bucket is full again: calls go by what their key's record says.
     own_limits: AtomicU64,
 }
 
@@ -160,9 +161,7 @@ impl CustomerCell {
         self.own_limits.store(word, Ordering::Relaxed);
     }
 
-    /// Its limits: the account's, or lower ones of its own.
-    #[must_use]
-    pub fn limits(&self, of_account: Limits) -> Limits {
+    fn limits(&self, of_account: Limits) -> Limits {
         match self.own_limits.load(Ordering::Relaxed) {
             0 => of_account,
             word => Limits {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyward_contract::KeyRecord;
+use keyward_contract::{KeyRecord, Limits};
 
 use super::account::{AccountCell, CustomerCell};
 use crate::onward::lines;
@@ -37,5 +37,15 @@ impl KeyEntry {
             account,
             customer,
         }
+    }
+
+    /// The limits of its end customer: the account's, or lower ones of its own. They are the key's own words, so the
+    /// fence holds for them, too: a slow read of an older record changes nothing for who has read the newer one.
+    #[must_use]
+    pub fn customer_limits(&self, of_account: Limits) -> Limits {
+        self.record.customer_limits.map_or(of_account, |own| Limits {
+            rate: own.rate.min(of_account.rate),
+            burst: own.burst.min(of_account.burst),
+        })
     }
 }

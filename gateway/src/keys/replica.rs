@@ -44,11 +44,14 @@ pub(super) use draft::Draft;
 pub use error::ReplicaError;
 use error::Result;
 use journal::{Batch, Journal};
+use merge::{BaseRecords, OverlayRecords, Source, step};
 use overlay::Overlay;
 pub use position::Position;
 use quotas::Quotas;
 use record::Place;
 use tag::{Kind, TagKey};
+
+use super::RefusedRecord;
 
 /// Journals of one snapshot have numbers that differ in these bits alone.
 const GENERATION: u32 = 32;
@@ -99,6 +102,29 @@ pub(super) struct View {
     keyed: Arc<Keyed>,
 }
 
+/// A key set that came whole, on disk and not in force. Dropped, it is removed, unless it took over.
+#[derive(Debug)]
+pub(super) struct Whole {
+    view: View,
+    name: String,
+    folder: PathBuf,
+}
+
+impl Whole {
+    /// What it holds.
+    pub(super) fn view(&self) -> &View {
+        &self.view
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if folder::current(&self.folder).ok().flatten().as_deref() != Some(&self.name) {
+            let _ = std::fs::remove_file(self.view.base.path());
+        }
+    }
+}
+
 /// A record as it is stored, and where.
 pub(super) type Stored = (Place, Vec<u8>);
 
@@ -142,6 +168,47 @@ impl View {
             .filter(|account| account.id == id)
             .map(Some)
             .ok_or_else(|| ReplicaError::Record(format!("account {id} can't be read")))
+    }
+
+    /// Everything, in the order of the places.
+    fn records(&self) -> Result<impl Iterator<Item = Result<(Place, Box<[u8]>)>> + '_> {
+        let mut sources: Vec<Box<dyn Source + '_>> =
+            vec![Box::new(BaseRecords::new(&self.base, &self.keyed.key)?)];
+        for overlay in self.frozen.iter().chain([&self.active]) {
+            sources.push(Box::new(OverlayRecords::new(Arc::clone(overlay))));
+        }
+        Ok(std::iter::from_fn(move || step(&mut sources).transpose()))
+    }
+
+    /// The digest of every key, in order.
+    ///
+    /// # Errors
+    /// When the disk fails; so may every step.
+    pub(super) fn digests(&self) -> Result<impl Iterator<Item = Result<KeyDigest>> + '_> {
+        let keys = self.records()?.filter_map(|record| match record {
+            Ok((place, value)) if value.first() == Some(&record::KEY) => {
+                Some(Ok(KeyDigest::from_bytes(place)))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Ok(keys)
+    }
+
+    /// Every account.
+    ///
+    /// # Errors
+    /// When the disk fails; so may every step, also for a stored record that is broken.
+    pub(super) fn accounts(&self) -> Result<impl Iterator<Item = Result<AccountRecord>> + '_> {
+        let accounts = self.records()?.filter_map(|record| match record {
+            Ok((_, value)) if value.first() == Some(&record::ACCOUNT) => Some(
+                record::decode_account(&value)
+                    .ok_or_else(|| ReplicaError::Record("an account can't be read".into())),
+            ),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Ok(accounts)
     }
 
     /// What was last kept of an account's quota; `None` also when it can't be read.
@@ -282,33 +349,31 @@ impl Replica {
         }
     }
 
-    /// A record as it is stored here.
-    ///
-    /// # Errors
-    /// When it is longer than any record needs to be.
-    pub(super) fn stored(&self, record: &Record) -> std::result::Result<Option<Stored>, InvalidRecord> {
+    /// These records as they are stored. One that is longer than any needs to be is refused, and taken from `records`.
+    pub(super) fn store(
+        &self,
+        records: &mut Vec<Record>,
+        revision: u64,
+        refused: &mut Vec<RefusedRecord>,
+    ) -> Vec<Stored> {
         let keyed = self.keyed.load();
         let Some(keyed) = &*keyed else {
-            return Ok(None);
+            return Vec::new();
         };
-        let mut value = Vec::with_capacity(64);
-        let (place, name) = match record {
-            Record::Key(key) => {
-                record::encode_key(key, &mut value);
-                (*key.digest.as_bytes(), key.id.to_string())
+        let mut stored = Vec::with_capacity(records.len());
+        records.retain(|record| {
+            let (place, value) = stored_form(record, &keyed.key);
+            if value.len() <= record::LONGEST {
+                stored.push((place, value));
+                return true;
             }
-            Record::Account(account) => {
-                record::encode_account(account, &mut value);
-                (keyed.key.place_of(account.id), account.id.to_string())
-            }
-        };
-        if value.len() > record::LONGEST {
-            return Err(InvalidRecord {
-                record: name,
-                reason: "is too long".into(),
+            refused.push(RefusedRecord {
+                revision,
+                error: too_long(record),
             });
-        }
-        Ok(Some((place, value)))
+            false
+        });
+        stored
     }
 
     /// Puts a change on disk, then where readers see it.
@@ -351,11 +416,11 @@ impl Replica {
         Ok(Draft::new(&self.folder, &new_id()))
     }
 
-    /// Puts a whole key set in the place of what was held: durable from here on.
+    /// Sorts a key set that has come whole, and writes it where nothing names it yet.
     ///
     /// # Errors
-    /// When the disk fails or is full; what was held stays in force.
-    pub(super) fn take_over(&self, draft: Draft, position: &Position) -> Result<()> {
+    /// When the disk fails or is full.
+    pub(super) fn seal(&self, draft: Draft, position: &Position) -> Result<Whole> {
         let keyed = self.keyed.load_full().ok_or(ReplicaError::NoDigestKey)?;
         let id = new_id();
         let (name, path) = base_file(&self.folder, &id);
@@ -367,36 +432,49 @@ impl Replica {
             chain: keyed.key.tag(Kind::Frame, &[id.as_bytes()]),
         };
         draft.finish(&path, trailer, &keyed.key)?;
-        let installed = self.install(&name, &path, &keyed);
-        if installed.is_err() && folder::current(&self.folder).ok().flatten() != Some(name) {
+        let base = Base::list(&path, &keyed.key).inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
-        }
-        installed
+        })?;
+        let view = View {
+            base: Arc::new(base),
+            frozen: None,
+            active: Arc::default(),
+            keyed,
+        };
+        Ok(Whole {
+            view,
+            name,
+            folder: self.folder.clone(),
+        })
     }
 
-    fn install(&self, name: &str, path: &Path, keyed: &Arc<Keyed>) -> Result<()> {
-        let base = Base::list(path, &keyed.key)?;
+    /// Puts a whole key set in the place of what was held: durable from here on. Answers where it stands.
+    ///
+    /// # Errors
+    /// When the disk fails or is full; what was held stays in force.
+    pub(super) fn take_over(&self, whole: Whole) -> Result<Position> {
+        let (base, keyed) = (Arc::clone(&whole.view.base), Arc::clone(&whole.view.keyed));
         let position = base.trailer.position.clone();
         let mut place = self.writer.lock();
         let journal = Journal::create(&self.folder, base.trailer.journal, base.trailer.chain)?;
         keyed.acknowledged.lock().is_coming(&position, &keyed.key)?;
-        folder::write_durably(&self.folder, folder::CURRENT, name.as_bytes())?;
+        folder::write_durably(&self.folder, folder::CURRENT, whole.name.as_bytes())?;
         let writer = Writer {
-            position,
+            position: position.clone(),
             keys: base.trailer.keys,
-            base: Arc::new(base),
+            base,
             journal,
             frozen: None,
-            active: Arc::default(),
+            active: Arc::clone(&whole.view.active),
         };
         let old = place.take();
-        self.show(place.insert(writer), keyed);
+        self.show(place.insert(writer), &keyed);
         self.is_damaged.store(false, Ordering::Relaxed);
         *self.set_aside.lock() = None;
         if let Some(old) = old {
             folder::remove_replaced(&self.folder, old.base.path(), old.journal.number);
         }
-        Ok(())
+        Ok(position)
     }
 
     /// Notes, durably, that what is in force is about to be acknowledged.
@@ -470,6 +548,30 @@ fn load(folder: &Path, digest_key: Option<&DigestKey>) -> Result<Option<(Writer,
     Ok(Some((writer, Arc::new(keyed))))
 }
 
+fn stored_form(record: &Record, key: &TagKey) -> Stored {
+    let mut value = Vec::with_capacity(64);
+    match record {
+        Record::Key(key) => {
+            record::encode_key(key, &mut value);
+            (*key.digest.as_bytes(), value)
+        }
+        Record::Account(account) => {
+            record::encode_account(account, &mut value);
+            (key.place_of(account.id), value)
+        }
+    }
+}
+
+fn too_long(record: &Record) -> InvalidRecord {
+    InvalidRecord {
+        record: match record {
+            Record::Key(key) => format!("key {}", key.id),
+            Record::Account(account) => format!("account {}", account.id),
+        },
+        reason: "is too long".into(),
+    }
+}
+
 /// How many keys of a change are not held yet.
 fn new_keys(view: &View, records: &[Stored]) -> u64 {
     let mut seen = rustc_hash::FxHashSet::default();
@@ -492,7 +594,7 @@ fn base_file(folder: &Path, id: &str) -> (String, PathBuf) {
 pub(super) use folder::{digest_key, keep_digest_key};
 
 impl Draft {
-    /// Adds a record that was stored by [`Replica::stored`].
+    /// Adds a record that was stored by [`Replica::store`].
     pub(super) fn add(&mut self, (place, value): &Stored) -> Result<()> {
         self.put(*place, value)
     }

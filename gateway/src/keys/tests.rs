@@ -167,18 +167,39 @@ fn a_slow_read_can_t_bring_an_old_answer_back() {
     let (plain, mut key) = fixture.key(&account);
     fixture.snapshot(1, &[Record::Account(account), Record::Key(key.clone())]);
     // A reader notes the fence and reads the replica, and is held up before it inserts.
-    let stamp = fixture.set.generations.stamp(&key.digest);
+    let stamp = fixture.set.generations().stamp(&key.digest);
     let view = fixture.set.replica.view().unwrap();
     let read = view.key(&key.digest).unwrap().unwrap();
     let old = fixture.set.entry(read, &view).unwrap();
     key.state = KeyState::Revoked;
     fixture.change(2, &[Record::Key(key.clone())]);
-    fixture.set.known.insert(key.digest, (old, stamp));
-    fixture.set.unknown.insert(key.digest, stamp);
+    fixture.set.fence.known().insert(key.digest, (old, stamp));
+    fixture.set.fence.unknown().insert(key.digest, stamp);
     assert_eq!(
         state(&fixture.set, &mut Recent::with_capacity(64), &plain),
         Some(KeyState::Revoked)
     );
+}
+
+#[test]
+fn a_slow_read_can_t_bring_an_end_customers_old_limits_back() {
+    let fixture = Fixture::new();
+    let account = account();
+    let (plain, mut key) = fixture.key(&account);
+    key.customer = "clx8f2k9h0001qr5tgvwxyz12".parse().ok();
+    fixture.snapshot(1, &[Record::Account(account.clone()), Record::Key(key.clone())]);
+    let old = fixture.set.view.load_full().unwrap();
+    let lower = Limits { rate: 1, burst: 2 };
+    key.customer_limits = Some(lower);
+    fixture.change(2, &[Record::Key(key.clone())]);
+    let answer = fixture
+        .set
+        .find(plain.expose().as_bytes(), &mut Recent::with_capacity(64));
+    let Lookup::Known(held) = answer.0 else { panic!() };
+    // A reader that was held up since before the change makes its entry now.
+    let slow = old.key(&key.digest).unwrap().unwrap();
+    fixture.set.entry(slow, &old).unwrap();
+    assert_eq!(held.entry().customer_limits(account.limits), lower);
 }
 
 #[test]
@@ -270,8 +291,8 @@ fn a_flood_of_unknown_keys_leaves_little_behind() {
         let answer = fixture.set.find(&number.to_le_bytes(), &mut recent).0;
         assert!(matches!(answer, Lookup::Unknown));
     }
-    fixture.set.unknown.run_pending_tasks();
-    assert!(fixture.set.unknown.entry_count() <= UNKNOWN_ENTRIES);
+    fixture.set.fence.unknown().run_pending_tasks();
+    assert!(fixture.set.fence.unknown().entry_count() <= UNKNOWN_ENTRIES);
     assert_eq!(fixture.set.accounts.len() + fixture.set.customers.len(), 0);
 }
 
@@ -295,11 +316,11 @@ fn what_is_idle_is_forgotten_and_what_still_says_something_is_kept() {
             .bucket
             .take(1_000, account.limits, 200);
     }
-    fixture.set.known.invalidate_all();
+    fixture.set.fence.known().invalidate_all();
     // The cache lets go of its entries when it gets round to it.
     let cell_count = || fixture.set.customers.len() + fixture.set.accounts.len();
     let is_let_go = || {
-        fixture.set.known.run_pending_tasks();
+        fixture.set.fence.known().run_pending_tasks();
         fixture
             .set
             .customers

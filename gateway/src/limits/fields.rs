@@ -118,7 +118,7 @@ impl Policies {
 pub fn policy_of(caller: &Caller, now: UnixMillis) -> HeaderValue {
     let limits = caller.policy().record.limits;
     let [alone, with_customer] = caller.policy().policies.of(caller.environment(), now);
-    match caller.customer().map(|cell| cell.limits(limits)) {
+    match caller.customer_key().map(|key| key.customer_limits(limits)) {
         None => alone.clone(),
         Some(own) if own == limits => with_customer.clone(),
         Some(own) => {

@@ -5,15 +5,23 @@
 //! shared bucket forgets them no earlier, so none is ever spent twice. Amounts are thousandths of a token, instants
 //! the gateway's monotonic milliseconds.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use keyward_buckets::{BucketName, Charged, Known, LeaseAnswer, LeaseAsk};
+use keyward_buckets::BucketName;
 use keyward_contract::Limits;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::bucket::{Bucket, Level, Taken};
 use super::demand::Demand;
+
+mod question;
+mod seen;
+mod share;
+
+use seen::Seen;
+use share::Share;
+pub use share::{Outage, Stake};
 
 /// A lease lasts so long, counted from before its question was sent.
 pub const LEASE_MS: u64 = 1_000;
@@ -60,86 +68,6 @@ struct Book {
     is_listed: bool,
     /// The connection that the last answer came over.
     connection: u32,
-}
-
-/// The bucket that stands in while the shared one is away.
-#[derive(Debug, Default)]
-struct Share {
-    bucket: Bucket,
-    /// Which outage it was made for.
-    outage: u64,
-    began_ms: u64,
-    /// Something was spent from it that no answer has settled.
-    is_open: bool,
-}
-
-/// How the shared bucket stood when it was last heard of. One writer at a time (who has the lease's book); a reader that meets a write reads again.
-#[derive(Debug, Default)]
-struct Seen {
-    version: AtomicU32,
-    level: AtomicI64,
-    held_elsewhere: AtomicU64,
-    born: AtomicU64,
-    at_ms: AtomicU64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Sight {
-    level: i64,
-    held_elsewhere: u64,
-    /// 0: never heard of.
-    born: u64,
-    at_ms: u64,
-}
-
-impl Seen {
-    fn write(&self, sight: Sight) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        self.level.store(sight.level, Ordering::Relaxed);
-        self.held_elsewhere.store(sight.held_elsewhere, Ordering::Relaxed);
-        self.born.store(sight.born, Ordering::Relaxed);
-        self.at_ms.store(sight.at_ms, Ordering::Relaxed);
-        self.version.store(version.wrapping_add(2), Ordering::Release);
-    }
-
-    fn read(&self) -> Sight {
-        loop {
-            let version = self.version.load(Ordering::Acquire);
-            let sight = Sight {
-                level: self.level.load(Ordering::Relaxed),
-                held_elsewhere: self.held_elsewhere.load(Ordering::Relaxed),
-                born: self.born.load(Ordering::Relaxed),
-                at_ms: self.at_ms.load(Ordering::Relaxed),
-            };
-            fence(Ordering::Acquire);
-            if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
-                return sight;
-            }
-            std::hint::spin_loop();
-        }
-    }
-}
-
-impl Sight {
-    /// What is in the shared bucket now if nobody took anything since.
-    fn level(&self, now_ms: u64, limits: Limits) -> i64 {
-        let capacity = capacity(limits);
-        if self.born == 0 {
-            return capacity as i64;
-        }
-        let elapsed = now_ms.saturating_sub(self.at_ms);
-        let gained = i64::try_from(elapsed.saturating_mul(u64::from(limits.rate))).unwrap_or(i64::MAX);
-        // What others held then has ended by now, or they have it still.
-        let held = if elapsed < LEASE_MS {
-            self.held_elsewhere
-        } else {
-            0
-        };
-        let most = capacity.saturating_sub(held) as i64;
-        self.level.saturating_add(gained).min(most)
-    }
 }
 
 /// What a lease asks for.
@@ -348,201 +276,6 @@ impl Lease {
     }
 }
 
-/// The limiter's side.
-impl Lease {
-    /// What to ask now. What it says is held may shrink meanwhile, never grow.
-    /// `connection`: which one it will go over. Over another one than the last answer came by, the server may be a
-    /// replica that took over with an older copy: then what was known holds whatever the copy says.
-    pub(super) fn ask(&self, now_ms: u64, intent: Intent, connection: u32) -> LeaseAsk {
-        // First: what is wanted from here on puts it on the list again.
-        self.is_queued.store(false, Ordering::Release);
-        let limits = unpacked(self.limits.load(Ordering::Relaxed));
-        let mut book = self.book.lock();
-        let book = &mut *book;
-        let unmet = self.unmet.swap(0, Ordering::Relaxed);
-        let need = self.need.swap(0, Ordering::Relaxed);
-        let refused = self.refused.swap(0, Ordering::Relaxed);
-        // What waits counts as demand when it is spent.
-        let mut holding = self.collect(now_ms, book, refused);
-        if unmet > 0 {
-            book.spent_at_ms = now_ms;
-        }
-        let expected = book.demand.expected(HORIZON_MS).min(capacity(limits));
-        // Under one token nothing is held ahead: a call asks.
-        let target = if expected < TOKEN {
-            0
-        } else {
-            expected.next_multiple_of(TOKEN)
-        };
-        let keeps = match intent {
-            Intent::Use => target.max(need).saturating_mul(2).max(FEW),
-            Intent::Leave => 0,
-        };
-        let returning = self.hand_back(holding.saturating_sub(keeps));
-        holding -= returning;
-        book.before = holding;
-        book.asked_at_ms = now_ms;
-        self.low.store(target / 2, Ordering::Relaxed);
-        let most = match intent {
-            Intent::Use if holding <= target / 2 || holding < need => target
-                .max(unmet.min(capacity(limits)))
-                .max(need)
-                .saturating_sub(holding),
-            Intent::Use | Intent::Leave => 0,
-        };
-        let (known, debt) = self.account(now_ms, limits, book.connection == connection);
-        LeaseAsk {
-            bucket: self.name,
-            limits,
-            holding,
-            returning,
-            debt,
-            least: if most > 0 { TOKEN } else { 0 },
-            most: most.next_multiple_of(TOKEN),
-            known,
-        }
-    }
-
-    /// What was known of the bucket, and what is owed to it.
-    ///
-    /// After a short outage all that was spent without it is owed. In a long one the bucket gained nothing beyond its
-    /// burst, while every gateway spent its share of what came: what this gateway's share would make of the whole is then
-    /// the most that it holds, whatever it says of itself, and nothing more is owed.
-    fn account(&self, now_ms: u64, limits: Limits, is_same_server: bool) -> (Option<Known>, u64) {
-        let debt = self.debt.swap(0, Ordering::Relaxed);
-        let share = self.share.lock();
-        if share.is_open && now_ms.saturating_sub(share.began_ms) >= LEASE_MS {
-            let left = share.bucket.level(now_ms, limits).millitokens;
-            let known = Known {
-                born: 0,
-                level: i64::try_from(left).unwrap_or(i64::MAX),
-            };
-            return (Some(known), 0);
-        }
-        let sight = self.seen.read();
-        let known = (sight.born != 0).then(|| Known {
-            born: if is_same_server { sight.born } else { 0 },
-            level: sight.level(now_ms, limits),
-        });
-        (known, debt)
-    }
-
-    /// What is held now; notes what was spent since the last question. What ended is void.
-    fn collect(&self, now_ms: u64, book: &mut Book, refused: u64) -> u64 {
-        let has_ended = now_ms >= self.until_ms.load(Ordering::Acquire);
-        let left = if has_ended {
-            self.tokens.swap(0, Ordering::AcqRel)
-        } else {
-            self.tokens.load(Ordering::Acquire)
-        };
-        let spent = book.before.saturating_sub(left);
-        if spent > 0 || refused > 0 {
-            book.spent_at_ms = now_ms;
-        }
-        book.demand.note(now_ms, spent.saturating_add(refused));
-        if has_ended { 0 } else { left }
-    }
-
-    /// Takes so many off what calls can spend, or what there is of them.
-    fn hand_back(&self, surplus: u64) -> u64 {
-        let surplus = surplus - surplus % TOKEN;
-        if surplus == 0 {
-            return 0;
-        }
-        let taken = self
-            .tokens
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |left| {
-                Some(left.saturating_sub(surplus))
-            });
-        taken.map_or(0, |left| left.min(surplus))
-    }
-
-    /// Puts an answer in force. `asked_ms`: before the question was sent.
-    pub(super) fn answer(&self, answer: LeaseAnswer, asked_ms: u64, now_ms: u64, connection: u32) {
-        self.share.lock().is_open = false;
-        let mut book = self.book.lock();
-        book.connection = connection;
-        self.see(answer.level, answer.held_elsewhere, answer.born, now_ms);
-        let until = (asked_ms + LEASE_MS).saturating_sub(MARGIN_MS);
-        if until > now_ms {
-            if now_ms >= self.until_ms.load(Ordering::Acquire) {
-                self.tokens.swap(0, Ordering::AcqRel);
-                book.before = 0;
-            }
-            book.before = book.before.saturating_add(answer.granted);
-            self.tokens.fetch_add(answer.granted, Ordering::AcqRel);
-            self.until_ms.store(until, Ordering::Release);
-        }
-        drop(book);
-        self.answered.notify_waiters();
-    }
-
-    /// An answer to a charge brought news. Any worker may hear it.
-    pub(super) fn charged(&self, charged: Charged, now_ms: u64, connection: u32) {
-        self.share.lock().is_open = false;
-        let mut book = self.book.lock();
-        book.connection = connection;
-        self.see(charged.level, charged.held, charged.born, now_ms);
-    }
-
-    /// To be called with the book in hand.
-    fn see(&self, level: i64, held_elsewhere: u64, born: u64, at_ms: u64) {
-        self.seen.write(Sight {
-            level,
-            held_elsewhere,
-            born,
-            at_ms,
-        });
-    }
-
-    /// Nobody knows whether a question arrived. What it handed back stays lost; what it owed it owes still.
-    pub(super) fn unanswered(&self, ask: &LeaseAsk) {
-        self.debt.fetch_add(ask.debt, Ordering::Relaxed);
-    }
-
-    /// What is to be done about it without being asked: `None` when it holds nothing any more and can be let go.
-    pub(super) fn review(&self, now_ms: u64) -> Option<Review> {
-        let book = self.book.lock();
-        if self.usable(now_ms) == 0 && !self.owes() {
-            return None;
-        }
-        // Spending that no question has noted yet.
-        let is_spent_from = self.tokens.load(Ordering::Relaxed) < book.before;
-        let idle_ms = now_ms.saturating_sub(book.spent_at_ms);
-        Some(match now_ms.saturating_sub(book.asked_at_ms) {
-            _ if !is_spent_from && idle_ms >= HORIZON_MS => Review::Leave,
-            age if age >= LEASE_MS / 2 => Review::Renew,
-            _ => Review::Wait,
-        })
-    }
-
-    /// Marks it as watched by the limiter; `false` when it was.
-    pub(super) fn list(&self) -> bool {
-        !std::mem::replace(&mut self.book.lock().is_listed, true)
-    }
-
-    pub(super) fn unlist(&self) {
-        self.book.lock().is_listed = false;
-    }
-
-    /// What a single call's question says of this bucket.
-    pub(super) fn charge_ask(&self, now_ms: u64, limits: Limits, wanted: u64, connection: u32) -> LeaseAsk {
-        self.limits.store(packed(limits), Ordering::Relaxed);
-        let is_same_server = self.book.lock().connection == connection;
-        let (known, debt) = self.account(now_ms, limits, is_same_server);
-        LeaseAsk {
-            bucket: self.name,
-            limits,
-            holding: 0,
-            returning: 0,
-            debt,
-            least: wanted,
-            most: wanted,
-            known,
-        }
-    }
-}
-
 /// What became of the lease when a call spent from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
@@ -559,38 +292,6 @@ pub(super) enum Review {
     Renew,
     /// Hand it back: nobody uses it.
     Leave,
-}
-
-/// Which time without Redis it is, and how many gateways share meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outage {
-    /// Another outage has another number.
-    pub number: u64,
-    /// Gateways that were live when last heard, at least 1.
-    pub sharers: u32,
-}
-
-/// What a call took from a share. A share of 1/N is kept whole and every call costs N times as much, so that no rate
-/// is rounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stake {
-    limits: Limits,
-    tokens: u32,
-}
-
-impl Stake {
-    fn new(wanted: u64, limits: Limits, sharers: u32) -> Self {
-        let tokens = u32::try_from(wanted / TOKEN).unwrap_or(u32::MAX);
-        let tokens = tokens.saturating_mul(sharers.max(1));
-        Self {
-            limits: Limits {
-                rate: limits.rate,
-                // A share smaller than one call would never let it pass.
-                burst: limits.burst.max(tokens),
-            },
-            tokens,
-        }
-    }
 }
 
 fn capacity(limits: Limits) -> u64 {

@@ -90,11 +90,13 @@ impl Short {
 impl<'c> Legs<'c> {
     pub(super) fn of(caller: &'c Caller, cost: u32) -> Self {
         let record = &caller.policy().record;
-        let customer = caller.customer().map(|cell| Leg {
-            which: Which::Customer,
-            allowance: &cell.allowance,
-            limits: cell.limits(record.limits),
-            caller,
+        let customer = caller.customer_key().and_then(|key| {
+            Some(Leg {
+                which: Which::Customer,
+                allowance: &key.customer.as_ref()?.allowance,
+                limits: key.customer_limits(record.limits),
+                caller,
+            })
         });
         Self {
             account: Leg {

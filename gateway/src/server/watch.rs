@@ -16,6 +16,7 @@ use arrayvec::ArrayVec;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use keyward_config::Timeouts;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// An answer that is copied together before it is written, in bytes.
@@ -48,6 +49,7 @@ pub struct ConnectionState {
     write_stuck_since: Cell<Option<Duration>>,
     body_awaited_since: Cell<Option<Duration>>,
     is_over: Cell<bool>,
+    is_aborted: Cell<bool>,
     draining_since: Cell<Option<Duration>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -63,6 +65,7 @@ impl ConnectionState {
             write_stuck_since: Cell::new(None),
             body_awaited_since: Cell::new(None),
             is_over: Cell::new(false),
+            is_aborted: Cell::new(false),
             draining_since: Cell::new(None),
             waker: RefCell::new(None),
         })
@@ -108,6 +111,24 @@ impl ConnectionState {
             Phase::Serving | Phase::Idle => true,
             Phase::Silent | Phase::Head => self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE,
         }
+    }
+
+    /// Ends the connection at once, whatever is under way on it, so that the client can't take what it got for a
+    /// whole answer: it sees a reset, and what was still to be sent is thrown away.
+    pub fn abort(&self) {
+        self.is_aborted.set(true);
+        self.wake();
+    }
+
+    /// Whether it is to end at once.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.is_aborted.get()
+    }
+
+    /// Has what the connection serves look around.
+    pub fn rouse(&self) {
+        self.wake();
     }
 
     /// Ends the connection when one of its limits is over.
@@ -201,6 +222,14 @@ impl WatchedStream {
         Self {
             stream: TokioIo::new(stream),
             state,
+        }
+    }
+}
+
+impl Drop for WatchedStream {
+    fn drop(&mut self) {
+        if self.state.is_aborted() {
+            let _ = SockRef::from(self.stream.inner()).set_linger(Some(Duration::ZERO));
         }
     }
 }

@@ -2,54 +2,71 @@
 //!
 //! Changes that have come by the time one is applied are applied with it, as one write to the disk and one
 //! acknowledgement. A record that can't be true is refused alone, told upstream before the acknowledgement.
+//!
+//! A snapshot that would drop more than half of the keys is held ([`held`]): nothing is acknowledged, until it comes again
+//! confirmed.
+//!
+//! What it does it does to a [`Ground`]: in the gateway a stream and the key set, in the simulation of the whole
+//! protocol (`tests/sync`) a network and a disk that fail by a seed.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use keyward_contract::feed::{
-    Change, ControlHeartbeat, Refusal, SnapshotBegin, SnapshotChunk, SnapshotEnd, control_frame::Frame,
-    gateway_frame,
+    Acknowledge, Change, ControlHeartbeat, Refusal, SnapshotBegin, SnapshotChunk, SnapshotEnd,
+    control_frame::Frame, gateway_frame,
 };
 use tokio::sync::mpsc;
 
 use super::SyncError;
-use super::stream::{Stream, blocking};
-use crate::keys::{Position, RefusedRecord, SnapshotWriter};
+use crate::keys::{Position, RefusedRecord};
+
+mod ground;
+mod held;
+
+pub use ground::{Event, Ground};
 
 /// Frames that are looked at together.
 const TOGETHER: usize = 256;
-/// Below so many keys a snapshot may drop as many as it likes.
-const FEW_KEYS: u64 = 100;
 /// So many refused records of one batch are told upstream one by one.
 const TOLD_REFUSALS: usize = 100;
 /// Heartbeats whose revision is not in force yet.
 const WAITING_HEARTBEATS: usize = 16;
 
-pub(super) struct Applier<'s> {
-    stream: &'s Stream<'s>,
-    snapshot: Option<UnderWay>,
+/// Puts what one stream brings in force.
+#[derive(Debug)]
+pub struct Applier<'g, G: Ground> {
+    ground: &'g G,
+    snapshot: Option<UnderWay<G::Snapshot>>,
     /// Revision and echo of heartbeats that prove freshness once that revision is in force.
     heartbeats: VecDeque<(u64, u64)>,
+    /// Up to which revision a held snapshot and the changes after it have taken rights away.
+    restricted: Option<u64>,
 }
 
 /// A snapshot that is coming in.
-struct UnderWay {
-    writer: SnapshotWriter,
+#[derive(Debug)]
+struct UnderWay<S> {
+    writer: S,
     begin: SnapshotBegin,
     received: u64,
 }
 
-impl<'s> Applier<'s> {
-    pub(super) fn new(stream: &'s Stream<'s>) -> Self {
+impl<'g, G: Ground> Applier<'g, G> {
+    /// Of a stream that has just begun.
+    pub fn new(ground: &'g G) -> Self {
         Self {
-            stream,
+            ground,
             snapshot: None,
             heartbeats: VecDeque::new(),
+            restricted: None,
         }
     }
 
-    pub(super) async fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Result<(), SyncError> {
+    /// Works until the frames end or one is against the protocol.
+    ///
+    /// # Errors
+    /// Always: why it ended.
+    pub async fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Result<(), SyncError> {
         let mut came = Vec::with_capacity(TOGETHER);
         while frames.recv_many(&mut came, TOGETHER).await > 0 {
             let mut changes = Vec::new();
@@ -82,50 +99,46 @@ impl<'s> Applier<'s> {
     }
 
     async fn changes(&mut self, mut changes: Vec<Change>) -> Result<(), SyncError> {
-        let position = self.stream.follower.keys.position();
+        let position = self.ground.position();
+        let reached = self.restricted.unwrap_or(position.revision);
         // A repeat is no news, but its acknowledgement may have been lost with the last stream.
-        changes.retain(|change| change.revision > position.revision);
+        changes.retain(|change| change.revision > reached);
         let Some(last) = changes.last().map(|change| change.revision) else {
             return Ok(());
         };
-        if self.snapshot.is_some() || position.feed_epoch != self.stream.feed_epoch {
+        let is_followed = self.restricted.is_some() || position.feed_epoch == self.ground.source().0;
+        if self.snapshot.is_some() || !is_followed {
             return Err(SyncError::Protocol("a change before the snapshot's end"));
         }
-        let mut expected = position.revision;
+        let mut expected = reached;
         for change in &changes {
             expected = expected.saturating_add(1);
             if change.revision != expected {
                 return Err(SyncError::Protocol("a gap between changes"));
             }
         }
-        let (keys, many) = (Arc::clone(&self.stream.follower.keys), changes.len());
-        let refused = blocking(move || keys.apply(changes)).await??;
-        self.stream
-            .follower
-            .state
-            .changes
-            .fetch_add(many as u64, Ordering::Relaxed);
+        if self.restricted.is_some() {
+            return self.restrict(changes, last).await;
+        }
+        let many = changes.len() as u64;
+        let refused = self.ground.apply(changes).await?;
+        self.ground.note(Event::Changes(many));
         self.refuse(&refused).await?;
         self.in_force(last).await
     }
 
     /// Acknowledges once no worker acts on what was before.
     async fn in_force(&mut self, revision: u64) -> Result<(), SyncError> {
-        let keys = Arc::clone(&self.stream.follower.keys);
-        let noted = blocking(move || keys.acknowledge());
-        let (noted, ()) = tokio::join!(noted, self.stream.follower.quiescence.passed());
-        noted??;
-        self.stream.acknowledge(revision).await?;
+        let (noted, ()) = tokio::join!(self.ground.acknowledging(), self.ground.passed());
+        noted?;
+        let acknowledge = gateway_frame::Frame::Acknowledge(Acknowledge { revision });
+        self.ground.send(acknowledge).await?;
         self.prove_freshness();
         Ok(())
     }
 
     async fn refuse(&self, refused: &[RefusedRecord]) -> Result<(), SyncError> {
-        self.stream
-            .follower
-            .state
-            .refused
-            .fetch_add(refused.len() as u64, Ordering::Relaxed);
+        self.ground.note(Event::Refused(refused.len() as u64));
         for RefusedRecord { revision, error } in refused.iter().take(TOLD_REFUSALS) {
             tracing::error!(revision, %error, "a record was refused; the last good one stays in force");
             let refusal = Refusal {
@@ -133,44 +146,26 @@ impl<'s> Applier<'s> {
                 record: error.record.clone(),
                 reason: error.reason.clone(),
             };
-            self.stream.send(gateway_frame::Frame::Refusal(refusal)).await?;
+            self.ground.send(gateway_frame::Frame::Refusal(refusal)).await?;
         }
         Ok(())
     }
 
     async fn begin(&mut self, begin: SnapshotBegin) -> Result<(), SyncError> {
-        let keys = Arc::clone(&self.stream.follower.keys);
-        let position = keys.position();
-        let held = keys.key_count();
-        let is_same_history = position.feed_epoch == self.stream.feed_epoch;
-        if is_same_history && held >= FEW_KEYS && begin.records < held.div_ceil(2) {
-            let reason = "would drop more than half of the keys";
-            let refusal = Refusal {
-                revision: begin.revision,
-                record: "snapshot".into(),
-                reason: reason.into(),
-            };
-            self.stream
-                .send_last(gateway_frame::Frame::Refusal(refusal))
-                .await?;
-            return Err(SyncError::MassDeletion {
-                held,
-                offered: begin.records,
-            });
-        }
         tracing::info!(
             revision = begin.revision,
             records = begin.records,
             "a snapshot is coming"
         );
-        self.stream.quota.hold();
+        self.ground.note(Event::SnapshotBegun);
+        let (feed_epoch, scope) = self.ground.source();
         let position = Position {
-            feed_epoch: self.stream.feed_epoch.clone(),
+            feed_epoch: feed_epoch.to_owned(),
             revision: begin.revision,
             history: begin.history.clone(),
-            scope: self.stream.scope.clone(),
+            scope: scope.to_owned(),
         };
-        let writer = blocking(move || keys.begin_snapshot(position)).await??;
+        let writer = self.ground.begin(position).await?;
         self.snapshot = Some(UnderWay {
             writer,
             begin,
@@ -181,22 +176,18 @@ impl<'s> Applier<'s> {
 
     async fn chunk(&mut self, chunk: SnapshotChunk) -> Result<(), SyncError> {
         let UnderWay {
-            mut writer,
+            writer,
             begin,
             received,
         } = self.under_way()?;
         let received = received.saturating_add(chunk.records.len() as u64);
-        let (writer, refused) = blocking(move || {
-            let refused = writer.add(chunk.records);
-            (writer, refused)
-        })
-        .await?;
+        let (writer, refused) = self.ground.add(writer, chunk.records).await?;
         self.snapshot = Some(UnderWay {
             writer,
             begin,
             received,
         });
-        self.refuse(&refused?).await
+        self.refuse(&refused).await
     }
 
     async fn end(&mut self, end: &SnapshotEnd) -> Result<(), SyncError> {
@@ -205,35 +196,40 @@ impl<'s> Applier<'s> {
             begin,
             received,
         } = self.under_way()?;
-        if end.revision != begin.revision || received != begin.records {
+        // Either end may leave the number to the other.
+        let said = [begin.records, end.records];
+        let is_whole =
+            said.iter().all(|said| [0, received].contains(said)) && (received == 0 || said != [0, 0]);
+        if end.revision != begin.revision || !is_whole {
             return Err(SyncError::Protocol("a snapshot is not what its beginning said"));
         }
-        blocking(move || writer.finish()).await??;
-        self.stream
-            .follower
-            .state
-            .snapshots
-            .fetch_add(1, Ordering::Relaxed);
+        let (writer, refused) = self.ground.complete(writer).await?;
+        self.refuse(&refused).await?;
+        let Some(writer) = self.unless_held(writer, &begin).await? else {
+            return Ok(());
+        };
+        self.ground.finish(writer).await?;
+        self.restricted = None;
         tracing::info!(
             revision = end.revision,
             records = received,
             "the snapshot is in force"
         );
-        self.stream.quota.release();
+        self.ground.note(Event::SnapshotInForce);
         self.in_force(end.revision).await
     }
 
-    fn under_way(&mut self) -> Result<UnderWay, SyncError> {
+    fn under_way(&mut self) -> Result<UnderWay<G::Snapshot>, SyncError> {
         self.snapshot
             .take()
             .ok_or(SyncError::Protocol("a piece of no snapshot"))
     }
 
     fn heartbeat(&mut self, heartbeat: &ControlHeartbeat) {
-        self.stream
-            .follower
-            .state
-            .told(heartbeat.revision, heartbeat.live_gateways);
+        self.ground.note(Event::Told {
+            head: heartbeat.revision,
+            live_gateways: heartbeat.live_gateways,
+        });
         if heartbeat.echo_ms > 0 {
             self.heartbeats.push_back((heartbeat.revision, heartbeat.echo_ms));
         }
@@ -245,16 +241,25 @@ impl<'s> Applier<'s> {
     }
 
     fn prove_freshness(&mut self) {
-        let state = &self.stream.follower.state;
-        let position = self.stream.follower.keys.position();
-        if self.snapshot.is_some() || position.feed_epoch != self.stream.feed_epoch {
+        let ground = self.ground;
+        let position = self.ground.position();
+        let reached = match self.restricted {
+            // Whoever has lost rights has lost them here, too.
+            Some(restricted) => restricted,
+            None if position.feed_epoch == self.ground.source().0 => position.revision,
+            None => return,
+        };
+        if self.snapshot.is_some() {
             return;
         }
+        let is_holding = self.restricted.is_some();
         self.heartbeats.retain(|(revision, echo_ms)| {
-            let is_in_force = *revision <= position.revision;
+            let is_in_force = *revision <= reached;
             if is_in_force {
-                state.heard(*echo_ms);
-                state.following();
+                ground.note(Event::Fresh {
+                    steady_ms: *echo_ms,
+                    is_holding,
+                });
             }
             !is_in_force
         });

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keyward_config::{Staleness, WhenStale};
-use keyward_contract::DigestKey;
 use keyward_contract::feed::sync_client::SyncClient;
 use keyward_contract::feed::{
     ControlFrame, GatewayFrame, Hello, PROTOCOL, Welcome, control_frame, gateway_frame,
 };
+use keyward_contract::{DigestKey, protocol};
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -91,7 +91,7 @@ impl Follower {
             max_staleness_ms: max_ms,
             denies_when_stale: max.is_some() && then == WhenStale::Deny,
             oldest_boot_epoch: self.ledger.oldest_boot_epoch(),
-            oldest_protocol: PROTOCOL,
+            oldest_protocol: protocol::OLDEST_PROTOCOL,
             history: position.history,
             scope: position.scope,
         }
@@ -105,7 +105,7 @@ impl Follower {
     }
 
     async fn check(&self, welcome: &Welcome) -> Result<(), SyncError> {
-        if welcome.protocol != PROTOCOL {
+        if !protocol::OURS.contains(welcome.protocol) {
             return Err(SyncError::Protocol("the control plane speaks another protocol"));
         }
         if welcome.feed_epoch.is_empty() || welcome.feed_epoch.len() > 64 || welcome.scope.len() > 64 {

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use keyward_config::{Staleness, WhenStale};
 
 /// Every word that [`SyncStatus::state`] can be.
-pub const STATES: [&str; 3] = ["connecting", "syncing", "following"];
+pub const STATES: [&str; 4] = ["connecting", "syncing", "following", "holding"];
 
 const CONNECTING: u8 = 0;
 const SYNCING: u8 = 1;
 const FOLLOWING: u8 = 2;
+const HOLDING: u8 = 3;
 
 /// The link's state, shared by the follower that writes it and all who read it.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct SyncState {
     made: Duration,
     origin: Instant,
     stage: AtomicU8,
+    held: [AtomicU64; 3],
     head: AtomicU64,
     live_gateways: AtomicU32,
     /// Milliseconds on the gateway's monotonic clock, plus one; 0: never.
@@ -39,6 +41,8 @@ pub struct SyncState {
 pub struct SyncStatus {
     /// One of [`STATES`].
     pub state: &'static str,
+    /// The snapshot that waits for confirmation, if one does.
+    pub held: Option<HeldSnapshot>,
     /// The newest revision that the control plane told of.
     pub control_plane_revision: u64,
     /// For how long nothing proves that the key set is the newest; `None`: nothing ever did.
@@ -55,6 +59,17 @@ pub struct SyncStatus {
     pub connections: u64,
 }
 
+/// A snapshot that is not put in force before somebody confirms it: it would drop more than half of the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldSnapshot {
+    /// Its revision.
+    pub revision: u64,
+    /// Keys in force here.
+    pub keys: u64,
+    /// Those of them that it has not.
+    pub dropped: u64,
+}
+
 impl SyncState {
     /// Not connected. `now` is the gateway's monotonic clock, the one that [`Self::is_stale`] will be asked by.
     #[must_use]
@@ -64,6 +79,7 @@ impl SyncState {
             made: now,
             origin: Instant::now(),
             stage: AtomicU8::new(CONNECTING),
+            held: Default::default(),
             head: AtomicU64::default(),
             live_gateways: AtomicU32::new(1),
             heard_ms: AtomicU64::default(),
@@ -115,6 +131,7 @@ impl SyncState {
     pub fn status(&self, now: Duration) -> SyncStatus {
         let stage = usize::from(self.stage.load(Ordering::Relaxed));
         SyncStatus {
+            held: self.held(),
             state: STATES.get(stage).copied().unwrap_or("connecting"),
             control_plane_revision: self.head.load(Ordering::Relaxed),
             since_heard: self.since_heard(now),
@@ -132,6 +149,9 @@ impl SyncState {
         let status = self.status(now);
         serde_json::json!({
             "state": status.state,
+            "heldSnapshot": status.held.map(|held| serde_json::json!({
+                "revision": held.revision, "keys": held.keys, "dropped": held.dropped,
+            })),
             "controlPlaneRevision": status.control_plane_revision,
             "secondsSinceHeard": status.since_heard.map(|since| since.as_secs_f64()),
             "stale": self.is_stale(now),
@@ -159,6 +179,30 @@ impl SyncState {
         self.stage.store(FOLLOWING, Ordering::Relaxed);
     }
 
+    /// A snapshot waits for confirmation.
+    pub(super) fn holding(&self, snapshot: HeldSnapshot) {
+        let HeldSnapshot {
+            revision,
+            keys,
+            dropped,
+        } = snapshot;
+        for (place, number) in self.held.iter().zip([revision, keys, dropped]) {
+            place.store(number, Ordering::Relaxed);
+        }
+        self.stage.store(HOLDING, Ordering::Relaxed);
+    }
+
+    /// The snapshot that waits for confirmation, if one does.
+    #[must_use]
+    pub fn held(&self) -> Option<HeldSnapshot> {
+        let [revision, keys, dropped] = &self.held;
+        (self.stage.load(Ordering::Relaxed) == HOLDING).then(|| HeldSnapshot {
+            revision: revision.load(Ordering::Relaxed),
+            keys: keys.load(Ordering::Relaxed),
+            dropped: dropped.load(Ordering::Relaxed),
+        })
+    }
+
     pub(super) fn disconnected(&self) {
         self.stage.store(CONNECTING, Ordering::Relaxed);
     }
@@ -169,10 +213,14 @@ impl SyncState {
         self.live_gateways.store(live_gateways, Ordering::Relaxed);
     }
 
-    /// What was in force when this heartbeat of ours was sent is in force here. Later than now is a lie.
     pub(super) fn heard(&self, steady_ms: u64) {
-        let believable = steady_ms.min(self.steady_ms());
-        self.heard_ms.fetch_max(believable, Ordering::Relaxed);
+        self.heard_by(steady_ms, self.steady_ms());
+    }
+
+    /// What was in force when this heartbeat of ours was sent is in force here. Later than now is a lie. Both are
+    /// milliseconds on the gateway's monotonic clock, plus one.
+    pub fn heard_by(&self, steady_ms: u64, now_ms: u64) {
+        self.heard_ms.fetch_max(steady_ms.min(now_ms), Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use keyward_contract::feed::{
-    Acknowledge, ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, control_frame, gateway_frame::Frame,
+    ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, control_frame, gateway_frame::Frame,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -45,6 +45,8 @@ pub(super) struct Stream<'f> {
 impl Follower {
     /// Opens a stream and holds it; `Ok` when it ended because of `stop`.
     pub(super) async fn stream(&self, url: &str, stop: &CancellationToken) -> Result<(), SyncError> {
+        self.settle().await;
+        self.acknowledging().await?;
         let opened = self.open(url).await?;
         tracing::info!(
             url,
@@ -159,10 +161,6 @@ impl Stream<'_> {
         self.send(frame).await?;
         let _ = tokio::time::timeout(LAST_WORD, self.up.closed()).await;
         Ok(())
-    }
-
-    pub(super) async fn acknowledge(&self, revision: u64) -> Result<(), SyncError> {
-        self.send(Frame::Acknowledge(Acknowledge { revision })).await
     }
 
     pub(super) async fn send(&self, frame: Frame) -> Result<(), SyncError> {

@@ -23,6 +23,7 @@ use crate::ledger::{Book, CounterKey, LedgerBounds};
 use crate::telemetry::TierSlot;
 
 mod following;
+mod held;
 mod reporting;
 
 const DIGEST_KEY: [u8; 32] = [7; 32];
@@ -221,6 +222,13 @@ impl Disk {
     }
 
     fn start_with(&self, urls: &[SocketAddr], quiescence: Quiescence) -> Gateway {
+        let (follower, mut gateway) = self.follower(urls, quiescence);
+        gateway.running = tokio::spawn(follower.run(gateway.stop.clone()));
+        gateway
+    }
+
+    /// A follower that has not begun, and what it works on.
+    fn follower(&self, urls: &[SocketAddr], quiescence: Quiescence) -> (Follower, Gateway) {
         let keys = KeySet::open(&self.0.path().join("replica"), 1000, Box::new(|_| TierSlot::NONE)).unwrap();
         let bounds = LedgerBounds {
             max_size: 64 << 20,
@@ -248,15 +256,15 @@ impl Disk {
             Arc::clone(&ledger),
             Arc::clone(&state),
         );
-        let running = tokio::spawn(follower.run(stop.clone()));
-        Gateway {
+        let gateway = Gateway {
             keys,
             book: ledger.book(),
             ledger,
             state,
             stop,
-            running,
-        }
+            running: tokio::spawn(std::future::ready(())),
+        };
+        (follower, gateway)
     }
 }
 

@@ -113,12 +113,16 @@ catalogue! {
         "Token buckets held in this process.";
     WOULD_LIMIT: Counter, 2 = "keyward_would_limit_total" ["tier", "limit"]
         "Accepted calls that a limit in shadow mode would have refused: `account`, `customer`, `route` or `quota`.";
+    CALLS_CUT: Counter, 1 = "keyward_calls_cut_total" ["reason"]
+        "Calls in flight that were ended because rights were gone: of the `key`, the `customer` key, the `account` or the `address`.";
     SYNC_REVISION: Gauge, 0 = "keyward_sync_revision" []
         "The revision of the key set that is in force.";
     SYNC_LAG: Gauge, 0 = "keyward_sync_lag_seconds" []
         "Time since the control plane was last heard.";
     SYNC_STATE: Gauge, 1 = "keyward_sync_state" ["state"]
         "1 for the state that the stream of key changes is in.";
+    SYNC_HELD: Gauge, 0 = "keyward_sync_held_snapshot_dropped_keys" []
+        "Keys that a snapshot would drop that waits for confirmation; 0 when none does.";
     SYNC_CHANGES: Counter, 0 = "keyward_sync_changes_total" []
         "Changes put in force.";
     SYNC_REFUSED: Counter, 0 = "keyward_sync_refused_total" []

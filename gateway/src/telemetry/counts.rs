@@ -70,6 +70,7 @@ pub(super) struct Counts {
     pub(super) cache_hits: [Sum; CacheLevel::ALL.len()],
     pub(super) cache_misses: [Sum; CacheLevel::ALL.len()],
     pub(super) would_limit: Rows<LimitCounts>,
+    pub(super) cut: [Sum; CutReason::ALL.len()],
     pub(super) routes: Rows<RouteCounts>,
     pub(super) upstreams: Rows<UpstreamCounts>,
 }
@@ -140,6 +141,7 @@ impl Default for Counts {
             cache_hits: Default::default(),
             cache_misses: Default::default(),
             would_limit: Rows::new(TIER_ROWS),
+            cut: Default::default(),
             routes: Rows::new(usize::from(MAX_ROUTES)),
             upstreams: Rows::new(usize::from(MAX_UPSTREAMS)),
         }
@@ -224,6 +226,20 @@ label! {
         Memory = "memory",
         /// The replica on disk.
         Replica = "replica",
+    }
+}
+
+label! {
+    /// Whose rights were gone when a call in flight was cut off.
+    CutReason {
+        /// The account key's, or the customer key's where that stands alone.
+        Key = "key",
+        /// The customer key's, beside an account key.
+        Customer = "customer",
+        /// The account's.
+        Account = "account",
+        /// The client's address is no longer among those that the key may be used from.
+        Address = "address",
     }
 }
 

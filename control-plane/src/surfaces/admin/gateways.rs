@@ -9,6 +9,8 @@ use crate::App;
 use crate::store::changes;
 use crate::surfaces::problem::Problem;
 
+pub mod confirm_snapshot;
+
 /// The gateways that were seen.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
@@ -16,6 +18,7 @@ use crate::surfaces::problem::Problem;
     "gateways": [{
         "gateway_id": "edge-1", "address": "203.0.113.7:8080", "version": "0.1.0", "revision": 42,
         "lag_seconds": 0.0, "last_heartbeat": "2026-01-19T10:30:00.000Z", "state": "connected",
+        "held_snapshot": null,
     }],
 }))]
 pub struct GatewayList {
@@ -37,8 +40,21 @@ pub struct GatewayShown {
     lag_seconds: f64,
     #[schema(format = DateTime)]
     last_heartbeat: String,
-    #[schema(pattern = "^(connected|syncing|disconnected|stopped)$")]
+    #[schema(pattern = "^(connected|holding|syncing|disconnected|stopped)$")]
     state: &'static str,
+    /// A snapshot that waits for confirmation.
+    #[schema(required = true)]
+    held_snapshot: Option<HeldSnapshotShown>,
+}
+
+/// A snapshot that would drop more than half of a gateway's keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HeldSnapshotShown {
+    revision: u64,
+    /// Keys in force at the gateway.
+    held_keys: u64,
+    /// Those of them that the snapshot has not.
+    dropped_keys: u64,
 }
 
 /// Lists every gateway, and how far each is behind the newest revision.
@@ -72,6 +88,11 @@ pub async fn list(State(app): State<App>) -> Result<Json<GatewayList>, Problem> 
             lag_seconds: gateway.lag_seconds,
             last_heartbeat: gateway.last_heartbeat.to_rfc3339_millis(),
             state: gateway.state,
+            held_snapshot: gateway.held.map(|held| HeldSnapshotShown {
+                revision: held.revision,
+                held_keys: held.held,
+                dropped_keys: held.dropped,
+            }),
         })
         .collect();
     Ok(Json(GatewayList { revision, gateways }))

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use keyward_contract::UnixMillis;
 
+use super::GatewayStatus;
 use super::gateway::GRACE;
-use super::{GatewayStatus, Reached, Standings};
+use super::roster::{Reached, Standings};
 use crate::store::gateways::{Elsewhere, Stream};
 
 /// A change that waits for others looks again after so long, should nobody tell it to.
@@ -53,6 +54,7 @@ impl Others {
             let reached = match standing.refused.contains(&revision) {
                 true => Reached::Refused,
                 false if standing.revision >= revision => Reached::Acknowledged,
+                false if standing.held.is_some() => Reached::Refused,
                 false => Reached::Awaited,
             };
             standings.add(&standing.id, reached, Some(end));
@@ -97,7 +99,8 @@ impl Others {
                 revision: standing.revision,
                 lag_seconds: lag(standing.revision).as_secs_f64(),
                 last_heartbeat: UnixMillis(wall.0.saturating_sub(heard_ago)),
-                state: stream.as_str(),
+                state: super::shown(stream, standing.held),
+                held: standing.held.filter(|_| stream.is_up()),
             }
         };
         look.gateways.iter().map(shown).collect()

@@ -1,12 +1,14 @@
 //! One gateway: what it said of itself, and how long it counts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyward_contract::{UnixMillis, feed};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::gateways::{Standing, Stream};
+use crate::store::gateways::{HeldSnapshot, Standing, Stream};
 
 /// A lost gateway counts for so long after its last heartbeat: it may still be serving.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -23,6 +25,10 @@ pub(super) struct Gateway {
     /// False until its first snapshot is in force.
     pub(super) holds_something: bool,
     pub(super) refused: BTreeSet<u64>,
+    /// The snapshot that it holds until it is confirmed.
+    pub(super) held: Option<HeldSnapshot>,
+    /// What was confirmed to it over this stream.
+    pub(super) confirmed: u64,
     pub(super) heard: Instant,
     pub(super) heard_at: UnixMillis,
     /// Its last stream.
@@ -34,8 +40,9 @@ pub(super) struct Gateway {
     denies_after: Option<Duration>,
 }
 
+/// How a gateway's last stream stands.
 #[derive(Debug)]
-pub(super) enum Link {
+pub enum Link {
     /// Its stream is up.
     Up(Ends),
     /// The stream broke.
@@ -46,11 +53,13 @@ pub(super) enum Link {
 
 /// What ends a stream from our side.
 #[derive(Clone, Debug, Default)]
-pub(in crate::sync) struct Ends {
+pub struct Ends {
     /// Another stream has taken its place.
-    pub(in crate::sync) replaced: CancellationToken,
+    pub replaced: CancellationToken,
     /// This control plane no longer knows what the others do.
-    pub(in crate::sync) cut_off: CancellationToken,
+    pub cut_off: CancellationToken,
+    /// An operator has confirmed the snapshot that the gateway holds: this ends nothing but the holding.
+    pub confirmed: Arc<Notify>,
 }
 
 impl Gateway {
@@ -68,6 +77,8 @@ impl Gateway {
             revision,
             holds_something: hello.revision > 0,
             refused: BTreeSet::new(),
+            held: None,
+            confirmed: 0,
             heard: now,
             heard_at: super::super::now(),
             session,
@@ -98,9 +109,10 @@ impl Gateway {
     }
 
     /// Its stream has ended so.
-    pub(super) fn leave(&mut self, link: Link) {
+    pub(super) fn leave(&mut self, link: Link, now: Instant) {
         self.link = link;
-        self.left = Some(Instant::now());
+        self.left = Some(now);
+        self.held = None;
     }
 
     /// Whether it stops serving when it hears nothing from us.
@@ -137,6 +149,7 @@ impl Gateway {
             stream: self.stream(),
             revision: self.revision,
             refused: self.refused.iter().copied().collect(),
+            held: self.held,
             heard_ago_ms: ms(now.saturating_duration_since(self.heard)),
             denies_after_ms: self.denies_after.map(ms),
         }

@@ -1,5 +1,6 @@
 //! Who counts, for how long, and what a waiting change is told.
 
+use super::roster::DEAD_AFTER;
 use super::*;
 
 fn hello(id: &str, boot_epoch: u64) -> feed::Hello {

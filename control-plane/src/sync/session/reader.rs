@@ -3,11 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use keyward_contract::feed::{Acknowledge, GatewayFrame, Refusal, UsageReport, gateway_frame::Frame};
+use keyward_contract::feed::{
+    Acknowledge, GatewayFrame, Refusal, SnapshotHeld, UsageReport, gateway_frame::Frame,
+};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::Session;
+use crate::sync::HeldSnapshot;
 
 /// A stream on which nothing came for so long is over; heartbeats come every second.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -36,13 +39,14 @@ impl Reader<'_> {
                 }
                 Some(Frame::Usage(report)) => self.usage(report)?,
                 Some(Frame::Refusal(refusal)) => self.refusal(&refusal),
-                Some(Frame::SnapshotHeld(_)) => {}
+                Some(Frame::SnapshotHeld(held)) => self.held(&held)?,
                 Some(Frame::Goodbye(_)) => {
                     self.session.membership.goodbye();
                     return Ok(());
                 }
                 Some(Frame::Hello(_)) => return Err(Status::invalid_argument("a second Hello")),
-                None => return Err(Status::invalid_argument("a frame of no known kind")),
+                // Of a kind that a later gateway knows, and that it can do without us knowing.
+                None => metrics::counter!("keyward_sync_unknown_frames_total").increment(1),
             }
         }
     }
@@ -54,6 +58,32 @@ impl Reader<'_> {
             ));
         }
         self.session.membership.acknowledge(acknowledge.revision);
+        Ok(())
+    }
+
+    fn held(&self, held: &SnapshotHeld) -> Result<(), Status> {
+        let SnapshotHeld {
+            revision,
+            held,
+            dropped,
+        } = *held;
+        if revision > self.session.shared.sent.load(Ordering::Acquire) {
+            return Err(Status::invalid_argument("a snapshot is held that was not sent"));
+        }
+        let gateway = &self.session.boot.gateway_id;
+        tracing::error!(
+            gateway,
+            revision,
+            held,
+            dropped,
+            "a gateway holds a snapshot that would drop more than half of its keys: confirm it if it is right"
+        );
+        metrics::counter!("keyward_sync_held_snapshots_total").increment(1);
+        self.session.membership.hold(HeldSnapshot {
+            revision,
+            held,
+            dropped,
+        });
         Ok(())
     }
 

@@ -4,24 +4,23 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use keyward_contract::feed::{
-    ControlFrame, ControlHeartbeat, PROTOCOL, UsageAcknowledged, Welcome, control_frame::Frame,
-};
+use keyward_contract::feed::{ControlHeartbeat, UsageAcknowledged, Welcome, control_frame::Frame};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
 
 use super::Session;
-use crate::sync::feed::Next;
+use crate::sync::feed::{Entry, Next};
+use crate::sync::frames::{Gone, Outgoing};
 use crate::sync::quota::Seen;
-use crate::sync::snapshot::Snapshot;
+use crate::sync::snapshot::{NoSnapshot, Piece, Snapshot};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// An account's number goes out at most this often, and no later than this after it was moved.
 const QUOTA_PACE: Duration = Duration::from_millis(250);
 /// A gateway that takes no frame for so long is dropped.
 const STALLED: Duration = Duration::from_secs(10);
-/// Few snapshots are read at once: one that its gateway takes for longer than this makes room for others.
+/// Few snapshots are sent at once: one that its gateway takes for longer than this makes room for others.
 const SLOWEST_SNAPSHOT: Duration = Duration::from_secs(300);
 /// As many accounts' numbers go out at once.
 const ACCOUNTS_AT_ONCE: usize = 5_000;
@@ -34,6 +33,8 @@ pub(super) struct Writer<'s> {
     tick: Interval,
     acknowledgements: mpsc::Receiver<u64>,
     quota: QuotaTold,
+    /// The gateway holds a snapshot that was confirmed since.
+    is_confirmed: bool,
 }
 
 /// What this stream was told of quotas.
@@ -65,6 +66,7 @@ enum Due {
     Heartbeat,
     UsageAcknowledged(u64),
     Quotas,
+    Confirmed,
 }
 
 impl<'s> Writer<'s> {
@@ -82,6 +84,7 @@ impl<'s> Writer<'s> {
                 seen: Seen::default(),
                 at: None,
             },
+            is_confirmed: false,
         }
     }
 
@@ -89,31 +92,42 @@ impl<'s> Writer<'s> {
         let mut position = self.session.shared.sent.load(Ordering::Relaxed);
         self.welcome().await?;
         if position == 0 {
-            position = self.snapshot().await?;
+            position = self.snapshot(0).await?;
         }
         loop {
+            if self.is_confirmed {
+                position = self.snapshot(position).await?;
+            }
             self.head.borrow_and_update();
             let next = self.session.service.feed.after(position).await;
             match next.map_err(|_| Status::unavailable("the change log can't be read"))? {
                 Next::Changes(changes) => {
-                    for change in changes {
-                        position = change.revision;
-                        let change = self.session.scope.cut(&change);
-                        self.send_log(Frame::Change(change.as_ref().clone()), position)
-                            .await?;
-                    }
+                    position = self.changes(position, changes).await?;
                     // More may have come; what else is due must not wait for all of it.
                     while let Some(due) = self.due_now() {
                         self.serve(due).await?;
                     }
                 }
-                Next::Compacted => position = self.snapshot().await?,
+                // One that is no later than what is held would lead here again.
+                Next::Snapshot => position = self.snapshot(position.saturating_add(1)).await?,
                 Next::Nothing => {
                     let due = self.due().await;
                     self.serve(due).await?;
                 }
             }
         }
+    }
+
+    /// Sends changes; answers how far the gateway is then.
+    async fn changes(&mut self, mut position: u64, changes: Vec<Entry>) -> Result<u64, Status> {
+        for change in changes {
+            let Some(message) = change.cut(&self.session.scope) else {
+                return self.snapshot(change.place.revision).await;
+            };
+            position = change.place.revision;
+            self.send_log(message, position).await?;
+        }
+        Ok(position)
     }
 
     async fn welcome(&self) -> Result<(), Status> {
@@ -124,8 +138,8 @@ impl<'s> Writer<'s> {
         };
         let revision = *self.head.borrow();
         self.send(Frame::Welcome(Welcome {
-            protocol: PROTOCOL,
-            feed_epoch: service.epoch.clone(),
+            protocol: self.session.protocol,
+            feed_epoch: self.session.epoch.name().to_owned(),
             revision,
             digest_key,
             live_gateways: service.gateways.live(),
@@ -134,15 +148,16 @@ impl<'s> Writer<'s> {
         .await
     }
 
-    /// Sends a whole snapshot, with heartbeats between its pieces; answers its revision.
-    async fn snapshot(&mut self) -> Result<u64, Status> {
+    /// Sends a whole snapshot of this revision or a later one, with heartbeats between its pieces; answers its revision.
+    async fn snapshot(&mut self, least: u64) -> Result<u64, Status> {
         metrics::counter!("keyward_sync_snapshots_total").increment(1);
-        let mut snapshot: Snapshot = self.session.service.snapshots.begin();
+        let head = *self.head.borrow();
+        let snapshots = &self.session.service.snapshots;
+        let mut snapshot: Snapshot = snapshots.begin(&self.session.scope, least, head);
         let mut begun = None;
-        let gone = || Status::unavailable("the snapshot can't be read");
         loop {
-            let frame = tokio::select! {
-                frame = snapshot.next() => frame.ok_or_else(gone)?,
+            let piece = tokio::select! {
+                piece = snapshot.next() => piece.unwrap_or(Err(NoSnapshot::Broken("its task has ended"))),
                 due = self.due() => {
                     self.serve(due).await?;
                     continue;
@@ -155,15 +170,20 @@ impl<'s> Writer<'s> {
                     "the gateway took a snapshot for over 300 s",
                 ));
             }
-            match frame {
-                Ok(Frame::SnapshotEnd(end)) => {
-                    self.send_log(Frame::SnapshotEnd(end), end.revision).await?;
+            match piece {
+                Ok(Piece::Begin(mut begin)) => {
+                    begin.confirmed = std::mem::take(&mut self.is_confirmed);
+                    self.send(Frame::SnapshotBegin(begin)).await?;
+                }
+                Ok(Piece::Records(records)) => self.hand_over(records).await?,
+                Ok(Piece::End(end)) => {
+                    self.send_log(Frame::SnapshotEnd(end).into(), end.revision)
+                        .await?;
                     return Ok(end.revision);
                 }
-                Ok(frame) => self.send(frame).await?,
                 Err(error) => {
-                    tracing::error!(%error, "a snapshot can't be read");
-                    return Err(gone());
+                    tracing::error!(%error, "a snapshot can't be sent");
+                    return Err(Status::unavailable("the snapshot can't be read"));
                 }
             }
         }
@@ -187,6 +207,7 @@ impl<'s> Writer<'s> {
                 _ = self.tick.tick() => return Due::Heartbeat,
                 Some(sequence) = self.acknowledgements.recv() => return Due::UsageAcknowledged(sequence),
                 () = self.quota.due() => return Due::Quotas,
+                () = session.membership.ends().confirmed.notified() => return Due::Confirmed,
                 _ = self.head.changed() => return Due::Changes,
             }
         }
@@ -204,6 +225,10 @@ impl<'s> Writer<'s> {
     async fn serve(&mut self, due: Due) -> Result<(), Status> {
         match due {
             Due::Changes => Ok(()),
+            Due::Confirmed => {
+                self.is_confirmed = true;
+                Ok(())
+            }
             Due::UsageAcknowledged(sequence) => {
                 self.send(Frame::UsageAcknowledged(UsageAcknowledged { sequence }))
                     .await
@@ -239,16 +264,19 @@ impl<'s> Writer<'s> {
     }
 
     /// Sends a frame after which the gateway may acknowledge up to `revision`.
-    async fn send_log(&self, frame: Frame, revision: u64) -> Result<(), Status> {
+    async fn send_log(&self, message: Outgoing, revision: u64) -> Result<(), Status> {
         self.session.shared.sent.store(revision, Ordering::Release);
-        self.send(frame).await
+        self.hand_over(message).await
     }
 
     async fn send(&self, frame: Frame) -> Result<(), Status> {
-        let frame = ControlFrame { frame: Some(frame) };
-        match tokio::time::timeout(STALLED, self.session.out.send(Ok(frame))).await {
+        self.hand_over(frame.into()).await
+    }
+
+    async fn hand_over(&self, message: Outgoing) -> Result<(), Status> {
+        match tokio::time::timeout(STALLED, self.session.out.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Status::cancelled("the gateway is gone")),
+            Ok(Err(Gone)) => Err(Status::cancelled("the gateway is gone")),
             Err(_) => Err(Status::resource_exhausted("the gateway took no frame for 10 s")),
         }
     }

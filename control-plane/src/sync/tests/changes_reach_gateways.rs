@@ -103,7 +103,13 @@ async fn a_compacted_log_means_a_snapshot() {
     for _ in 0..10 {
         plane.commit_silently().await;
     }
-    changes::compact(&plane.store, 4, 100).await.unwrap();
+    let keep = changes::Keep {
+        newest: 4,
+        longest_ms: i64::MAX,
+        shortest_ms: 0,
+        after: u64::MAX,
+    };
+    changes::compact(&plane.store, keep, now(), 100).await.unwrap();
     eventually("the feed has read the log", async || {
         // From the oldest that is left it still goes on by changes.
         let mut gateway = plane.join(plane.hello("probe", 9)).await.unwrap();
@@ -115,7 +121,7 @@ async fn a_compacted_log_means_a_snapshot() {
     let feed = feed::Feed::start(&plane.store, &gateways, Arc::default())
         .await
         .unwrap();
-    assert!(matches!(feed.after(3).await, Ok(feed::Next::Compacted)));
+    assert!(matches!(feed.after(3).await, Ok(feed::Next::Snapshot)));
     assert!(matches!(feed.after(6).await, Ok(feed::Next::Changes(changes)) if changes.len() == 4));
     assert!(matches!(feed.after(10).await, Ok(feed::Next::Nothing)));
 }

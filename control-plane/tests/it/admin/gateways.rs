@@ -6,6 +6,8 @@ use serde_json::json;
 use crate::admin::Door;
 use crate::plane::Plane;
 
+mod confirm_snapshot;
+
 #[tokio::test]
 async fn gateways_are_shown_against_the_newest_revision() {
     let plane = Plane::start().await;

@@ -1,8 +1,11 @@
 //! What the script answers: for each question a list of whole numbers.
+//!
+//! A server that was told to lie, or another script under our name, may answer anything: more than was asked for is no
+//! answer.
 
 use redis::Value;
 
-use crate::ask::{Answer, Ask, ChargeAnswer, ChargeAsk, Charged, LeaseAnswer, QuotaAnswer};
+use crate::ask::{Answer, Ask, ChargeAnswer, ChargeAsk, Charged, LeaseAnswer, QuotaAnswer, QuotaAsk};
 
 /// The numbers of one answer; `None`: it is none.
 pub(super) fn numbers(value: &Value) -> Option<Vec<i64>> {
@@ -21,13 +24,13 @@ pub(super) fn numbers(value: &Value) -> Option<Vec<i64>> {
 /// The answer to this question; `None`: these are not its numbers.
 pub(super) fn answer(ask: &Ask, numbers: &[i64]) -> Option<Answer> {
     match (ask, numbers) {
-        (Ask::Lease(_), &[granted, level, elsewhere, born]) => Some(Answer::Lease(LeaseAnswer {
-            granted: granted.unsigned_abs(),
+        (Ask::Lease(ask), &[granted, level, elsewhere, born]) => Some(Answer::Lease(LeaseAnswer {
+            granted: at_most(granted, ask.most)?,
             level,
             held_elsewhere: elsewhere.unsigned_abs(),
             born: born.unsigned_abs(),
         })),
-        (Ask::Quota(_), numbers) => quota(numbers).map(Answer::Quota),
+        (Ask::Quota(ask), numbers) => quota(ask, numbers).map(Answer::Quota),
         (Ask::Charge(ask), [charged, rest @ ..]) => charge(ask, *charged == 1, rest).map(Answer::Charge),
         (Ask::Refund(_), []) => Some(Answer::Refunded),
         _ => None,
@@ -41,8 +44,8 @@ fn charge(ask: &ChargeAsk, charged: bool, rest: &[i64]) -> Option<ChargeAnswer> 
         let (first, others) = bucket(rest)?;
         (customer, rest) = (Some(first), others);
     }
-    let quota = match ask.quota {
-        Some(_) => Some(quota(rest)?),
+    let quota = match &ask.quota {
+        Some(ask) => Some(quota(ask, rest)?),
         None => None,
     };
     Some(ChargeAnswer {
@@ -65,13 +68,18 @@ fn bucket(numbers: &[i64]) -> Option<(Charged, &[i64])> {
     Some((charged, rest))
 }
 
-fn quota(numbers: &[i64]) -> Option<QuotaAnswer> {
+fn quota(ask: &QuotaAsk, numbers: &[i64]) -> Option<QuotaAnswer> {
     let &[granted, taken, rebuilding] = numbers else {
         return None;
     };
     Some(QuotaAnswer {
-        granted: granted.unsigned_abs(),
+        granted: at_most(granted, ask.most)?,
         taken: taken.unsigned_abs(),
         rebuilding: rebuilding == 1,
     })
+}
+
+/// What was granted of so much.
+fn at_most(granted: i64, most: u64) -> Option<u64> {
+    u64::try_from(granted).ok().filter(|granted| *granted <= most)
 }

@@ -1,7 +1,7 @@
 //! Three masters.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use keyward_buckets::{Answer, Ask, BucketsError, LANES, LeaseAsk, Link};
@@ -96,7 +96,7 @@ async fn a_node_that_is_away_is_trouble_for_its_own_accounts_only_and_comes_back
 }
 
 /// Takes one token after the other from one bucket, until it is told to stop, and gives how many it got.
-async fn take_until(link: &Link, account: AccountId, over: &AtomicBool) -> u64 {
+async fn take_until(link: &Link, account: AccountId, over: &AtomicBool, taken_so_far: &AtomicU64) -> u64 {
     let mut taken = 0;
     while !over.load(Ordering::Relaxed) {
         // What it got before is spent.
@@ -108,8 +108,19 @@ async fn take_until(link: &Link, account: AccountId, over: &AtomicBool) -> u64 {
             ..lease(account, 1)
         };
         taken += ask_lease(link, ask).await.granted;
+        taken_so_far.store(taken, Ordering::Relaxed);
     }
     taken
+}
+
+/// Waits until ten more questions were answered.
+async fn some_more_are_taken(taken: &AtomicU64) {
+    let enough = taken.load(Ordering::Relaxed) + 10 * 1_000;
+    let deadline = std::time::Instant::now() + SOON;
+    while taken.load(Ordering::Relaxed) < enough {
+        assert!(std::time::Instant::now() < deadline, "no more is granted");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,19 +129,19 @@ async fn while_a_slot_moves_no_question_is_lost_or_answered_twice() {
     let link = gateway(&cluster.url(), "one").connect().await.unwrap();
     let account = AccountId::new();
     let slot = cluster.slot_of(&bucket(account).key()).unwrap();
-    let over = AtomicBool::new(false);
+    let (over, taken_so_far) = (AtomicBool::new(false), AtomicU64::new(0));
     let moving = async {
         for _ in 0..4 {
             let moving = cluster.begin_move(slot).unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            some_more_are_taken(&taken_so_far).await;
             moving.migrate_keys().unwrap();
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            some_more_are_taken(&taken_so_far).await;
             moving.finish().unwrap();
         }
         over.store(true, Ordering::Relaxed);
     };
     let started = std::time::Instant::now();
-    let (taken, ()) = tokio::join!(take_until(&link, account, &over), moving);
+    let (taken, ()) = tokio::join!(take_until(&link, account, &over, &taken_so_far), moving);
     let state = ask_lease(
         &link,
         LeaseAsk {

@@ -3,7 +3,7 @@
 //! has one over that. So nothing of it is believed before its tag is seen to be right, at the start and at every later read.
 //!
 //! In memory is the list: 40 bytes for each block, some 9 MB for ten million keys. A look-up is a binary
-//! search in it, one read of one block from the page cache, its tag, and a walk through the block: about 3 µs.
+//! search in it, one read of one block from the page cache, its tag, and a walk through the block: about 6 µs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

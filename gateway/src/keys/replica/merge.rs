@@ -41,6 +41,22 @@ pub(super) fn merge(
     }
 }
 
+/// The next record, one at a time: [`merge`] for who asks.
+pub(super) fn step(sources: &mut [Box<dyn Source + '_>]) -> Result<Option<(Place, Box<[u8]>)>> {
+    let places = sources.iter().filter_map(|source| source.place());
+    let Some(least) = places.min().copied() else {
+        return Ok(None);
+    };
+    let mut last = None;
+    for source in sources.iter_mut().rev() {
+        if source.place() == Some(&least) {
+            last = last.or_else(|| Some(source.value().into()));
+            source.advance()?;
+        }
+    }
+    Ok(last.map(|value| (least, value)))
+}
+
 /// The records of a base, each block seen to be whole.
 #[derive(Debug)]
 pub(super) struct BaseRecords<'b> {

@@ -5,6 +5,8 @@ use keyward_buckets::{Answer, Ask};
 use keyward_contract::{AccountId, Environment};
 use proptest::prelude::*;
 
+use keyward_buckets::{Known, LeaseAnswer};
+
 use super::*;
 
 const GROWTH: Limits = Limits {
@@ -272,6 +274,40 @@ proptest! {
             for (at, took) in &spent[first..] {
                 sum += took;
                 prop_assert!(sum <= 200_000 + (at - from) * 100, "{sum} within {} ms", at - from);
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Numbers that no bucket would say, in every order of questions and calls: nothing panics, and no call gets more
+    /// than was granted.
+    #[test]
+    fn whatever_the_shared_bucket_says_nothing_panics(
+        steps in proptest::collection::vec((0u8..6, any::<i64>(), any::<u64>(), any::<u64>()), 1..60),
+    ) {
+        let lease = lease();
+        let (mut now, mut granted, mut taken) = (START, 0u64, 0u64);
+        for (step, level, held_elsewhere, born) in steps {
+            now += born % 300;
+            match step {
+                0 | 1 => {
+                    lease.want(now, GROWTH, 1_000);
+                    let ask = lease.ask(now, Intent::Use, born as u32 % 3);
+                    let answer = LeaseAnswer { granted: ask.most, level, held_elsewhere, born };
+                    granted += ask.most;
+                    lease.answer(answer, now, now, born as u32 % 3);
+                }
+                2 => taken += lease.take(now, GROWTH, 1_000).map_or(0, |_| 1_000),
+                3 => lease.charged(Charged { level, held: held_elsewhere, born }, now, 1),
+                4 => drop(lease.charge_ask(now, GROWTH, 1_000, 1)),
+                _ => drop((lease.level(now, GROWTH), lease.review(now), lease.is_idle(now))),
+            }
+            prop_assert!(taken <= granted);
+            let outage = Outage { number: born % 3, sharers: held_elsewhere as u32 };
+            lease.share_level(now, GROWTH, outage);
+            if let Some(stake) = lease.take_share(now, GROWTH, 1_000, outage) {
+                lease.give_back_share(stake, 1_000);
             }
         }
     }

@@ -3,6 +3,8 @@
 use keyward_contract::{AccountStatus, Contract, EnvironmentId, Grant, Limits};
 use proptest::prelude::*;
 
+use keyward_buckets::{QuotaAnswer, QuotaAsk, QuotaSpent};
+
 use super::*;
 
 const NOW: UnixMillis = UnixMillis(1_768_800_000_000);

@@ -211,36 +211,6 @@ async fn what_is_against_the_protocol_ends_the_stream_and_takes_nothing_away() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_would_drop_more_than_half_of_the_keys_is_refused() {
-    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
-    let gateway = disk.start(&[plane.address]);
-    let (mut peer, _) = plane.welcome().await;
-    let account = account();
-    let all = |many: usize| {
-        let keys = (0..many).map(|at| key(&account, &format!("k{at}"), KeyState::Active));
-        std::iter::once(account_record(&account))
-            .chain(keys)
-            .collect::<Vec<_>>()
-    };
-    peer.snapshot(5, all(120)).await;
-    assert_eq!(peer.acknowledged().await, 5);
-    peer.snapshot(6, all(20)).await;
-    let up::Frame::Refusal(refusal) = peer.next().await else {
-        panic!("no refusal")
-    };
-    assert_eq!((refusal.revision, refusal.record.as_str()), (6, "snapshot"));
-    assert!(peer.is_left().await);
-    assert_eq!(gateway.knows("k119"), Some(KeyState::Active));
-    let (mut peer, _) = plane.welcome().await;
-    peer.snapshot(6, all(70)).await;
-    assert_eq!(peer.acknowledged().await, 6);
-    assert_eq!(
-        (gateway.knows("k69"), gateway.knows("k119")),
-        (Some(KeyState::Active), None)
-    );
-}
-
-#[tokio::test]
 async fn a_dead_address_is_passed_over() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     // Bound and closed again: nobody listens there.
@@ -288,4 +258,88 @@ async fn freshness_is_proved_by_an_echo_once_its_revision_is_in_force() {
             .state
             .is_stale(Duration::from_millis(echo_ms) + Duration::from_millis(3001))
     );
+}
+
+#[tokio::test]
+async fn what_the_last_stream_had_begun_on_the_disk_ends_before_the_next_says_where_it_stands() {
+    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
+    let (follower, gateway) = disk.follower(&[plane.address], Quiescence::new(vec![]));
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let keys = Arc::clone(&gateway.keys);
+    let late = follower.on_disk(move || {
+        told.recv().unwrap();
+        keys.begin_snapshot(crate::keys::Position::new(EPOCH, 9))
+            .unwrap()
+            .finish()
+            .unwrap();
+    });
+    // Its stream is over: nobody waits for it any more.
+    let _ = tokio::time::timeout(Duration::from_millis(1), late).await;
+    let _running = tokio::spawn(follower.run(gateway.stop.clone()));
+    let early = tokio::time::timeout(Duration::from_millis(200), plane.peers.recv()).await;
+    assert!(
+        early.is_err(),
+        "a stream was opened while the replica was being replaced"
+    );
+    go.send(()).unwrap();
+    let (_peer, hello) = plane.welcome().await;
+    assert_eq!(hello.revision, 9);
+}
+
+#[tokio::test]
+async fn a_hello_says_what_is_in_force_only_when_no_worker_acts_on_what_was_before() {
+    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
+    let (worker, mut questions) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
+    let _gateway = disk.start_with(&[plane.address], Quiescence::new(vec![worker]));
+    let (peer, _) = plane.welcome().await;
+    peer.snapshot(5, vec![]).await;
+    // It is in force and not acknowledged when the stream breaks; the worker is busy with a call of before.
+    let _busy = in_time(questions.recv()).await.unwrap();
+    drop(peer);
+    let busy = in_time(questions.recv()).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(200), plane.peers.recv()).await;
+    assert!(
+        early.is_err(),
+        "a Hello went out that counts as an acknowledgement"
+    );
+    busy.send(()).unwrap();
+    let (_peer, hello) = plane.welcome().await;
+    assert_eq!(hello.revision, 5);
+}
+
+#[tokio::test]
+async fn a_control_plane_of_the_first_version_is_followed_and_one_that_speaks_otherwise_is_not() {
+    let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
+    let gateway = disk.start(&[plane.address]);
+    let mut peer = plane.peer().await;
+    let up::Frame::Hello(hello) = peer.next().await else {
+        panic!("no Hello")
+    };
+    assert_eq!((hello.oldest_protocol, hello.protocol), (1, PROTOCOL));
+    let welcome = |protocol| {
+        down::Frame::Welcome(Welcome {
+            protocol,
+            feed_epoch: EPOCH.into(),
+            digest_key: DIGEST_KEY.to_vec(),
+            ..Welcome::default()
+        })
+    };
+    peer.say(welcome(PROTOCOL + 1)).await;
+    assert!(peer.is_left().await);
+    // One that knows nothing of histories and scopes, and of the other numbers; and a frame of a kind that nobody knows.
+    let mut peer = plane.peer().await;
+    peer.next().await;
+    peer.say(welcome(1)).await;
+    let unknown = ControlFrame { frame: None };
+    peer.out.send(Ok(unknown)).await.unwrap();
+    peer.snapshot(5, vec![account_record(&account())]).await;
+    assert_eq!(peer.acknowledged().await, 5);
+    let (mut peer, hello) = {
+        drop(peer);
+        plane.welcome().await
+    };
+    assert_eq!((hello.revision, hello.history), (5, vec![]));
+    peer.change(6, vec![]).await;
+    assert_eq!(peer.acknowledged().await, 6);
+    drop(gateway);
 }

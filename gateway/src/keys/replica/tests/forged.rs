@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use keyward_contract::KeyDigest;
+use keyward_contract::{KeyDigest, feed};
 
 use super::super::acknowledged::Acknowledged;
 use super::super::base::Trailer;
@@ -124,7 +124,12 @@ fn whatever_is_under_a_right_tag_panics_nowhere() {
             .store(1, std::sync::atomic::Ordering::Relaxed);
         let next = set.position().revision.saturating_add(1);
         for revision in next..next.saturating_add(3) {
-            let _ = model.change(&set, revision);
+            let change = feed::Change {
+                revision,
+                records: vec![model.account(), model.key(1, revision)],
+                ..feed::Change::default()
+            };
+            let _ = set.apply(vec![change]);
             use_all(&model, &set);
         }
         model.snapshot(&set, 50).unwrap();

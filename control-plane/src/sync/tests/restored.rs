@@ -1,0 +1,208 @@
+//! A database that was put back to an earlier state is noticed, whoever notices it.
+
+use super::*;
+
+/// A gateway that says what it holds.
+fn holding(plane: &Plane, id: &str, revision: u64, history: &[u8]) -> Hello {
+    Hello {
+        history: history.to_vec(),
+        ..plane.hello(id, revision)
+    }
+}
+
+impl Plane {
+    /// Stops; answers where its database is.
+    async fn stop(mut self) -> Arc<tempfile::TempDir> {
+        self.shutdown.cancel();
+        (&mut self.handle).await.unwrap();
+        Arc::clone(&self.folder)
+    }
+
+    /// Where a backup of its database is.
+    async fn back_up(&self) -> Arc<tempfile::TempDir> {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let into = format!("VACUUM INTO '{}/cp.db'", folder.path().display());
+        sqlx::query(sqlx::AssertSqlSafe(into))
+            .execute(self.store.readers())
+            .await
+            .unwrap();
+        folder
+    }
+
+    async fn restart_in(folder: Arc<tempfile::TempDir>) -> Self {
+        Self::start_in(folder, Duration::from_secs(20)).await
+    }
+}
+
+/// Follows to a revision; answers the history there.
+async fn follow_to(plane: &Plane, revision: u64) -> Vec<u8> {
+    let mut gateway = plane.join(plane.hello("witness", 0)).await.unwrap();
+    let (mut held, _) = gateway.snapshot().await;
+    while held < revision {
+        plane.commit().await;
+        held = gateway.next_change().await.revision;
+    }
+    gateway.history
+}
+
+#[tokio::test]
+async fn a_gateway_goes_on_over_a_restart_of_the_same_database() {
+    let plane = Plane::start().await;
+    let history = follow_to(&plane, 4).await;
+    let epoch = plane.epoch.clone();
+    plane.commit().await;
+    let plane = Plane::restart_in(plane.stop().await).await;
+    let mut gateway = plane.join(holding(&plane, "a", 4, &history)).await.unwrap();
+    assert_eq!(gateway.welcome.feed_epoch, epoch);
+    assert_eq!(gateway.next_change().await.revision, 5);
+}
+
+#[tokio::test]
+async fn a_restored_database_that_has_grown_past_a_gateway_is_noticed() {
+    let plane = Plane::start().await;
+    for _ in 0..3 {
+        plane.commit().await;
+    }
+    let backup = plane.back_up().await;
+    let history = follow_to(&plane, 6).await;
+    plane.stop().await;
+
+    let plane = Plane::restart_in(backup).await;
+    for _ in 0..6 {
+        plane.add_account(1).await;
+    }
+    // It connected before anybody knew, and holds what the restored log has too.
+    let mut agreeing = plane.join(plane.hello("agreeing", 9)).await.unwrap();
+    let mut gateway = plane.join(holding(&plane, "a", 6, &history)).await.unwrap();
+    assert_ne!(gateway.welcome.feed_epoch, plane.epoch);
+    let (revision, records) = gateway.snapshot().await;
+    assert_eq!((revision, records.len()), (9, 12));
+    let ended = agreeing.next().await;
+    assert_eq!(ended.err().map(|status| status.code()), Some(Code::Aborted));
+    // It comes back with what it held under the epoch that is over.
+    let mut agreeing = plane.join(plane.hello("agreeing", 9)).await.unwrap();
+    assert_eq!(agreeing.welcome.feed_epoch, gateway.welcome.feed_epoch);
+    assert_eq!(agreeing.snapshot().await.0, 9);
+    // All goes on, and a change is complete when it is in force at both.
+    let revision = plane.commit().await;
+    for gateway in [&mut gateway, &mut agreeing] {
+        assert_eq!(gateway.next_change().await.revision, revision);
+        gateway.acknowledge(revision).await;
+    }
+    assert_eq!(
+        plane.gateways.acknowledged(revision).await.to_string(),
+        "complete; gateways=2"
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_that_contradicts_the_log_again_and_again_costs_itself_alone() {
+    let plane = Plane::start().await;
+    let history = follow_to(&plane, 4).await;
+    let first = plane.join(holding(&plane, "liar", 4, &[9; 32])).await.unwrap();
+    let epoch = first.welcome.feed_epoch.clone();
+    assert_ne!(epoch, plane.epoch);
+    drop(first);
+    let under = |hello: Hello| Hello {
+        feed_epoch: epoch.clone(),
+        ..hello
+    };
+    let mut honest = plane
+        .join(under(holding(&plane, "honest", 4, &history)))
+        .await
+        .unwrap();
+    for (id, revision) in [("one", 4), ("two", 77)] {
+        let lie = under(holding(&plane, id, revision, &[8; 32]));
+        let mut liar = plane.join(lie).await.unwrap();
+        assert_eq!(liar.welcome.feed_epoch, epoch);
+        assert_eq!(liar.snapshot().await.0, 4);
+    }
+    let revision = plane.commit().await;
+    assert_eq!(honest.next_change().await.revision, revision);
+    // What it says under another epoch proves nothing.
+    let foreign = Hello {
+        feed_epoch: "another".into(),
+        ..holding(&plane, "foreign", 99, &[7; 32])
+    };
+    assert_eq!(plane.join(foreign).await.unwrap().welcome.feed_epoch, epoch);
+}
+
+#[tokio::test]
+async fn a_gateway_whose_history_is_gone_from_the_log_takes_a_snapshot_and_no_epoch_ends() {
+    let plane = Plane::start().await;
+    let history = follow_to(&plane, 4).await;
+    let gone = "UPDATE changes SET history = NULL WHERE revision = 4";
+    sqlx::query(gone).execute(plane.store.readers()).await.unwrap();
+    let epoch = plane.epoch.clone();
+    let plane = Plane::restart_in(plane.stop().await).await;
+    let mut gateway = plane.join(holding(&plane, "a", 4, &history)).await.unwrap();
+    assert_eq!(gateway.welcome.feed_epoch, epoch);
+    assert_eq!(gateway.snapshot().await.0, 4);
+}
+
+/// Puts the log back under a running control plane, as a server's own recovery does.
+async fn put_back(store: &Store, revision: i64) {
+    for statement in [
+        "DELETE FROM changes WHERE revision > $1",
+        "UPDATE change_head SET revision = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(revision)
+            .execute(store.readers())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_goes_back_under_a_running_control_plane_is_noticed_by_all_of_them() {
+    let plane = Plane::start().await;
+    follow_to(&plane, 6).await;
+    // Another control plane on the same database.
+    let others = Gateways::new(Duration::ZERO);
+    let other = feed::Feed::start(&plane.store, &others, Arc::default())
+        .await
+        .unwrap();
+    let before = other.epoch();
+    tokio::spawn(Arc::clone(&other).follow_log(|| None, plane.shutdown.clone()));
+    let mut gateway = plane.join(plane.hello("a", 6)).await.unwrap();
+    put_back(&plane.store, 3).await;
+    assert_eq!(
+        gateway.next().await.err().map(|status| status.code()),
+        Some(Code::Aborted)
+    );
+    tokio::time::timeout(Duration::from_secs(10), before.over())
+        .await
+        .expect("the other never noticed");
+    let mut gateway = plane.join(plane.hello("a", 6)).await.unwrap();
+    assert_eq!(gateway.welcome.feed_epoch, other.epoch().name());
+    assert_eq!(gateway.snapshot().await.0, 3);
+    // The heads are those of the log as it is: what is told of them is true.
+    assert_eq!((*other.head().borrow(), *others.head().borrow()), (3, 3));
+    assert_eq!(plane.commit().await, 4);
+    assert_eq!(gateway.next_change().await.revision, 4);
+}
+
+#[tokio::test]
+async fn a_change_that_does_not_follow_the_one_before_is_never_sent() {
+    let plane = Plane::start().await;
+    follow_to(&plane, 6).await;
+    let mut gateway = plane.join(plane.hello("a", 6)).await.unwrap();
+    // Between two looks the log went back and grew past what was read.
+    let mut tx = plane.store.begin(crate::store::Purpose::Change).await.unwrap();
+    for statement in [
+        "DELETE FROM changes WHERE revision > 3",
+        "UPDATE change_head SET revision = 3",
+    ] {
+        sqlx::query(statement).execute(&mut *tx).await.unwrap();
+    }
+    for _ in 0..5 {
+        changes::append(&mut tx, UnixMillis(1), &[]).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    plane.gateways.announce(8);
+    assert_eq!(
+        gateway.next().await.err().map(|status| status.code()),
+        Some(Code::Aborted)
+    );
+}

@@ -1,0 +1,258 @@
+//! Ends calls in flight whose key, end customer or account has lost its rights, within `drain.revoked`.
+//!
+//! A call keeps a [`Vigil`] from its permit to its end, whatever it is: an upload, a download, a stream of events. All
+//! vigils of a worker lie in one slab. It is looked through when something was put in force since the last look, and
+//! every so often for what ends by the clock (expiry, grace, contract). A call that would be refused now is given
+//! until `drain.revoked` after the last look that found it well, and so never longer than that after the change; one that gets
+//! its rights back is spared.
+//!
+//! A call whose answer has not begun is answered with the refusal; one whose answer has begun loses its connection, so
+//! that nobody takes the piece for the whole. Its upstream connection is closed either way.
+//!
+//! Costs: a call fills one place of the slab and empties it; a look costs a key look-up for each call in flight.
+//! What can't be looked up now ends no call.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::admission::{self, Claim};
+use crate::deadlines::TICK;
+use crate::rejection::Rejection;
+use crate::server::watch::ConnectionState;
+use crate::telemetry::CutReason;
+use crate::worker::Worker;
+
+/// The longest time between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the access log says of a call that was cut off.
+#[must_use]
+pub fn code(reason: CutReason) -> &'static str {
+    match reason {
+        CutReason::Key => "CUT_KEY",
+        CutReason::Customer => "CUT_CUSTOMER",
+        CutReason::Account => "CUT_ACCOUNT",
+        CutReason::Address => "CUT_ADDRESS",
+    }
+}
+
+/// What the client is told, when nothing was answered yet.
+#[must_use]
+pub fn rejection(reason: CutReason) -> Rejection {
+    match reason {
+        CutReason::Key => Rejection::ExpiredApiKey,
+        CutReason::Customer => Rejection::CustomerKeyRefused,
+        CutReason::Account => Rejection::AccountSuspended,
+        CutReason::Address => Rejection::IpNotAllowed,
+    }
+}
+
+/// The calls in flight of one worker that have rights to lose.
+#[derive(Debug)]
+pub struct Vigils {
+    /// How long a call may go on without its rights.
+    grace: Duration,
+    slab: RefCell<Slab>,
+}
+
+#[derive(Debug, Default)]
+struct Slab {
+    calls: Vec<Option<Watched>>,
+    free: Vec<usize>,
+    /// When it was last looked through.
+    looked: Duration,
+    /// What was in force then.
+    moved: u64,
+    /// Whether any call was without its rights then.
+    any_dead: bool,
+}
+
+#[derive(Debug)]
+struct Watched {
+    claim: Claim,
+    route: u16,
+    /// What carries it: for HTTP/1.1 its connection.
+    carrier: Rc<ConnectionState>,
+    is_answering: bool,
+    /// When it was last found to have its rights.
+    well: Duration,
+    /// Why it would be refused now.
+    dead: Option<CutReason>,
+    is_cut: bool,
+}
+
+/// One call's place; dropping it leaves it.
+#[derive(Debug)]
+pub struct Vigil {
+    worker: Rc<Worker>,
+    place: usize,
+}
+
+impl Vigil {
+    /// Over a call that was found well at `since`, monotonic.
+    #[must_use]
+    pub fn keep(
+        worker: &Rc<Worker>,
+        claim: Claim,
+        route: u16,
+        carrier: &Rc<ConnectionState>,
+        since: Duration,
+    ) -> Self {
+        let watched = Watched {
+            claim,
+            route,
+            carrier: Rc::clone(carrier),
+            is_answering: false,
+            well: since,
+            dead: None,
+            is_cut: false,
+        };
+        Self {
+            place: worker.vigils().slab.borrow_mut().occupy(watched),
+            worker: Rc::clone(worker),
+        }
+    }
+
+    /// Why the call is to end now, if it is.
+    #[must_use]
+    pub fn cut(&self) -> Option<CutReason> {
+        let slab = self.worker.vigils().slab.borrow();
+        let watched = slab.calls.get(self.place)?.as_ref()?;
+        watched.dead.filter(|_| watched.is_cut)
+    }
+
+    /// The answer begins.
+    pub fn answers(&self) {
+        let mut slab = self.worker.vigils().slab.borrow_mut();
+        if let Some(Some(watched)) = slab.calls.get_mut(self.place) {
+            watched.is_answering = true;
+        }
+    }
+}
+
+impl Drop for Vigil {
+    fn drop(&mut self) {
+        self.worker.vigils().slab.borrow_mut().vacate(self.place);
+    }
+}
+
+impl Vigils {
+    /// None yet. A call ends at most `grace` after it lost its rights.
+    #[must_use]
+    pub fn new(grace: Duration) -> Self {
+        Self {
+            grace,
+            slab: RefCell::default(),
+        }
+    }
+
+    /// Looks through the calls when there is reason to, and ends those whose time is over. To be called every tick.
+    pub fn sweep(&self, worker: &Worker, now: Duration) {
+        let mut slab = self.slab.borrow_mut();
+        let moved = worker.shared().keys.generations().moved();
+        let since = now.saturating_sub(slab.looked);
+        let is_due = since >= LOOK_EVERY.min(self.grace / 8)
+            || (moved != slab.moved && since >= LOOK_EVERY.min(self.grace / 20));
+        if is_due {
+            slab.look(worker, now);
+            slab.moved = moved;
+        }
+        if slab.any_dead {
+            let ended = slab.end(now, self.grace);
+            drop(slab);
+            end(ended);
+        }
+    }
+
+    /// Looks now, where calls are to end at once: a change is acknowledged only after this.
+    pub fn hurry(&self, worker: &Worker) {
+        if self.grace.is_zero() {
+            self.sweep(worker, worker.now().monotonic);
+        }
+    }
+}
+
+impl Slab {
+    fn occupy(&mut self, watched: Watched) -> usize {
+        let place = self.free.pop().unwrap_or(self.calls.len());
+        match self.calls.get_mut(place) {
+            Some(free) => *free = Some(watched),
+            None => self.calls.push(Some(watched)),
+        }
+        place
+    }
+
+    fn vacate(&mut self, place: usize) {
+        if let Some(taken) = self.calls.get_mut(place) {
+            *taken = None;
+            self.free.push(place);
+        }
+    }
+
+    fn look(&mut self, worker: &Worker, now: Duration) {
+        let routes = worker.shared().routes.routes();
+        self.any_dead = false;
+        for watched in self.calls.iter_mut().flatten().filter(|call| !call.is_cut) {
+            let Some(route) = routes.get(usize::from(watched.route)) else {
+                continue;
+            };
+            match admission::decide_again(&watched.claim, worker, route) {
+                Ok(()) => {
+                    watched.well = now;
+                    watched.dead = None;
+                }
+                Err(rejection) => watched.dead = reason(&rejection).or(watched.dead),
+            }
+            self.any_dead |= watched.dead.is_some();
+        }
+        self.looked = now;
+    }
+
+    /// Marks those whose time is over; answers what carries them, and whether they are being answered.
+    fn end(&mut self, now: Duration, grace: Duration) -> Vec<(Rc<ConnectionState>, bool)> {
+        let mut ended = Vec::new();
+        for watched in self.calls.iter_mut().flatten() {
+            // Not to be late, it is done one tick early.
+            let is_over = now.saturating_add(TICK) >= watched.well.saturating_add(grace);
+            if watched.dead.is_some() && is_over && !watched.is_cut {
+                watched.is_cut = true;
+                ended.push((Rc::clone(&watched.carrier), watched.is_answering));
+            }
+        }
+        ended
+    }
+}
+
+fn end(calls: Vec<(Rc<ConnectionState>, bool)>) {
+    for (carrier, is_answering) in calls {
+        if is_answering {
+            carrier.abort();
+        } else {
+            carrier.rouse();
+        }
+    }
+}
+
+/// `None` where it isn't rights that are missing.
+fn reason(rejection: &Rejection) -> Option<CutReason> {
+    match rejection {
+        Rejection::InvalidApiKey | Rejection::ExpiredApiKey => Some(CutReason::Key),
+        Rejection::CustomerKeyMissing | Rejection::CustomerKeyRefused => Some(CutReason::Customer),
+        Rejection::AccountSuspended => Some(CutReason::Account),
+        Rejection::IpNotAllowed => Some(CutReason::Address),
+        Rejection::InvalidInput(_)
+        | Rejection::UriTooLong
+        | Rejection::RouteNotFound
+        | Rejection::MethodNotAllowed(_)
+        | Rejection::Unauthorized
+        | Rejection::QuotaExceeded(_)
+        | Rejection::RateLimited { .. }
+        | Rejection::PayloadTooLarge(_)
+        | Rejection::Overloaded(_)
+        | Rejection::UpstreamUnavailable
+        | Rejection::BadGateway(_)
+        | Rejection::UpstreamTimeout
+        | Rejection::Internal => None,
+    }
+}
