@@ -11,5 +11,7 @@ pub mod peer;
 pub mod replica;
 pub mod report;
 pub mod responder;
+#[cfg(feature = "stores")]
+pub mod stores;
 #[cfg(feature = "control-plane")]
 pub mod sync;

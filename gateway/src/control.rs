@@ -157,6 +157,7 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.gauge(&catalogue::SYNC_HELD, [], dropped as f64);
         sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
         sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
+        observe_replica(&shared, sums);
         let ledger = shared.ledger.standing();
         sums.gauge(&catalogue::LEDGER_PENDING, [], ledger.pending as f64);
         sums.gauge(&catalogue::LEDGER_SEGMENTS, [], ledger.segments as f64);
@@ -169,6 +170,14 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.counter(&catalogue::LEDGER_CORRUPT, [], ledger.corrupt_records);
         sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
     }));
+}
+
+fn observe_replica(shared: &Shared, sums: &mut Sums) {
+    let keys = &shared.keys;
+    let is_set_aside = u8::from(keys.set_aside().is_some());
+    sums.gauge(&catalogue::REPLICA_KEYS, [], keys.key_count() as f64);
+    sums.gauge(&catalogue::REPLICA_BYTES, [], keys.bytes_on_disk() as f64);
+    sums.gauge(&catalogue::REPLICA_SET_ASIDE, [], f64::from(is_set_aside));
 }
 
 fn observe_limits(limits: &SharedLimits, sums: &mut Sums) {
@@ -227,6 +236,8 @@ fn detail(shared: &Shared) -> serde_json::Value {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,
             "onDisk": shared.keys.key_count(),
+            "bytesOnDisk": shared.keys.bytes_on_disk(),
+            "setAside": shared.keys.set_aside(),
             "cached": shared.keys.cached_count(),
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),

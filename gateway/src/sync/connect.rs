@@ -111,7 +111,7 @@ impl Follower {
     }
 
     fn hello(&self) -> Hello {
-        let position = self.keys.position();
+        let position = self.keys.resumes_at();
         let Staleness { max, then } = self.link.staleness;
         let max_ms = max.map_or(0, |max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX).max(1));
         Hello {
