@@ -73,7 +73,9 @@ impl Access {
         clock: Clock,
         files: (SharedToken, Option<Arc<Reloading<ServerTls>>>),
     ) -> store::Result<Self> {
+        let changes = store.signals().gateway_access_changes();
         let known = Known::read(&store).await?;
+        store.signals().gateway_access_is_known(changes);
         Ok(Self {
             store,
             digest_key,
@@ -232,8 +234,12 @@ impl Access {
         let mut is_away = false;
         loop {
             let _ = tokio::time::timeout(LOOK_EVERY, self.store.signals().gateway_access()).await;
+            let changes = self.store.signals().gateway_access_changes();
             match self.read_on().await {
-                Ok(()) => is_away = false,
+                Ok(()) => {
+                    is_away = false;
+                    self.store.signals().gateway_access_is_known(changes);
+                }
                 Err(error) if !is_away => {
                     is_away = true;
                     tracing::warn!(%error, "who may be a gateway can't be read; what was known before holds");

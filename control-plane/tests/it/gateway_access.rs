@@ -58,10 +58,11 @@ async fn a_blocked_gateway_is_cut_off_at_once_and_let_in_by_nothing() {
     let gateway = let_in(&plane, "edge-1", 1, &own).await;
     let other = Gateway::join(&plane, hello("edge-2", 1)).await.unwrap();
     let blocking = say(&plane, "edge-1", json!({"blocked": true}));
-    let (propagation, end) = tokio::join!(blocking, gateway.end());
+    let (_, end) = tokio::join!(blocking, gateway.end());
     assert_eq!(end.code(), Code::PermissionDenied, "{end:?}");
     assert!(end.message().contains("blocked"), "{end:?}");
-    // It may serve on for its ten seconds: a change says so.
+    // It may serve on for its ten seconds: the next change says so.
+    let propagation = say(&plane, "edge-3", json!({"blocked": true})).await;
     assert!(propagation.ends_with("missing=edge-1"), "{propagation}");
     let denied = refused(&plane, "edge-1", &own).await;
     assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
