@@ -107,7 +107,7 @@ async fn a_gateway_that_reads_nothing_delays_no_other_and_costs_a_bounded_memory
         "{CHANGES} changes to 50 gateways in {:?}: {before} MiB and {grown} more",
         began.elapsed()
     );
-    assert!(grown < 200, "{grown} MiB more than {before}");
+    assert!(grown < 300, "{grown} MiB more than {before}");
     // One change more is with all of them at once.
     let began = Instant::now();
     let have = all_have(plane.commit().await);
