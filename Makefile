@@ -14,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test contracts lint format unit simulation mutations doc loadtest bench peers control-plane-bench limits-bench tools
+.PHONY: help test contracts lint format unit simulation mutations doc loadtest bench peers control-plane-bench limits-bench sync-bench stores-bench tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,15 @@ limits-bench: tools ## limits that gateways share in Redis: its calls, latency, 
 	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest -p keyward-benches \
 		--bin keyward-gateway --bin keyward-control-plane --bin keyward-seed --bin limits-bench
 	target/release/limits-bench $(ARGS)
+
+sync-bench: tools ## how changes reach gateways, huge key sets, many gateways; ARGS="--only propagation"
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest -p keyward-benches \
+		--bin keyward-gateway --bin keyward-control-plane --bin keyward-seed --bin sync-bench
+	target/release/sync-bench $(ARGS)
+
+stores-bench: tools ## embedded stores on the work of a gateway's replica; ARGS="--keys 10000000 --folder /var/tmp"
+	$(CARGO) build --profile measure --locked -p keyward-benches --no-default-features --features stores --bin stores-bench
+	target/measure/stores-bench $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
 # curl runs the lines that `keyward standalone` prints, and PostgreSQL and Redis are started by the tests in folders of

@@ -51,6 +51,7 @@ fn described(text: &str) -> anyhow::Result<String> {
         KeyKind::Account => "account key",
         KeyKind::Customer => "customer key",
         KeyKind::Admin => "admin key",
+        KeyKind::Gateway => "gateway token",
     };
     let environment = shape.environment.map_or("none", Environment::as_str);
     let mask = key.mask();

@@ -1,6 +1,5 @@
 //! Comparisons of the gateway with its peers on the same work, of the control plane on its databases, of
-//! limits that gateways share, and what the
-//! benchmarks of hot functions share.
+//! limits that gateways share, of how changes reach gateways, and what the benchmarks of hot functions share.
 
 #[cfg(feature = "control-plane")]
 pub mod limits;
@@ -12,3 +11,7 @@ pub mod peer;
 pub mod replica;
 pub mod report;
 pub mod responder;
+#[cfg(feature = "stores")]
+pub mod stores;
+#[cfg(feature = "control-plane")]
+pub mod sync;

@@ -21,6 +21,8 @@ pub struct ControlPlaneConfig {
     pub database_password: Option<DatabasePassword>,
     /// `secrets`: each file is made, mode 0600, on the first start when it is absent.
     pub secrets: SecretFiles,
+    /// `sync`: who may be a gateway.
+    pub sync: SyncService,
     /// `propagation.wait`: how long a change waits for the gateways' acknowledgements.
     pub propagation_wait: Duration,
     /// `auth`: whose tokens are taken.
@@ -68,8 +70,30 @@ pub struct SecretFiles {
     pub master_key: PathBuf,
     /// `digest_key_file`: keys every digest.
     pub digest_key: PathBuf,
-    /// `gateway_token_file`: what gateways show.
+    /// `gateway_token_file`: what gateways show, unless each has its own credential.
     pub gateway_token: PathBuf,
+}
+
+/// `sync`: who may be a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncService {
+    /// `shared_token`: whether the token of `secrets.gateway_token_file` is taken.
+    pub shared_token: bool,
+    /// `tls`; `None`: clear text.
+    pub tls: Option<SyncTls>,
+}
+
+/// `sync.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncTls {
+    /// `cert_file`: the control plane's certificate.
+    pub cert_file: PathBuf,
+    /// `key_file`: its private key.
+    pub key_file: PathBuf,
+    /// `client_ca_file`: who signs gateways' certificates; `None`: none is taken.
+    pub client_ca_file: Option<PathBuf>,
+    /// `client_crl_file`: what they have revoked.
+    pub client_crl_file: Option<PathBuf>,
 }
 
 /// `auth`: whose tokens are taken on surfaces 3 and 4.

@@ -70,8 +70,31 @@ pub struct Listen {
 pub struct ControlPlaneLink {
     /// `urls`: tried in turn.
     pub urls: Vec<String>,
-    /// `token_file`: the gateway token that the control plane expects.
+    /// `token_file`: the gateway token that the control plane expects. It may be absent or empty when there is a
+    /// certificate.
     pub token_file: PathBuf,
+    /// `tls`: how `https` addresses are spoken to.
+    pub tls: LinkTls,
+}
+
+/// `control_plane.tls`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkTls {
+    /// `ca_file`: who may have signed the control plane's certificate; `None`: the system's authorities.
+    pub ca_file: Option<PathBuf>,
+    /// `cert_file` and `key_file`: what this gateway shows.
+    pub certificate: Option<CertificateFiles>,
+    /// `server_name`: the name that the control plane's certificate must have; `None`: the host of its address.
+    pub server_name: Option<String>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// `cert_file`.
+    pub cert_file: PathBuf,
+    /// `key_file`.
+    pub key_file: PathBuf,
 }
 
 /// `sync`.

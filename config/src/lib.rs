@@ -27,13 +27,13 @@ mod wording;
 
 pub use control_plane::{
     Auth, ControlPlaneConfig, ControlPlaneListen, DatabasePassword, LeakPolicy, ManagementLimits, OidcConfig,
-    Password, Rules, SecretFiles, Tier, UsageRetention,
+    Password, Rules, SecretFiles, SyncService, SyncTls, Tier, UsageRetention,
 };
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
-    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
-    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Route, SharedLimiter, Staleness, Taking,
-    Timeouts, Upstream, WhenStale,
+    AccessLog, Bounds, CertificateFiles, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint,
+    GatewayConfig, HostPattern, Limiter, LinkTls, Listen, PathPattern, PathSegment, Require, Route,
+    SharedLimiter, Staleness, Taking, Timeouts, Upstream, WhenStale,
 };
 pub use kind::{Kind, check};
 pub use leaf::issuer::is_https_or_loopback;

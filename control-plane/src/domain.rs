@@ -6,6 +6,7 @@ pub mod api_version;
 pub mod bucket;
 pub mod claims;
 pub mod customer;
+pub mod gateway;
 pub mod grant;
 pub mod key;
 pub mod left;

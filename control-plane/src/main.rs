@@ -1,4 +1,4 @@
-//! `keyward-control-plane`: the control plane alone, the making of its first admin key, and the check of its audit trail.
+//! `keyward-control-plane`: the control plane alone, the making of its first admin key and of gateways' tokens, and the check of its audit trail.
 //!
 //! Exit codes: 0 ended in good order, 1 failed at run time, 2 wrong configuration or arguments.
 
@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use keyward_config::ControlPlaneConfig;
 use keyward_control_plane::ControlPlane;
 use keyward_control_plane::domain::admin::Role;
+use keyward_control_plane::domain::gateway::GatewayId;
 use keyward_control_plane::domain::text::Name;
 use keyward_control_plane::moving::{self, Export, Format, Import, Mode, MovingError};
+use keyward_control_plane::operations::gateways::{self, NewToken};
 use keyward_control_plane::operations::{Actor, admin_keys, audit_trail};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -35,6 +37,9 @@ enum Command {
     /// Operators' keys.
     #[command(subcommand)]
     AdminKey(AdminKeyCommand),
+    /// Gateways' own tokens.
+    #[command(subcommand)]
+    GatewayToken(GatewayTokenCommand),
     /// Reads accounts, users, end customers and keys from a file; docs/importing.md says how they are written.
     Import(ImportArguments),
     /// Writes everything but secrets to a file, which `import` reads.
@@ -123,6 +128,22 @@ enum AdminKeyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum GatewayTokenCommand {
+    /// Makes a token that lets one gateway in, and prints it, once.
+    Create {
+        /// The configuration, such as config/control-plane.toml.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The gateway's id, as its gateway.id has it.
+        #[arg(long, value_name = "ID")]
+        gateway: String,
+        /// What the token is called.
+        #[arg(long)]
+        name: Option<String>,
+    },
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RoleArgument {
     Owner,
@@ -160,6 +181,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             command: Some(Command::AdminKey(AdminKeyCommand::Create { config, name, role })),
             ..
         } => runtime.block_on(create_admin_key(&config, &name, role)),
+        Arguments {
+            command:
+                Some(Command::GatewayToken(GatewayTokenCommand::Create {
+                    config,
+                    gateway,
+                    name,
+                })),
+            ..
+        } => runtime.block_on(create_gateway_token(&config, &gateway, name.as_deref())),
         Arguments {
             command: Some(Command::Import(arguments)),
             ..
@@ -199,6 +229,26 @@ async fn create_admin_key(config: &Path, name: &str, role: RoleArgument) -> Resu
     };
     let (registry, _) = ControlPlane::open(&load(config)?).await?;
     let made = admin_keys::create(&registry, &Actor::system("admin-key create"), name, role).await?;
+    let (_, plain) = &made.value;
+    writeln!(std::io::stdout(), "{}", plain.expose())?;
+    Ok(())
+}
+
+async fn create_gateway_token(config: &Path, gateway: &str, name: Option<&str>) -> Result<(), Failure> {
+    let gateway = gateway.parse::<GatewayId>().map_err(|_| {
+        let rule = "1 to 64 letters, digits, dots, hyphens and underscores";
+        Failure::Arguments(format!("--gateway: `{gateway}` is no gateway's id; write {rule}"))
+    })?;
+    let wanted = NewToken {
+        name: name
+            .map(|name| Name::parse("--name", name, 100))
+            .transpose()
+            .map_err(|error| Failure::Arguments(error.to_string()))?,
+        expires_at: None,
+    };
+    let (registry, _) = ControlPlane::open(&load(config)?).await?;
+    let actor = Actor::system("gateway-token create");
+    let made = gateways::create_token(&registry, &actor, gateway, wanted).await?;
     let (_, plain) = &made.value;
     writeln!(std::io::stdout(), "{}", plain.expose())?;
     Ok(())

@@ -15,6 +15,7 @@ pub mod company_keys;
 pub mod end_customers;
 pub mod expiry;
 pub mod export;
+pub mod gateways;
 pub mod grants;
 pub mod held_snapshots;
 pub mod idempotency;

@@ -55,9 +55,7 @@ fn portal(app: &App) -> Router<App> {
 
 /// Surface 2. Who may: operators, by role.
 fn admin(app: &App) -> Router<App> {
-    use admin::{
-        admin_keys, api_keys, audit, customers, environments, gateways, grants, leaks, tiers, usage, users,
-    };
+    use admin::{admin_keys, api_keys, audit, customers, environments, grants, leaks, tiers, usage, users};
     let may =
         |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
     let (viewer, operator, owner) = (may(Role::Viewer), may(Role::Operator), may(Role::Owner));
@@ -108,11 +106,7 @@ fn admin(app: &App) -> Router<App> {
         .route("/usage/{customer_id}/export", viewer(get(usage::export::export)))
         .route("/tiers", viewer(get(tiers::list)))
         .route("/leaks", operator(post(leaks::report).route_layer(once())))
-        .route("/gateways", viewer(get(gateways::list)))
-        .route(
-            "/gateways/{gateway_id}/confirm-snapshot",
-            operator(post(gateways::confirm_snapshot::confirm).route_layer(once())),
-        )
+        .merge(gateways(app))
         .route("/audit", viewer(get(audit::list)))
         .route("/audit/export", viewer(get(audit::export::export)))
         .route("/audit/verify", viewer(get(audit::verify::verify)))
@@ -158,6 +152,34 @@ fn user_keys(app: &App) -> Router<App> {
                 .route(&key, company(patch(update::update)))
                 .route(&key, company(delete(delete_key::delete)))
         })
+}
+
+/// The part of surface 2 that is about gateways.
+fn gateways(app: &App) -> Router<App> {
+    use admin::gateways::{confirm_snapshot, list, show, tokens, update};
+    let may =
+        |role: Role| move |methods: Methods| methods.route_layer(from_fn_with_state(role, require_role));
+    let (viewer, operator) = (may(Role::Viewer), may(Role::Operator));
+    let once = || from_fn_with_state(app.clone(), once);
+    let gateway = "/gateways/{gateway_id}";
+    let tokens_of = "/gateways/{gateway_id}/tokens";
+    Router::new()
+        .route("/gateways", viewer(get(list::list)))
+        .route(gateway, viewer(get(show::show)))
+        .route(gateway, operator(put(update::update)))
+        .route(tokens_of, viewer(get(tokens::list::list)))
+        .route(
+            tokens_of,
+            operator(post(tokens::create::create).route_layer(once())),
+        )
+        .route(
+            "/gateways/{gateway_id}/confirm-snapshot",
+            operator(post(confirm_snapshot::confirm).route_layer(once())),
+        )
+        .route(
+            "/gateways/{gateway_id}/tokens/{token_id}",
+            operator(delete(tokens::revoke::revoke)),
+        )
 }
 
 /// The part of surface 2 that says who is told of what.

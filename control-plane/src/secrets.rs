@@ -13,11 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyward_config::SecretFiles;
 use keyward_contract::DigestKey;
-use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::domain::seal::MasterKey;
 use crate::store::{Store, settings};
+use crate::sync::SharedToken;
 
 const DIGEST_CHECK: &str = "digest_key_check";
 const MASTER_CHECK: &str = "master_key_check";
@@ -29,8 +29,6 @@ pub struct Secrets {
     pub master_key: MasterKey,
     /// Keys every digest.
     pub digest_key: DigestKey,
-    /// What gateways show: the text of its file.
-    pub gateway_token: SecretString,
 }
 
 /// Reads the secret files, makes them on the first start, and checks that they are this database's.
@@ -47,8 +45,6 @@ pub async fn open(files: &SecretFiles, store: &Store) -> anyhow::Result<Secrets>
     };
     let master_key = MasterKey::from_bytes(*secret("secrets.master_key_file", &files.master_key, absent)?);
     let digest_key = DigestKey::from_bytes(*secret("secrets.digest_key_file", &files.digest_key, absent)?);
-    // Losing the token is harmless: gateways are given the new one.
-    let token = secret("secrets.gateway_token_file", &files.gateway_token, Absent::IsMade)?;
     let digest = hex::encode(digest_key.digest(DIGEST_CHECK.as_bytes()).as_bytes());
     match digest_check {
         None => settings::set_once(store, DIGEST_CHECK, &digest).await?,
@@ -76,8 +72,23 @@ pub async fn open(files: &SecretFiles, store: &Store) -> anyhow::Result<Secrets>
     Ok(Secrets {
         master_key,
         digest_key,
-        gateway_token: SecretString::from(STANDARD.encode(token.as_slice())),
     })
+}
+
+/// The token that gateways may share. Made when it is absent: losing it is harmless, gateways are given the new one.
+///
+/// # Errors
+/// When the file can't be read or made, or holds no token.
+pub fn shared_token(path: &Path) -> anyhow::Result<SharedToken> {
+    const KEY: &str = "secrets.gateway_token_file";
+    match fs::exists(path) {
+        Ok(true) => warn_if_readable(path)?,
+        Ok(false) => {
+            make(path).with_context(|| format!("{KEY}: {} can't be made", path.display()))?;
+        }
+        Err(error) => return Err(error).with_context(|| format!("{KEY}: {} can't be read", path.display())),
+    }
+    Ok(SharedToken::in_file(path.to_owned())?)
 }
 
 #[derive(Clone, Copy)]

@@ -20,7 +20,7 @@ use crate::operations::{Registry, bootstrap, catalogue};
 use crate::secrets::{self, Secrets};
 use crate::store::{Store, idempotency};
 use crate::surfaces::limits::CallLimits;
-use crate::sync::{self, Gateways, SyncSecrets};
+use crate::sync::{self, Gateways, SharedToken, SyncSecrets};
 use crate::telemetry::Telemetry;
 use crate::{App, Shared, health, jobs, router, server};
 
@@ -50,7 +50,7 @@ impl ControlPlane {
     /// # Errors
     /// When the store, a secret or an address can't be had.
     pub async fn start(config: ControlPlaneConfig) -> anyhow::Result<RunningControlPlane> {
-        let (mut registry, secrets) = Self::open(&config).await?;
+        let (mut registry, _) = Self::open(&config).await?;
         idempotency::forget_abandoned(&registry.store, registry.gateways.control_plane()).await?;
         let published = catalogue::publish(&registry).await?;
         if published > 0 {
@@ -74,8 +74,13 @@ impl ControlPlane {
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let secrets = SyncSecrets {
-            token: secrets.gateway_token,
+            token: match config.sync.shared_token {
+                true => secrets::shared_token(&config.secrets.gateway_token)?,
+                false => SharedToken::none(),
+            },
             digest_key: app.registry.digest_key.clone(),
+            tls: config.sync.tls,
+            clock: app.registry.clock.clone(),
         };
         let (store, gateways) = (app.registry.store.clone(), app.registry.gateways.clone());
         let (sync, streams) = sync::serve(store, gateways, secrets, config.listen.sync, stop.clone()).await?;

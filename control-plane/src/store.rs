@@ -33,6 +33,7 @@ pub mod crossings;
 pub mod customers;
 pub mod expiring;
 pub mod exports;
+pub mod gateway_access;
 pub mod gateways;
 pub mod grants;
 pub mod idempotency;

@@ -10,20 +10,23 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use keyward_config::SyncTls;
 use keyward_contract::{DigestKey, UnixMillis};
-use secrecy::SecretString;
+use keyward_tls::{Reloading, ServerTls};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
+use crate::clock::Clock;
 use crate::store::Store;
 
+mod access;
 mod door;
 mod feed;
 mod follow;
 mod frames;
 mod gateways;
+mod incoming;
 mod intake;
 mod listen;
 mod quota;
@@ -34,6 +37,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use access::SharedToken;
 pub use feed::{Entry, Read, Tail};
 pub use gateways::roster::{Roster, Standings, Unwelcome};
 pub use gateways::{Confirming, Ends, GatewayStatus, Gateways, HeldSnapshot, Link, Propagation};
@@ -44,18 +48,22 @@ pub use session::Echo;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What gateways must show, and what they may ask for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SyncSecrets {
-    /// The gateway token, as text.
-    pub token: SecretString,
+    /// The token that they may share.
+    pub token: SharedToken,
     /// The key of all digests.
     pub digest_key: DigestKey,
+    /// Our certificate, and whose we take; `None`: clear text.
+    pub tls: Option<SyncTls>,
+    /// What time it is for tokens.
+    pub clock: Clock,
 }
 
 /// Listens for gateways and serves them until `shutdown`; the handle ends when every stream has.
 ///
 /// # Errors
-/// When the address can't be used or the store can't be read.
+/// When the address can't be used, or the store or a certificate can't be read.
 pub async fn serve(
     store: Store,
     gateways: Gateways,
@@ -67,6 +75,21 @@ pub async fn serve(
         .await
         .with_context(|| format!("listen.sync: can't listen on {address}"))?;
     let address = listener.local_addr().context("listen.sync")?;
+    let SyncSecrets {
+        token,
+        digest_key,
+        tls,
+        clock,
+    } = secrets;
+    let tls = tls
+        .map(|tls| Reloading::open(ServerTls::files(&tls), ServerTls::make))
+        .transpose()?
+        .map(Arc::new);
+    let access = access::Access::open(store.clone(), digest_key.clone(), clock, (token, tls.clone()))
+        .await
+        .context("who may be a gateway")?;
+    let access = Arc::new(access);
+    let admitting = tokio::spawn(Arc::clone(&access).follow(shutdown.clone()));
     let book = Arc::new(quota::QuotaBook::default());
     let feed = feed::Feed::start(&store, &gateways, Arc::clone(&book))
         .await
@@ -77,6 +100,7 @@ pub async fn serve(
         feed: Arc::clone(&feed),
         gateways: gateways.clone(),
         book: Arc::clone(&book),
+        signals: store.signals().clone(),
     };
     let listening = tokio::spawn(ears.listen(store.clone(), shutdown.clone()));
     let (intake, merging) = intake::start(&store, Arc::clone(&book), &gateways, shutdown.clone());
@@ -91,7 +115,8 @@ pub async fn serve(
         store: store.clone(),
         snapshots,
         gateways,
-        secrets,
+        access,
+        digest_key,
         feed,
         book,
         intake,
@@ -103,7 +128,7 @@ pub async fn serve(
         .max_concurrent_streams(16)
         .add_service(door::Door::to(service))
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            incoming::incoming(listener, tls, shutdown.clone()),
             shutdown.clone().cancelled_owned(),
         );
     let handle = tokio::spawn(async move {
@@ -112,7 +137,7 @@ pub async fn serve(
         }
         // Without its listener the service is over, whoever asked for that.
         shutdown.cancel();
-        let _ = tokio::join!(merging, following, sharing, listening);
+        let _ = tokio::join!(merging, following, sharing, listening, admitting);
         sharer.stop_sharing().await;
     });
     Ok((address, handle))

@@ -171,7 +171,13 @@ impl Call {
     /// From here on it ends when what it was let in by no longer holds; see [`crate::vigil`].
     pub fn watch(&mut self, claim: Claim, carrier: &Rc<ConnectionState>) {
         let route = self.route.get().unwrap_or_default();
-        self.vigil = Some(Vigil::keep(&self.worker, claim, route, carrier));
+        self.vigil = Some(Vigil::keep(
+            &self.worker,
+            claim,
+            route,
+            carrier,
+            self.started.monotonic,
+        ));
     }
 
     /// Runs `work` unless the call is cut off meanwhile; then says why.

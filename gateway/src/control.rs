@@ -16,7 +16,7 @@ use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
-use crate::sync::{Follower, STATES, SyncLink};
+use crate::sync::{Follower, LinkCredentials, STATES, SyncLink};
 use crate::telemetry::{Sums, catalogue};
 use crate::worker::Shared;
 
@@ -35,23 +35,40 @@ pub(crate) struct Services {
     pub(crate) log: Arc<AccessLog>,
 }
 
-/// The link to the control plane, with the token read from its file.
+/// The link to the control plane, with the credentials read from their files.
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
     let config = &shared.config;
-    let token = std::fs::read_to_string(&config.control_plane.token_file).with_context(|| {
-        format!(
-            "can't read {} (control_plane.token_file)",
-            config.control_plane.token_file.display()
-        )
-    })?;
+    for url in &config.control_plane.urls {
+        if is_overheard(url) {
+            tracing::warn!(
+                url,
+                "key changes and usage go to this control plane in clear text, and with them the token: write https://"
+            );
+        }
+    }
     Ok(SyncLink {
         urls: config.control_plane.urls.clone(),
-        token: secrecy::SecretString::from(token.trim()),
+        credentials: Arc::new(LinkCredentials::open(&config.control_plane)?),
+        server_name: config.control_plane.tls.server_name.clone(),
         gateway_id: config.id.clone(),
         boot_epoch: shared.ledger.boot_epoch(),
         address: proxy.to_string(),
         staleness: config.staleness,
     })
+}
+
+/// Whether what is said to this address could be read on its way.
+fn is_overheard(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_near = host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback());
+    url.scheme_str() == Some("http") && !is_near
 }
 
 /// Reads a file of 32 bytes in base64.
@@ -140,6 +157,7 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.gauge(&catalogue::SYNC_HELD, [], dropped as f64);
         sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
         sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
+        observe_replica(&shared, sums);
         let ledger = shared.ledger.standing();
         sums.gauge(&catalogue::LEDGER_PENDING, [], ledger.pending as f64);
         sums.gauge(&catalogue::LEDGER_SEGMENTS, [], ledger.segments as f64);
@@ -152,6 +170,14 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.counter(&catalogue::LEDGER_CORRUPT, [], ledger.corrupt_records);
         sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
     }));
+}
+
+fn observe_replica(shared: &Shared, sums: &mut Sums) {
+    let keys = &shared.keys;
+    let is_set_aside = u8::from(keys.set_aside().is_some());
+    sums.gauge(&catalogue::REPLICA_KEYS, [], keys.key_count() as f64);
+    sums.gauge(&catalogue::REPLICA_BYTES, [], keys.bytes_on_disk() as f64);
+    sums.gauge(&catalogue::REPLICA_SET_ASIDE, [], f64::from(is_set_aside));
 }
 
 fn observe_limits(limits: &SharedLimits, sums: &mut Sums) {
@@ -210,6 +236,8 @@ fn detail(shared: &Shared) -> serde_json::Value {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,
             "onDisk": shared.keys.key_count(),
+            "bytesOnDisk": shared.keys.bytes_on_disk(),
+            "setAside": shared.keys.set_aside(),
             "cached": shared.keys.cached_count(),
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),

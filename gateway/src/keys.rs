@@ -43,7 +43,7 @@ use fence::{Cache, Cached, Fence, Reading};
 use generations::{Generations, Stamp};
 pub use recent::{HeldKey, Recent};
 pub use replica::{Position, ReplicaError};
-use replica::{Replica, View};
+use replica::{Replica, View, Whole};
 pub use snapshot::{Loss, SnapshotWriter};
 
 /// Digests that are known to be unknown: enough for an honest mistake repeated, little for a flood.
@@ -63,9 +63,10 @@ type Unknown = moka::sync::Cache<KeyDigest, Stamp>;
 /// All keys of all accounts, as of one revision.
 pub struct KeySet {
     folder: PathBuf,
-    replica: Mutex<Option<Replica>>,
+    replica: Arc<Replica>,
+    /// Changes and snapshots are put in force one after the other.
+    changing: Mutex<()>,
     position: ArcSwap<Position>,
-    view: ArcSwapOption<View>,
     fence: Fence<Known, Unknown>,
     accounts: DashMap<AccountId, Arc<AccountCell>>,
     customers: DashMap<(AccountId, Environment, CustomerId), Arc<CustomerCell>>,
@@ -113,23 +114,40 @@ pub struct RefusedRecord {
 }
 
 impl KeySet {
-    /// Opens the key set in `folder`; it may be empty. `entries` bounds the shared cache.
+    /// Opens the key set in `folder`; it may be empty. `entries` bounds the shared cache. The digest key is the one that
+    /// came over the stream, if one did.
     ///
     /// # Errors
     /// When the folder or a file in it can't be used.
     pub fn open(folder: &Path, entries: u64, tier_slots: TierSlots) -> Result<Arc<Self>, ReplicaError> {
-        let read = || {
-            let replica = Replica::open(folder)?;
-            let position = replica.as_ref().map(Replica::position).transpose()?;
-            let view = replica.as_ref().map(Replica::view).transpose()?;
-            Ok((replica, position.unwrap_or_default(), view))
-        };
-        let (replica, position, view) = undamaged(read)?;
-        let set = Self {
+        Self::open_under(folder, replica::digest_key(folder), entries, tier_slots)
+    }
+
+    /// [`Self::open`] under a digest key of the operator's, which is not kept.
+    ///
+    /// # Errors
+    /// When the folder or a file in it can't be used.
+    pub fn open_with_key(
+        folder: &Path,
+        key: DigestKey,
+        entries: u64,
+        tier_slots: TierSlots,
+    ) -> Result<Arc<Self>, ReplicaError> {
+        Self::open_under(folder, Some(key), entries, tier_slots)
+    }
+
+    fn open_under(
+        folder: &Path,
+        key: Option<DigestKey>,
+        entries: u64,
+        tier_slots: TierSlots,
+    ) -> Result<Arc<Self>, ReplicaError> {
+        let replica = Replica::open(folder, key.as_ref())?;
+        Ok(Arc::new(Self {
             folder: folder.to_owned(),
-            replica: Mutex::new(replica),
-            position: ArcSwap::from_pointee(position),
-            view: ArcSwapOption::new(view),
+            position: ArcSwap::from_pointee(replica.position()),
+            replica,
+            changing: Mutex::default(),
             fence: Fence::new(
                 moka::sync::Cache::builder()
                     .max_capacity(entries)
@@ -139,21 +157,15 @@ impl KeySet {
             ),
             accounts: DashMap::new(),
             customers: DashMap::new(),
-            digest_key: Arc::default(),
+            digest_key: Arc::new(ArcSwapOption::from_pointee(key)),
             tier_slots,
-        };
-        if let Ok(bytes) = std::fs::read(set.digest_key_file())
-            && let Ok(bytes) = <[u8; 32]>::try_from(bytes.as_slice())
-        {
-            set.digest_key.store(Some(Arc::new(DigestKey::from_bytes(bytes))));
-        }
-        Ok(Arc::new(set))
+        }))
     }
 
     /// Whether a whole key set and the key of its digests are here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.view.load().is_some() && self.digest_key_known()
+        self.replica.view().is_some() && self.digest_key_known()
     }
 
     /// Up to where it follows the change log.
@@ -162,14 +174,32 @@ impl KeySet {
         Position::clone(&self.position.load())
     }
 
-    /// Keys held on disk.
+    /// Up to where the next stream may go on: from nothing, when the replica was found damaged.
+    #[must_use]
+    pub fn resumes_at(&self) -> Position {
+        if self.replica.is_damaged() {
+            Position::default()
+        } else {
+            self.position()
+        }
+    }
+
+    /// Keys held on disk: one load.
     #[must_use]
     pub fn key_count(&self) -> u64 {
-        self.replica
-            .lock()
-            .as_ref()
-            .and_then(|replica| replica.key_count().ok())
-            .unwrap_or_default()
+        self.replica.key_count()
+    }
+
+    /// Bytes on disk, of the keys and of the changes since they were last written together: one load.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.replica.bytes()
+    }
+
+    /// Why the files of the replica are not believed, until a snapshot took their place.
+    #[must_use]
+    pub fn set_aside(&self) -> Option<String> {
+        self.replica.set_aside()
     }
 
     /// Keys held in the shared cache, about.
@@ -196,24 +226,19 @@ impl KeySet {
         self.digest_key.load().is_some()
     }
 
-    /// Takes over the digest key: from a file of the operator's, or from the stream.
+    /// Takes over the digest key that came over the stream, and keeps it. With another one than before nothing that was held
+    /// can be found any more: it is set aside, and a snapshot is needed.
     ///
     /// # Errors
     /// When it can't be kept beside the replica.
     pub fn adopt_digest_key(&self, key: DigestKey) -> Result<(), ReplicaError> {
-        replica::write_durably(&self.folder, "digest-key", key.expose())?;
+        let _one = self.changing.lock();
+        replica::keep_digest_key(&self.folder, &key)?;
+        self.replica.use_key(&key)?;
+        self.position.store(Arc::new(self.replica.position()));
         self.digest_key.store(Some(Arc::new(key)));
         self.fence.generations().raise_all();
         Ok(())
-    }
-
-    /// Uses a digest key of the operator's, without keeping it.
-    pub fn use_digest_key(&self, key: DigestKey) {
-        self.digest_key.store(Some(Arc::new(key)));
-    }
-
-    fn digest_key_file(&self) -> PathBuf {
-        self.folder.join("digest-key")
     }
 
     /// Finds a key by its text: one keyed BLAKE3, then the layers in turn.
@@ -245,14 +270,14 @@ impl KeySet {
     }
 
     fn find_on_disk(&self, digest: &KeyDigest, reading: Reading) -> Lookup {
-        let Some(view) = self.view.load_full() else {
+        let Some(view) = self.replica.view() else {
             return Lookup::Unavailable;
         };
         let read = || {
             let record = view.key(digest)?;
             record.map(|record| self.entry(record, &view)).transpose()
         };
-        match undamaged(read) {
+        match read() {
             Ok(Some(entry)) => {
                 let stamp = self.fence.keep_known(digest, reading, Arc::clone(&entry));
                 Lookup::Known(HeldKey::new(entry, stamp))
@@ -263,6 +288,7 @@ impl KeySet {
             }
             Err(error) => {
                 tracing::error!(%error, "a key can't be read from the replica");
+                self.replica.found(&error);
                 Lookup::Unavailable
             }
         }
@@ -282,7 +308,7 @@ impl KeySet {
 
     /// The cell of an account, made of the newest view when there is none (see [`cells`]).
     fn account(&self, id: AccountId, view: &Arc<View>) -> Result<Arc<AccountCell>, ReplicaError> {
-        let newest = || self.view.load_full().unwrap_or_else(|| Arc::clone(view));
+        let newest = || self.replica.view().unwrap_or_else(|| Arc::clone(view));
         cells::find_or_make(&self.accounts, id, newest, |view| {
             let record = view.account(id)?;
             let record = record.ok_or_else(|| ReplicaError::Record(format!("account {id} is missing")))?;
@@ -299,12 +325,8 @@ impl KeySet {
     /// # Errors
     /// When it can't be kept on disk; it is in force all the same.
     pub fn put_quota_usage(&self, usage: &feed::QuotaUsage) -> Result<(), ReplicaError> {
-        // On disk and in the view first: a cell that is made meanwhile recalls it from there.
-        let kept = self.replica.lock().as_ref().map_or(Ok(()), |replica| {
-            replica.keep_quota(usage)?;
-            self.view.store(Some(replica.view()?));
-            Ok(())
-        });
+        // On disk first: a cell that is made meanwhile recalls it from there.
+        let kept = self.replica.keep_quota(usage);
         if let Ok(id) = AccountId::from_slice(&usage.account_id)
             && let Some(cell) = self.accounts.get(&id)
         {
@@ -323,25 +345,27 @@ impl KeySet {
     /// # Errors
     /// When the disk fails; then nothing of it is in force.
     pub fn apply(&self, changes: Vec<feed::Change>) -> Result<Vec<RefusedRecord>, ReplicaError> {
-        let replica = self.replica.lock();
-        let Some(on_disk) = replica.as_ref() else {
+        let _one = self.changing.lock();
+        if self.replica.view().is_none() {
             return Ok(Vec::new());
-        };
+        }
         let mut position = self.position();
-        let (mut records, mut accounts, mut refused) = (Vec::new(), HashSet::new(), Vec::new());
+        let (mut accounts, mut refused) = (HashSet::new(), Vec::new());
+        let (mut records, mut stored) = (Vec::new(), Vec::new());
         for change in changes {
             // A repeat after a reconnection is no news.
-            if change.revision <= position.revision {
+            let revision = change.revision;
+            if revision <= position.revision {
                 continue;
             }
-            position.revision = change.revision;
+            position.revision = revision;
             position.history.clone_from(&change.history);
-            let came = self.check(change, &mut accounts, &mut refused);
+            let mut came = self.check(change, &mut accounts, &mut refused);
+            stored.extend(self.replica.store(&mut came, revision, &mut refused));
             records.extend(came);
         }
-        on_disk.change(&records, &position)?;
-        let view = on_disk.view()?;
-        self.put_in_force(view, records);
+        self.replica.change(&stored, &position)?;
+        self.put_in_force(records);
         self.position.store(Arc::new(position));
         Ok(refused)
     }
@@ -370,8 +394,9 @@ impl KeySet {
             Record::Account(account) => Some(account.id),
             Record::Key(_) => None,
         }));
-        let view = self.view.load();
+        let view = self.replica.view();
         let is_held = |id| match view.as_deref() {
+            _ if self.accounts.contains_key(&id) => true,
             // What can't be read now is not the record's fault.
             Some(view) => !matches!(view.account(id), Ok(None)),
             None => false,
@@ -392,8 +417,8 @@ impl KeySet {
     /// # Errors
     /// When the disk fails; then nothing of it is in force.
     pub fn restrict(&self, news: &[Record]) -> Result<usize, ReplicaError> {
-        let replica = self.replica.lock();
-        let (Some(on_disk), Some(held)) = (replica.as_ref(), self.view.load_full()) else {
+        let _one = self.changing.lock();
+        let Some(held) = self.replica.view() else {
             return Ok(0);
         };
         let mut records = Vec::new();
@@ -411,14 +436,18 @@ impl KeySet {
         }
         let many = records.len();
         if many > 0 {
-            on_disk.change(&records, &self.position())?;
-            let view = on_disk.view()?;
-            self.put_in_force(view, records);
+            let position = self.position();
+            let stored = self
+                .replica
+                .store(&mut records, position.revision, &mut Vec::new());
+            self.replica.change(&stored, &position)?;
+            self.put_in_force(records);
         }
         Ok(many)
     }
 
-    fn put_in_force(&self, view: Arc<View>, records: Vec<Record>) {
+    /// What the replica's view shows already.
+    fn put_in_force(&self, records: Vec<Record>) {
         let (mut accounts, mut digests) = (Vec::new(), Vec::with_capacity(records.len()));
         for record in records {
             match record {
@@ -434,8 +463,16 @@ impl KeySet {
                 }
             }
         };
-        self.fence
-            .change(|| self.view.store(Some(view)), replace_policies, &digests);
+        self.fence.change(|| {}, replace_policies, &digests);
+    }
+
+    /// Notes, durably, that the revision in force is about to be acknowledged: a replica that is older is not
+    /// served from after it. Waits for the disk.
+    ///
+    /// # Errors
+    /// When the disk fails; then it must not be acknowledged.
+    pub fn acknowledge(&self) -> Result<(), ReplicaError> {
+        self.replica.acknowledge(&self.position())
     }
 
     /// Begins to take over a snapshot. What was held stays in force until its end has come.
@@ -443,23 +480,17 @@ impl KeySet {
     /// # Errors
     /// When the disk fails.
     pub fn begin_snapshot(self: &Arc<Self>, position: Position) -> Result<SnapshotWriter, ReplicaError> {
-        let nonce = uuid::Uuid::now_v7().simple().to_string();
-        let replica = Replica::begin(&self.folder, &format!("{nonce}.redb"))?;
-        Ok(SnapshotWriter::new(Arc::clone(self), replica, position))
+        let draft = self.replica.begin()?;
+        Ok(SnapshotWriter::new(Arc::clone(self), draft, position))
     }
 
-    fn take_over(&self, replica: Replica, position: Position) -> Result<(), ReplicaError> {
-        replica.make_current(&self.folder, &position)?;
-        let view = replica.view()?;
-        let old = self.replica.lock().replace(replica);
-        let publish = || self.view.store(Some(Arc::clone(&view)));
-        self.fence.change_all(publish, || self.replace_policies(&view))?;
-        self.position.store(Arc::new(position));
-        if let Some(old) = old {
-            let file = old.file().to_owned();
-            drop(old);
-            let _ = std::fs::remove_file(file);
+    fn take_over(&self, whole: Whole) -> Result<(), ReplicaError> {
+        let _one = self.changing.lock();
+        let position = self.replica.take_over(whole)?;
+        if let Some(view) = self.replica.view() {
+            self.fence.change_all(|| {}, || self.replace_policies(&view))?;
         }
+        self.position.store(Arc::new(position));
         Ok(())
     }
 
@@ -525,13 +556,6 @@ impl<Id: Eq + std::hash::Hash, Cell> cells::Places<Id, Cell> for DashMap<Id, Arc
     }
 }
 
-/// Reads of a store that panics where its file is damaged. Elsewhere it is the follower's tasks that read and write; a
-/// panic ends them, and with them a stream.
-fn undamaged<T>(read: impl FnOnce() -> Result<T, ReplicaError>) -> Result<T, ReplicaError> {
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-    read.unwrap_or_else(|_| Err(ReplicaError::Record("its file is damaged".to_owned())))
-}
-
 /// What was known of the quota before this start, until the control plane says more.
 fn recall_quota(cell: &AccountCell, contract_start: Option<UnixMillis>, view: &View) {
     if let Some(kept) = view.quota(cell.id()) {
@@ -554,6 +578,12 @@ fn check(
             Ok(record) => records.push(record),
             Err(error) => refused.push(RefusedRecord { revision, error }),
         }
+    }
+}
+
+impl Drop for KeySet {
+    fn drop(&mut self) {
+        self.replica.stop();
     }
 }
 

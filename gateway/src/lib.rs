@@ -184,15 +184,13 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
     let ledger = ledger::Ledger::open(&config.ledger_path, route_names, bounds)
         .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
     let tiers = Arc::clone(&telemetry);
-    let keys = keys::KeySet::open(
-        &config.replica_path,
-        config.cache_entries,
-        Box::new(move |tier| tiers.tier(tier)),
-    )
-    .with_context(|| format!("can't open the replica in {}", config.replica_path.display()))?;
-    if let Some(file) = &config.digest_key_file {
-        keys.use_digest_key(digest_key(file)?);
+    let (folder, entries) = (&config.replica_path, config.cache_entries);
+    let tier_slots: keys::TierSlots = Box::new(move |tier| tiers.tier(tier));
+    let keys = match &config.digest_key_file {
+        Some(file) => keys::KeySet::open_with_key(folder, digest_key(file)?, entries, tier_slots),
+        None => keys::KeySet::open(folder, entries, tier_slots),
     }
+    .with_context(|| format!("can't open the replica in {}", folder.display()))?;
     let clock = clock::Clock::default();
     let sync = Arc::new(sync::SyncState::new(config.staleness, clock.now().monotonic));
     let shared_limits = match &config.limiter {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use keyward_config::Staleness;
 use keyward_contract::UnixMillis;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::keys::{KeySet, ReplicaError};
@@ -21,6 +20,8 @@ use crate::server::Quiescence;
 pub mod apply;
 mod backoff;
 mod connect;
+mod credentials;
+mod dial;
 mod ground;
 mod quota;
 mod state;
@@ -29,13 +30,15 @@ mod stream;
 mod tests;
 mod usage;
 
-use backoff::Backoff;
+pub use backoff::Backoff;
+pub use credentials::LinkCredentials;
 pub use state::{HeldSnapshot, STATES, SyncState, SyncStatus};
 
 /// A stream that held for so long was no failure to connect.
 const STEADY: Duration = Duration::from_secs(10);
 /// How long the last usage may take when the gateway stops.
 const LAST_USAGE: Duration = Duration::from_secs(3);
+const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(1);
 const CLOSE_HOURS_EVERY: Duration = Duration::from_secs(60);
 
 /// Where the control plane is, and who we are to it.
@@ -43,8 +46,10 @@ const CLOSE_HOURS_EVERY: Duration = Duration::from_secs(60);
 pub struct SyncLink {
     /// Tried in turn.
     pub urls: Vec<String>,
-    /// The gateway token.
-    pub token: SecretString,
+    /// What we show there, and whom we take for it.
+    pub credentials: Arc<LinkCredentials>,
+    /// The name that its certificate must have, where that is not the host of its address.
+    pub server_name: Option<String>,
     /// Our id: no two live gateways have the same.
     pub gateway_id: String,
     /// The ledger's.
@@ -63,11 +68,20 @@ pub enum SyncError {
     Address(String),
     /// The connection was not made.
     #[error("can't connect: {0}")]
-    Connect(#[source] tonic::transport::Error),
+    Connect(String),
+    /// What TLS says.
+    #[error("{0}")]
+    Tls(keyward_tls::Refused),
+    /// The control plane doesn't know what we show.
+    #[error("the control plane does not take our credential: {0}")]
+    Credential(String),
+    /// The control plane knows us, and doesn't let us in.
+    #[error("the control plane does not let this gateway in: {0}")]
+    NotLetIn(String),
     /// The control plane said so.
     // The details of a status may be long and hold bytes; its code and message say enough.
     #[error("the control plane ended the stream: {:?}: {}", .0.code(), .0.message())]
-    Status(#[from] tonic::Status),
+    Status(tonic::Status),
     /// The control plane closed it.
     #[error("the control plane closed the stream")]
     Closed,
@@ -86,6 +100,16 @@ pub enum SyncError {
     /// Work on the disk ended in a panic.
     #[error("a task of the replica failed")]
     Task,
+}
+
+impl From<tonic::Status> for SyncError {
+    fn from(status: tonic::Status) -> Self {
+        match status.code() {
+            tonic::Code::Unauthenticated => Self::Credential(status.message().to_owned()),
+            tonic::Code::PermissionDenied => Self::NotLetIn(status.message().to_owned()),
+            _ => Self::Status(status),
+        }
+    }
 }
 
 /// Follows the control plane until it is told to stop.
@@ -128,6 +152,7 @@ impl Follower {
         tokio::select! {
             () = self.follow(&stop) => {}
             () = self.close_hours() => {}
+            () = self.follow_files() => {}
         }
     }
 
@@ -141,7 +166,10 @@ impl Follower {
             self.ledger.withdrawn();
             match ended {
                 Ok(()) => return,
-                Err(error) => tracing::warn!(url, %error, "the link to the control plane is down"),
+                Err(error) => {
+                    tracing::warn!(url, %error, "the link to the control plane is down");
+                    self.state.failed(url, &error.to_string());
+                }
             }
             if began.elapsed() >= STEADY {
                 backoff = Backoff::after_loss(self.link.urls.len());
@@ -172,6 +200,15 @@ impl Follower {
                 pending,
                 "stopping with usage that the control plane has not taken; it is reported at the next start"
             );
+        }
+    }
+
+    /// Tells of changed credentials when they change: with a bad one the next restart would fail.
+    async fn follow_files(&self) {
+        loop {
+            tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
+            let credentials = Arc::clone(&self.link.credentials);
+            let _ = stream::blocking(move || credentials.look()).await;
         }
     }
 

@@ -90,15 +90,21 @@ pub struct Vigil {
 }
 
 impl Vigil {
-    /// Over a call that was just permitted.
+    /// Over a call that was found well at `since`, monotonic.
     #[must_use]
-    pub fn keep(worker: &Rc<Worker>, claim: Claim, route: u16, carrier: &Rc<ConnectionState>) -> Self {
+    pub fn keep(
+        worker: &Rc<Worker>,
+        claim: Claim,
+        route: u16,
+        carrier: &Rc<ConnectionState>,
+        since: Duration,
+    ) -> Self {
         let watched = Watched {
             claim,
             route,
             carrier: Rc::clone(carrier),
             is_answering: false,
-            well: worker.now().monotonic,
+            well: since,
             dead: None,
             is_cut: false,
         };

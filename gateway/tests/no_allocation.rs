@@ -111,6 +111,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
         control_plane: ControlPlaneLink {
             urls: Vec::new(),
             token_file: PathBuf::new(),
+            tls: keyward_config::LinkTls::default(),
         },
         digest_key_file: None,
         replica_path: PathBuf::new(),

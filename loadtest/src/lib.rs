@@ -11,6 +11,8 @@ pub mod oha;
 pub mod paced;
 pub mod plot;
 pub mod random;
+#[cfg(feature = "seed")]
+pub mod replicas;
 pub mod report;
 pub mod requests;
 pub mod scenario;

@@ -6,8 +6,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::report::Measurement;
-
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 70.0;
@@ -27,21 +25,44 @@ const SHARES: [(f64, &str); 6] = [
     (0.9999, "p99.99"),
 ];
 
-/// One line a measurement, and a legend.
+/// What is drawn as one line.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    /// What the legend calls it.
+    pub title: String,
+    /// What these shares of all didn't exceed, in ascending order.
+    pub quantiles: Vec<(f64, Duration)>,
+}
+
+impl Distribution {
+    /// Of these durations, each of which is a point of the line.
+    #[must_use]
+    pub fn of(title: &str, mut durations: Vec<Duration>) -> Self {
+        durations.sort_unstable();
+        let all = durations.len().max(1) as f64;
+        let shares = (1..).map(|rank| f64::from(rank) / all);
+        Self {
+            title: title.to_owned(),
+            quantiles: shares.zip(durations).collect(),
+        }
+    }
+}
+
+/// One line a distribution, and a legend. The slowest of few is drawn at 99.99 %.
 #[must_use]
-pub fn latencies(measurements: &[Measurement]) -> String {
+pub fn latencies(distributions: &[Distribution]) -> String {
     let seconds = |(_, duration): &(f64, Duration)| duration.as_secs_f64();
-    let all = measurements.iter().flat_map(|m| m.quantiles.iter().map(seconds));
+    let all = distributions.iter().flat_map(|d| d.quantiles.iter().map(seconds));
     let scale = Scale::over(all.filter(|seconds| *seconds > 0.0));
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" font-size=\"13\" fill=\"#1b1f24\">\
          <title>Latency by share of calls</title>\n",
-        height = HEIGHT + 24.0 * measurements.len() as f64
+        height = HEIGHT + 24.0 * distributions.len() as f64
     );
     grid(&mut svg, &scale);
-    for (index, measurement) in measurements.iter().enumerate() {
+    for (index, distribution) in distributions.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        let points: Vec<_> = measurement
+        let points: Vec<_> = distribution
             .quantiles
             .iter()
             .map(|(share, duration)| format!("{:.1},{:.1}", across(*share), scale.up(duration.as_secs_f64())))
@@ -56,7 +77,7 @@ pub fn latencies(measurements: &[Measurement]) -> String {
             row + 6.0,
             LEFT + 28.0,
             row + 13.0,
-            measurement.title()
+            distribution.title
         );
     }
     svg.push_str("</svg>");
@@ -138,6 +159,17 @@ mod tests {
         assert!((scale.up(0.1) - TOP).abs() < 1e-9);
         assert!((across(0.0) - LEFT).abs() < 1e-9);
         assert!((across(0.9999) - (WIDTH - RIGHT)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_slowest_is_the_last_point() {
+        let of = Distribution::of("x", [30, 10, 20, 40].map(Duration::from_millis).to_vec());
+        let points: Vec<_> = of
+            .quantiles
+            .iter()
+            .map(|(share, at)| (*share, at.as_millis()))
+            .collect();
+        assert_eq!(points, [(0.25, 10), (0.5, 20), (0.75, 30), (1.0, 40)]);
     }
 
     #[test]

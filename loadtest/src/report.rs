@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::plot;
+use crate::plot::{self, Distribution};
 use crate::scenario::Effort;
 
 /// The shares of calls of which the latency is shown.
@@ -48,8 +48,15 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    pub(crate) fn title(&self) -> String {
+    fn title(&self) -> String {
         format!("{}, {}", self.scenario, self.tool.name())
+    }
+
+    fn distribution(&self) -> Distribution {
+        Distribution {
+            title: self.title(),
+            quantiles: self.quantiles.clone(),
+        }
     }
 
     fn cells(&self) -> [String; 7] {
@@ -121,19 +128,28 @@ pub fn html(measurements: &[Measurement], effort: Effort) -> String {
         .iter()
         .map(|heading| format!("<th>{heading}</th>"))
         .collect();
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>Keyward load test</title>\
-         <style>{STYLE}</style></head><body>\n<h1>Keyward load test</h1>\n\
-         <p>{connections} connections, {seconds} s for each line, on {cores} processors that gateway, control \
+    let distributions: Vec<_> = measurements.iter().map(Measurement::distribution).collect();
+    let body = format!(
+        "<p>{connections} connections, {seconds} s for each line, on {cores} processors that gateway, control \
          plane, upstream and load share. The generator draws a caller at random for each call; oha runs as one \
          process for each caller, because it sends the same headers with every call.</p>\n\
          <table><thead><tr>{headings}</tr></thead><tbody>\n{rows}</tbody></table>\n\
-         <h2>Latency</h2>\n{plot}\n</body></html>\n",
+         <h2>Latency</h2>\n{plot}",
         connections = effort.connections,
         seconds = effort.duration.as_secs_f64(),
         cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
-        plot = plot::latencies(measurements),
+        plot = plot::latencies(&distributions),
+    );
+    page("Keyward load test", &body)
+}
+
+/// One HTML file that needs nothing else.
+#[must_use]
+pub fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
+         <style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n{body}\n</body></html>\n"
     )
 }
 

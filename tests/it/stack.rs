@@ -18,9 +18,11 @@ use crate::relay::Relay;
 /// For what takes milliseconds, on a machine that is busy compiling something else.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// Tests make many changes at once. An acknowledgement may take long on a busy machine; what is promised of
-/// `complete` is none the weaker for it.
-const CONTROL_PLANE: &str = "[propagation]\nwait = \"15s\"\n[management_limits]\n\
+/// An acknowledgement may take long on a busy machine; what is promised of `complete` is none the weaker for it.
+const WAIT: Duration = Duration::from_secs(15);
+
+/// Tests make many changes at once.
+const CONTROL_PLANE: &str = "[management_limits]\n\
     portal = { rate = \"100000/s\", burst = 100000 }\nothers = { rate = \"100000/s\", burst = 100000 }\n";
 
 /// What is started.
@@ -36,7 +38,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) control_plane_tables: &'a str,
     /// What the gateways forward to; a sample upstream by default.
     pub(crate) upstream: Option<SocketAddr>,
-    /// Where the gateways find the control plane, when that is not where it listens.
+    /// How long a change waits for acknowledgements.
+    pub(crate) wait: Duration,
+    /// Where the first gateway finds the control plane, when that is not where it listens.
     pub(crate) relay: Option<&'a Relay>,
     /// What the programs log; `info` by default.
     pub(crate) log: &'a str,
@@ -50,6 +54,7 @@ impl Default for Plan<'_> {
             gateway_tables: "",
             control_plane_tables: "",
             upstream: None,
+            wait: WAIT,
             relay: None,
             log: "info",
         }
@@ -78,7 +83,8 @@ impl Stack {
         let folder = tempfile::tempdir().unwrap();
         let setup = ControlPlaneSetup::new(folder.path().join("control-plane")).unwrap();
         let setup = setup.configured(CONTROL_PLANE).env("KEYWARD_LOG", plan.log);
-        let setup = setup.configured(plan.control_plane_tables);
+        let wait = format!("[propagation]\nwait = \"{}ms\"\n", plan.wait.as_millis());
+        let setup = setup.configured(&wait).configured(plan.control_plane_tables);
         let control_plane = ControlPlaneProcess::start(&setup).await.unwrap();
         // Made by another process, so that the control plane hears of it late: before any gateway follows.
         let admin = control_plane.admin_key("tests").unwrap();
@@ -96,7 +102,7 @@ impl Stack {
             if !plan.routes.is_empty() {
                 setup = setup.routes(plan.routes);
             }
-            if let Some(relay) = plan.relay {
+            if let Some(relay) = plan.relay.filter(|_| number == 1) {
                 setup.control_plane = relay.to(&control_plane.sync_url());
             }
             gateways.push(GatewayProcess::start(&setup).await.unwrap());

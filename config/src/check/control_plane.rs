@@ -7,7 +7,7 @@ use keyward_contract::Limits;
 use crate::check;
 use crate::control_plane::{
     Auth, ControlPlaneConfig, ControlPlaneListen, DatabasePassword, LeakPolicy, ManagementLimits, OidcConfig,
-    Rules, SecretFiles, UsageRetention,
+    Rules, SecretFiles, SyncService, SyncTls, UsageRetention,
 };
 use crate::leaf::unit::Time;
 use crate::leaf::word::Leak;
@@ -37,6 +37,10 @@ pub(crate) fn control_plane(
         database_url,
         database_password,
         secrets: secrets(typed.secrets, report),
+        sync: SyncService {
+            shared_token: typed.sync.shared_token,
+            tls: typed.sync.tls.and_then(|tls| sync_tls(tls, report)),
+        },
         propagation_wait: typed.propagation.wait.0,
         auth: auth(typed.auth, report),
         rules: rules(&typed.rules, report),
@@ -101,6 +105,31 @@ fn secrets(typed: typed::control_plane::Secrets, report: &mut Report<'_>) -> Sec
         digest_key,
         gateway_token,
     }
+}
+
+fn sync_tls(typed: typed::control_plane::SyncTls, report: &mut Report<'_>) -> Option<SyncTls> {
+    if typed.cert_file.is_none() {
+        report.missing(
+            "sync.tls.cert_file",
+            "is missing; write the file of the control plane's certificate",
+        );
+    }
+    if typed.key_file.is_none() {
+        report.missing(
+            "sync.tls.key_file",
+            "is missing; write the file of the certificate's private key",
+        );
+    }
+    if typed.client_crl_file.is_some() && typed.client_ca_file.is_none() {
+        let message = "revokes client certificates, and without client_ca_file none is taken; write that too";
+        report.wrong("sync.tls.client_crl_file", message);
+    }
+    Some(SyncTls {
+        cert_file: typed.cert_file?.0,
+        key_file: typed.key_file?.0,
+        client_ca_file: typed.client_ca_file.map(|file| file.0),
+        client_crl_file: typed.client_crl_file.map(|file| file.0),
+    })
 }
 
 fn auth(typed: typed::control_plane::Auth, report: &mut Report<'_>) -> Auth {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::check;
 use crate::gateway::{
-    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, GatewayConfig, Listen, Staleness, Timeouts,
-    WhenStale,
+    AccessLog, Bounds, CertificateFiles, ControlPlaneLink, Credentials, Drain, GatewayConfig, LinkTls,
+    Listen, Staleness, Timeouts, WhenStale,
 };
 use crate::leaf::name::CredentialHeader;
 use crate::leaf::unit::{Size, Time};
@@ -98,9 +98,45 @@ fn link(typed: typed::gateway::Link, report: &mut Report<'_>) -> ControlPlaneLin
     if let Some(twice) = first_repeated(&urls) {
         report.wrong(path, format!("\"{twice}\" is there twice; remove one"));
     }
+    if typed.tls.is_some() && !typed.urls.iter().any(|url| url.tls) {
+        report.wrong(
+            "control_plane.tls",
+            "is for https addresses, and control_plane.urls has none; write \"https://…\" there, or remove it",
+        );
+    }
     ControlPlaneLink {
         urls,
         token_file: typed.token_file.0,
+        tls: typed.tls.map(|tls| link_tls(tls, report)).unwrap_or_default(),
+    }
+}
+
+fn link_tls(typed: typed::gateway::LinkTls, report: &mut Report<'_>) -> LinkTls {
+    let certificate = match (typed.cert_file, typed.key_file) {
+        (Some(cert_file), Some(key_file)) => Some(CertificateFiles {
+            cert_file: cert_file.0,
+            key_file: key_file.0,
+        }),
+        (None, None) => None,
+        (Some(_), None) => {
+            report.missing(
+                "control_plane.tls.key_file",
+                "is missing: cert_file needs its private key",
+            );
+            None
+        }
+        (None, Some(_)) => {
+            report.missing(
+                "control_plane.tls.cert_file",
+                "is missing: key_file is the key of a certificate",
+            );
+            None
+        }
+    };
+    LinkTls {
+        ca_file: typed.ca_file.map(|file| file.0),
+        certificate,
+        server_name: typed.server_name.map(|name| name.0),
     }
 }
 

@@ -142,7 +142,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         },
         gateway: typed.gateway,
         control_plane: gateway::Link {
-            urls: vec![SyncUrl(EndpointUrl(endpoint(typed.listen.sync.0)))],
+            urls: vec![SyncUrl::plain(endpoint(typed.listen.sync.0))],
             token_file: file("secrets/gateway-token"),
             tls: None,
         },
@@ -191,6 +191,7 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
             gateway_token_file: file("secrets/gateway-token"),
         },
         propagation: typed.propagation,
+        sync: control_plane::Sync::default(),
         limiter: buckets,
         auth: typed.auth,
         rules: typed.rules,

@@ -35,27 +35,49 @@ text!(EndpointUrl, "^http://[^/?#@\\s]+/?$", "http://127.0.0.1:3000");
 
 /// One of `control_plane.urls`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SyncUrl(pub(crate) EndpointUrl);
+pub(crate) struct SyncUrl {
+    /// Whether it is `https`.
+    pub(crate) tls: bool,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl SyncUrl {
+    /// In clear text.
+    pub(crate) fn plain(endpoint: Endpoint) -> Self {
+        Self { tls: false, endpoint }
+    }
+}
 
 impl Text for SyncUrl {
-    const EXPECTED: &'static str = "an address such as \"http://127.0.0.1:8082\"";
+    const EXPECTED: &'static str = "an address such as \"https://cp.internal:8082\"";
 }
 
 impl FromStr for SyncUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        origin(text, "http://127.0.0.1:8082").map(|endpoint| Self(EndpointUrl(endpoint)))
+        let secure = text
+            .get(..8)
+            .is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+        match text.get(8..).filter(|_| secure) {
+            Some(rest) => Ok(Self {
+                tls: true,
+                endpoint: place(rest, text, (443, "https://cp.internal:8082"))?,
+            }),
+            None => origin(text, "http://127.0.0.1:8082").map(Self::plain),
+        }
     }
 }
 
 impl fmt::Display for SyncUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let Endpoint { host, port } = &self.endpoint;
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", written(host, *port))
     }
 }
 
-text!(SyncUrl, "^http://[^/?#@\\s]+/?$", "http://127.0.0.1:8082");
+text!(SyncUrl, "^https?://[^/?#@\\s]+/?$", "https://cp.internal:8082");
 
 /// `http://host:port` and nothing more.
 fn origin(text: &str, example: &str) -> Result<Endpoint, String> {
@@ -69,6 +91,13 @@ fn origin(text: &str, example: &str) -> Result<Endpoint, String> {
         "https" => return Err(format!("\"{shown}\": https {NOT_YET}, or write http://")),
         _ => return Err(wrong("is no http address")),
     }
+    place(rest, text, (80, example))
+}
+
+/// What follows `://`: a host, a port where it isn't the usual one, and nothing more.
+fn place(rest: &str, text: &str, (usual, example): (u16, &str)) -> Result<Endpoint, String> {
+    let shown = short(text);
+    let wrong = |what: &str| format!("\"{shown}\" {what}; write one such as \"{example}\"");
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains('@') {
         // Not quoted: what stands before the @ may be a password.
@@ -78,7 +107,7 @@ fn origin(text: &str, example: &str) -> Result<Endpoint, String> {
         return Err(wrong("has more than a host and a port"));
     }
     let (host, port) = host_and_port(authority).map_err(wrong)?;
-    let port = port.unwrap_or(80);
+    let port = port.unwrap_or(usual);
     Ok(Endpoint { host, port })
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct ControlPlane {
     pub(crate) secrets: Secrets,
     /// How changes reach gateways.
     pub(crate) propagation: Propagation,
+    /// Who may be a gateway.
+    pub(crate) sync: Sync,
     /// Where live buckets are read.
     pub(crate) limiter: Limiter,
     /// Tokens: our own, and those of another issuer.
@@ -125,6 +127,39 @@ impl Default for Propagation {
             wait: Time::seconds(1),
         }
     }
+}
+
+/// Who may be a gateway.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sync {
+    /// Whether the token of `secrets.gateway_token_file`, which all gateways share, is taken.
+    pub(crate) shared_token: bool,
+    /// TLS for `listen.sync`. Clear text by default.
+    pub(crate) tls: Option<SyncTls>,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            shared_token: true,
+            tls: None,
+        }
+    }
+}
+
+/// TLS for the gateways' streams.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SyncTls {
+    /// The control plane's certificate, as PEM, with what leads to its root.
+    pub(crate) cert_file: Option<FilePath>,
+    /// Its private key, as PEM.
+    pub(crate) key_file: Option<FilePath>,
+    /// The authorities that sign gateways' certificates, as PEM. Without it none is taken.
+    pub(crate) client_ca_file: Option<FilePath>,
+    /// What they have revoked, as PEM.
+    pub(crate) client_crl_file: Option<FilePath>,
 }
 
 /// Where live buckets are read.

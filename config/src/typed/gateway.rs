@@ -105,8 +105,22 @@ pub(crate) struct Link {
     pub(crate) urls: Vec<SyncUrl>,
     /// The file with the token that the control plane expects.
     pub(crate) token_file: FilePath,
-    /// Client certificates.
-    pub(crate) tls: Option<Later>,
+    /// How `https` addresses are spoken to.
+    pub(crate) tls: Option<LinkTls>,
+}
+
+/// TLS to the control plane.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LinkTls {
+    /// The authorities that may have signed the control plane's certificate, as PEM. The system's by default.
+    pub(crate) ca_file: Option<FilePath>,
+    /// The certificate that names this gateway, as PEM, with what leads to its root.
+    pub(crate) cert_file: Option<FilePath>,
+    /// Its private key, as PEM.
+    pub(crate) key_file: Option<FilePath>,
+    /// The name that the control plane's certificate must have. The host of its address by default.
+    pub(crate) server_name: Option<Name>,
 }
 
 impl Default for Link {

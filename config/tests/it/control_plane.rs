@@ -485,3 +485,38 @@ fn usage_that_would_be_forgotten_too_early_is_refused() {
     let config = parse_control_plane("[usage]\nkeep_hours = \"400d\"\nkeep_days = \"400d\"\n", &[]).unwrap();
     assert_eq!(config.usage.keep_hours, config.usage.keep_days);
 }
+
+#[test]
+fn gateways_may_be_asked_for_more_than_a_token_that_they_share() {
+    let plain = parse_control_plane("", &[]).unwrap().sync;
+    assert_eq!((plain.shared_token, plain.tls), (true, None));
+    let text = "[sync]\nshared_token = false\ntls = { cert_file = \"cp.pem\", key_file = \"cp.key\", \
+                client_ca_file = \"ca.pem\", client_crl_file = \"crl.pem\" }\n";
+    let sync = parse_control_plane(text, &[]).unwrap().sync;
+    assert!(!sync.shared_token);
+    let tls = sync.tls.unwrap();
+    let files = [
+        Some(tls.cert_file),
+        Some(tls.key_file),
+        tls.client_ca_file,
+        tls.client_crl_file,
+    ];
+    let expected = ["cp.pem", "cp.key", "ca.pem", "crl.pem"].map(|file| Some(file.into()));
+    assert_eq!(files, expected);
+    for (settings, expected) in [
+        (
+            "[sync.tls]\nkey_file = \"a\"",
+            "1: sync.tls.cert_file: is missing; write the file of the control plane's certificate",
+        ),
+        (
+            "[sync.tls]\ncert_file = \"a\"",
+            "1: sync.tls.key_file: is missing; write the file of the certificate's private key",
+        ),
+        (
+            "[sync.tls]\ncert_file = \"a\"\nkey_file = \"b\"\nclient_crl_file = \"c\"",
+            "4: sync.tls.client_crl_file: revokes client certificates, and without client_ca_file none is taken; write that too",
+        ),
+    ] {
+        refused(settings, expected);
+    }
+}

@@ -378,7 +378,6 @@ fn what_a_later_version_can_do_is_refused_and_not_ignored() {
             "[listen]\ntls = { certificates = [{ cert_file = \"a\", key_file = \"b\" }] }",
             "2: listen.tls",
         ),
-        ("[control_plane.tls]\nca_file = \"a\"", "1: control_plane.tls"),
     ] {
         refused(settings, &[&format!("{line_and_key}: {later}")]);
     }
@@ -405,11 +404,55 @@ fn control_planes_are_listed_once_each() {
             "2: control_plane.urls[0]: \"127.0.0.1:8082\" is no address; write one such as \"http://127.0.0.1:8082\"",
         ),
         (
-            "[\"https://cp.example.com\"]",
-            "2: control_plane.urls[0]: \"https://cp.example.com\": https is not supported by this version yet; remove it, or write http://",
+            "[\"https://cp.example.com/x\"]",
+            "2: control_plane.urls[0]: \"https://cp.example.com/x\" has more than a host and a port; write one such as \"https://cp.internal:8082\"",
         ),
     ] {
         refused(&format!("[control_plane]\nurls = {typed}"), &[expected]);
+    }
+}
+
+#[test]
+fn control_planes_are_reached_in_clear_text_and_by_tls() {
+    let config = gateway(
+        "[control_plane]\nurls = [\"HTTPS://Cp.example.com/\", \"https://[::1]:8082\", \"http://127.0.0.1:8082\"]\n\
+         tls = { ca_file = \"ca.pem\", cert_file = \"me.pem\", key_file = \"me.key\", server_name = \"cp\" }\n",
+    );
+    assert_eq!(
+        config.control_plane.urls,
+        [
+            "https://cp.example.com:443",
+            "https://[::1]:8082",
+            "http://127.0.0.1:8082"
+        ]
+    );
+    let tls = config.control_plane.tls;
+    let certificate = tls.certificate.unwrap();
+    assert_eq!(tls.ca_file.unwrap().to_str(), Some("ca.pem"));
+    assert_eq!(certificate.cert_file.to_str(), Some("me.pem"));
+    assert_eq!(certificate.key_file.to_str(), Some("me.key"));
+    assert_eq!(tls.server_name.as_deref(), Some("cp"));
+    assert_eq!(gateway("").control_plane.tls, keyward_config::LinkTls::default());
+}
+
+#[test]
+fn tls_settings_that_do_not_belong_together_are_refused() {
+    let urls = "[control_plane]\nurls = [\"https://cp\"]";
+    for (settings, expected) in [
+        (
+            "[control_plane.tls]\nca_file = \"a\"".to_owned(),
+            "1: control_plane.tls: is for https addresses, and control_plane.urls has none; write \"https://…\" there, or remove it",
+        ),
+        (
+            format!("{urls}\n[control_plane.tls]\ncert_file = \"a\""),
+            "3: control_plane.tls.key_file: is missing: cert_file needs its private key",
+        ),
+        (
+            format!("{urls}\n[control_plane.tls]\nkey_file = \"a\""),
+            "3: control_plane.tls.cert_file: is missing: key_file is the key of a certificate",
+        ),
+    ] {
+        refused(&settings, &[expected]);
     }
 }
 

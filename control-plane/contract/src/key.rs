@@ -1,8 +1,8 @@
 //! The text of a key: how one is made, checked and shown.
 //!
 //! `<kind>_<live|test>_` + 32 base62 characters of OS randomness + 6 base62 characters of checksum over all
-//! before it (CRC-32 as in zlib, most significant digit first, padded with `0`). Admin keys have no
-//! `live`/`test` part. The checksum lets a mistyped key be refused without a look-up; it is no protection
+//! before it (CRC-32 as in zlib, most significant digit first, padded with `0`). Admin keys and gateways' tokens
+//! have no `live`/`test` part. The checksum lets a mistyped key be refused without a look-up; it is no protection
 //! against someone who makes keys up, for whom the 190 bits of randomness are.
 
 use std::fmt;
@@ -26,9 +26,20 @@ pub enum KeyKind {
     Customer,
     /// `ak_`: an operator.
     Admin,
+    /// `gw_`: a gateway to its control plane.
+    Gateway,
 }
 
 impl KeyKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Account, Self::Customer, Self::Admin, Self::Gateway];
+
+    /// Whether a key of this kind belongs to one of an account's environments.
+    #[must_use]
+    pub fn has_environment(self) -> bool {
+        matches!(self, Self::Account | Self::Customer)
+    }
+
     /// The two letters that a key of this kind begins with.
     #[must_use]
     pub fn prefix(self) -> &'static str {
@@ -36,6 +47,7 @@ impl KeyKind {
             Self::Account => "pk",
             Self::Customer => "ck",
             Self::Admin => "ak",
+            Self::Gateway => "gw",
         }
     }
 }
@@ -96,7 +108,7 @@ impl std::str::FromStr for Environment {
 pub struct KeyShape {
     /// Whom it identifies.
     pub kind: KeyKind,
-    /// Where it is valid; `None` for admin keys.
+    /// Where it is valid; `None` for kinds without environments.
     pub environment: Option<Environment>,
 }
 
@@ -110,6 +122,7 @@ impl KeyShape {
             (KeyKind::Customer, Some(Environment::Test)) => "ck_test_",
             (KeyKind::Customer, _) => "ck_live_",
             (KeyKind::Admin, _) => "ak_",
+            (KeyKind::Gateway, _) => "gw_",
         }
     }
 
@@ -138,6 +151,7 @@ impl KeyShape {
         let shape = |kind, environment| Some(Self { kind, environment });
         match text {
             [b'a', b'k', b'_', ..] => shape(KeyKind::Admin, None),
+            [b'g', b'w', b'_', ..] => shape(KeyKind::Gateway, None),
             [kind @ (b'p' | b'c'), b'k', b'_', rest @ ..] => {
                 let kind = if *kind == b'p' {
                     KeyKind::Account
@@ -161,7 +175,7 @@ impl KeyShape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedKey {
     /// It begins like no key.
-    #[error("a key begins with pk_live_, pk_test_, ck_live_, ck_test_ or ak_")]
+    #[error("a key begins with pk_live_, pk_test_, ck_live_, ck_test_, ak_ or gw_")]
     Prefix,
     /// It has too few or too many characters.
     #[error("a key has 38 characters after its prefix")]
@@ -187,7 +201,7 @@ impl PlainKey {
     /// # Errors
     /// When the operating system has no randomness to give.
     pub fn mint(kind: KeyKind, environment: Environment) -> Result<Self, getrandom::Error> {
-        let environment = (kind != KeyKind::Admin).then_some(environment);
+        let environment = kind.has_environment().then_some(environment);
         let shape = KeyShape { kind, environment };
         let random = random_characters()?;
         Ok(Self::assemble(shape, &random))
@@ -314,7 +328,8 @@ mod tests {
         prop_oneof![
             Just(KeyKind::Account),
             Just(KeyKind::Customer),
-            Just(KeyKind::Admin)
+            Just(KeyKind::Admin),
+            Just(KeyKind::Gateway)
         ]
     }
 
@@ -329,7 +344,7 @@ mod tests {
             let shape = KeyShape::parse(key.expose().as_bytes()).unwrap();
             prop_assert_eq!(shape, key.shape());
             prop_assert_eq!(shape.kind, kind);
-            prop_assert_eq!(shape.environment.is_none(), kind == KeyKind::Admin);
+            prop_assert_eq!(shape.environment.is_some(), kind.has_environment());
             prop_assert!(key.expose().len() <= MAX_KEY_LENGTH);
         }
 

@@ -63,9 +63,12 @@ pub enum Missing {
     /// Of a webhook.
     #[error("delivery")]
     Delivery,
-    /// One that follows the change log.
+    /// Neither seen, nor spoken of.
     #[error("gateway")]
     Gateway,
+    /// Of a gateway.
+    #[error("gateway token")]
+    GatewayToken,
 }
 
 /// What stands in the way.
@@ -110,6 +113,9 @@ pub enum Conflict {
     /// There is a bound.
     #[error("there are as many webhooks as there may be: delete one first")]
     TooManyWebhooks,
+    /// There is a bound.
+    #[error("the gateway has as many tokens as it may have: delete one first")]
+    TooManyGatewayTokens,
     /// There is nothing to confirm.
     #[error("the gateway holds no snapshot")]
     NoSnapshotHeld,

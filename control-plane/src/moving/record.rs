@@ -445,7 +445,7 @@ fn secret(fields: &Fields, key: Option<Zeroizing<String>>, kind: KeyKind) -> Rea
             at,
             "must begin with ck_ for the key of an end customer",
         )),
-        KeyKind::Account | KeyKind::Admin if prefix != "pk" => Err(InvalidField::new(
+        KeyKind::Account | KeyKind::Admin | KeyKind::Gateway if prefix != "pk" => Err(InvalidField::new(
             at,
             "must begin with pk_ when no end_customer is given",
         )),

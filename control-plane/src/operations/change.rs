@@ -1,6 +1,8 @@
 //! One change: a transaction that ends with its audit row and its place in the change log, then waits until the
 //! gateways have it in force.
 
+use std::time::Duration;
+
 use keyward_contract::{AccountId, Record, UnixMillis};
 use serde_json::Value;
 use sqlx::{Any, Transaction};
@@ -10,6 +12,9 @@ use super::webhooks::outbox::{self, Published};
 use super::{Registry, Result};
 use crate::store::{Purpose, StoreError, audit, changes, idempotency};
 use crate::sync::Propagation;
+
+/// How long a change of who may be a gateway waits until it is in force here. It takes two small reads.
+const GATEWAY_ACCESS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Who does something, and through which call.
 #[derive(Clone, Debug)]
@@ -145,6 +150,9 @@ impl<'a> Change<'a> {
     /// When the database fails: then nothing happened.
     pub async fn commit_all(mut self, entries: Vec<Entry>, records: &[Record]) -> Result<Settled> {
         let mut due = Published::Nothing;
+        let of_gateways = entries
+            .iter()
+            .any(|entry| matches!(entry.target.0, super::gateways::GATEWAY | super::gateways::TOKEN));
         for (place, entry) in entries.into_iter().enumerate() {
             let records = if place == 0 { records } else { &[] };
             due = due.max(outbox::publish(&mut self.tx, self.now, &entry, records).await?);
@@ -157,6 +165,12 @@ impl<'a> Change<'a> {
         let revision = changes::append(&mut self.tx, self.now, records).await?;
         self.tx.commit().await.map_err(StoreError::from)?;
         signal(self.registry, due, records);
+        if of_gateways {
+            // Here it is in force before this answers; elsewhere as soon as it is heard of.
+            let signals = self.registry.store.signals();
+            signals.gateway_access_changed();
+            signals.gateway_access_in_force(GATEWAY_ACCESS_WITHIN).await;
+        }
         self.registry.gateways.announce(revision);
         let propagation = self.registry.gateways.acknowledged(revision).await;
         Ok(Settled {

@@ -20,8 +20,9 @@ use zeroize::Zeroizing;
 use super::change::{Change, Entry};
 use super::{Actor, Changed, Registry, Result};
 use crate::domain::admin::{AdminKey, Role};
+use crate::domain::gateway::GatewayToken;
 use crate::domain::key::{ApiKey, state_as_str};
-use crate::store::{accounts, admin_keys, customers, keys};
+use crate::store::{accounts, admin_keys, customers, gateway_access, keys};
 
 /// The most characters that are kept of a place where a key was found.
 const LONGEST_PLACE: usize = 2_000;
@@ -86,9 +87,9 @@ pub struct LeakedKey {
     pub id: KeyId,
     /// Whom it identifies.
     pub kind: KeyKind,
-    /// Whose it is; none of an admin key.
+    /// Whose it is; none of an admin key or a gateway's token.
     pub account: Option<AccountId>,
-    /// Where it is valid; none of an admin key.
+    /// Where it is valid; none of an admin key or a gateway's token.
     pub environment: Option<Environment>,
     /// What may be shown of it.
     pub mask: KeyMask,
@@ -166,16 +167,20 @@ impl Dealing<'_> {
         if let Some(found) = self.known.get(&digest) {
             return Ok(found.clone());
         }
-        let found = if plain.shape().kind == KeyKind::Admin {
-            match admin_keys::load_by_digest(&mut self.change.tx, digest).await? {
+        let tx = &mut self.change.tx;
+        let found = match plain.shape().kind {
+            KeyKind::Admin => match admin_keys::load_by_digest(tx, digest).await? {
                 Some(key) => Some(self.admin_key(key).await?),
                 None => None,
-            }
-        } else {
-            match keys::load_by_digest(&mut self.change.tx, digest).await? {
+            },
+            KeyKind::Gateway => match gateway_access::load_token_by_digest(tx, digest).await? {
+                Some(token) => Some(self.gateway_token(token).await?),
+                None => None,
+            },
+            KeyKind::Account | KeyKind::Customer => match keys::load_by_digest(tx, digest).await? {
                 Some(key) => Some(self.api_key(key).await?),
                 None => None,
-            }
+            },
         };
         self.known.insert(digest, found.clone());
         Ok(found)
@@ -228,6 +233,34 @@ impl Dealing<'_> {
                 environment: Some(key.environment),
                 mask: key.mask.clone(),
                 state: state_as_str(key.state),
+            },
+            action,
+            reason: None,
+        })
+    }
+
+    /// Neither have gateways' tokens: a new one is quickly made.
+    async fn gateway_token(&mut self, token: GatewayToken) -> Result<Found> {
+        let now = self.change.now;
+        let action = match self.registry.leaks {
+            _ if token.revoked_at.is_some() || token.has_expired(now) => Action::AlreadyDead,
+            LeakPolicy::Report => Action::None,
+            LeakPolicy::Quarantine | LeakPolicy::Revoke => {
+                gateway_access::revoke_token(&mut self.change.tx, token.id, now).await?;
+                self.before
+                    .push(json!({"gateway_token_id": token.id, "state": "active"}));
+                Action::Revoked
+            }
+        };
+        let dead = matches!(action, Action::Revoked | Action::AlreadyDead);
+        Ok(Found {
+            key: LeakedKey {
+                id: token.id,
+                kind: KeyKind::Gateway,
+                account: None,
+                environment: None,
+                mask: token.mask,
+                state: if dead { "revoked" } else { "active" },
             },
             action,
             reason: None,
@@ -310,7 +343,7 @@ fn entry(actor: &Actor, found: &[Found], before: Vec<Value>, noted: Vec<Value>) 
     let account = found.first().and_then(|first| first.key.account);
     let one_account = found.iter().all(|found| found.key.account == account);
     let (action, target) = match found {
-        [Found { key, action, .. }] if key.kind != KeyKind::Admin => {
+        [Found { key, action, .. }] if matches!(key.kind, KeyKind::Account | KeyKind::Customer) => {
             let target = ("api_key", key.id.to_string());
             match action {
                 Action::Quarantined => ("key.quarantined", target),

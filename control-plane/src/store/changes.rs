@@ -207,15 +207,20 @@ pub fn named(bytes: Option<impl AsRef<[u8]>>) -> Option<History> {
 /// When the database fails.
 pub async fn renew_epoch(store: &Store, present: &str) -> Result<String> {
     let mut tx = store.begin(Purpose::Other).await?;
-    sqlx::query("UPDATE settings SET value = $1 WHERE name = 'feed_epoch' AND value = $2")
+    let begun = sqlx::query("UPDATE settings SET value = $1 WHERE name = 'feed_epoch' AND value = $2")
         .bind(uuid::Uuid::now_v7().to_string())
         .bind(present.to_owned())
         .execute(&mut *tx)
-        .await?;
+        .await?
+        .rows_affected();
     let (epoch,): (String,) = sqlx::query_as("SELECT value FROM settings WHERE name = 'feed_epoch'")
         .fetch_one(&mut *tx)
         .await?;
-    if Engine::of(&tx) == Engine::Postgres {
+    if begun == 1 && Engine::of(&tx) == Engine::Postgres {
+        // What gateways of other control planes had in force is of the log that was.
+        sqlx::query("UPDATE gateways SET revision = 0")
+            .execute(&mut *tx)
+            .await?;
         // The other control planes look at once.
         sqlx::query("SELECT pg_notify($1, $2)")
             .bind(COMMITTED)

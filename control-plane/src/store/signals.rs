@@ -3,10 +3,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use keyward_contract::AccountId;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,10 @@ pub struct Signals(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     deliveries: Notify,
+    gateway_access: Notify,
+    /// How often that has changed, and up to which change it is known to who follows it; `None`: nobody does.
+    gateway_access_changes: AtomicU64,
+    gateway_access_known: watch::Sender<Option<u64>>,
     spent: Mutex<HashSet<AccountId>>,
 }
 
@@ -27,6 +33,37 @@ impl Signals {
     /// Waits until there are messages to deliver.
     pub async fn deliveries(&self) {
         self.0.deliveries.notified().await;
+    }
+
+    /// Other gateways may come in, or be sent something else.
+    pub fn gateway_access_changed(&self) {
+        self.0.gateway_access_changes.fetch_add(1, Ordering::SeqCst);
+        self.0.gateway_access.notify_one();
+    }
+
+    /// How often it was told of.
+    #[must_use]
+    pub fn gateway_access_changes(&self) -> u64 {
+        self.0.gateway_access_changes.load(Ordering::SeqCst)
+    }
+
+    /// Says that so many changes of it are known where gateways are let in.
+    pub fn gateway_access_is_known(&self, changes: u64) {
+        self.0.gateway_access_known.send_replace(Some(changes));
+    }
+
+    /// Waits until everything that was told of is in force where gateways are let in, at most this long; not at all in a
+    /// program that lets none in.
+    pub async fn gateway_access_in_force(&self, at_most: Duration) {
+        let told = self.gateway_access_changes();
+        let mut known = self.0.gateway_access_known.subscribe();
+        let in_force = known.wait_for(|known| known.is_none_or(|known| known >= told));
+        let _ = tokio::time::timeout(at_most, in_force).await;
+    }
+
+    /// Waits until other gateways may come in.
+    pub async fn gateway_access(&self) {
+        self.0.gateway_access.notified().await;
     }
 
     /// These accounts used some of their year, or have another year or limit now. As many are remembered as there are

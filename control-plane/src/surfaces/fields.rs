@@ -92,6 +92,14 @@ impl Fields {
         self.typed(field, "must be a text", Value::as_str)
     }
 
+    /// True or false.
+    ///
+    /// # Errors
+    /// When it is of another type.
+    pub fn truth(&self, field: &'static str) -> Result<Given<bool>, InvalidField> {
+        self.typed(field, "must be true or false", Value::as_bool)
+    }
+
     /// A whole number from zero up.
     ///
     /// # Errors

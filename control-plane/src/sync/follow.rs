@@ -1,26 +1,24 @@
 //! The door: who may open a stream, and from where it goes on.
 //!
-//! The token is looked at before anything else, then the first frame has five seconds to come. What is refused
-//! here has cost no memory beyond its connection.
+//! The credential is looked at before anything else (`access`), then the first frame has five seconds to come. What is
+//! refused here has cost no memory beyond its connection, and no read of the database.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyward_contract::DigestKey;
 use keyward_contract::feed::{GatewayFrame, Hello, gateway_frame::Frame};
-use secrecy::ExposeSecret;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::SyncSecrets;
+use super::access::{Access, Refused};
 use super::feed::Feed;
 use super::frames::{Outbound, outbox};
 use super::gateways::{Gateways, Unwelcome};
+use super::incoming::Peer;
 use super::intake::Intake;
 use super::quota::{Boot, QuotaBook};
 use super::resume::{self, spoken};
-use super::scope::Scope;
 use super::session::{self, Shared};
 use super::snapshot::Snapshots;
 use crate::store::Store;
@@ -32,7 +30,8 @@ pub(super) struct Service {
     pub(super) store: Store,
     pub(super) snapshots: Snapshots,
     pub(super) gateways: Gateways,
-    pub(super) secrets: SyncSecrets,
+    pub(super) access: Arc<Access>,
+    pub(super) digest_key: DigestKey,
     pub(super) feed: Arc<Feed>,
     pub(super) book: Arc<QuotaBook>,
     pub(super) intake: Intake,
@@ -54,13 +53,20 @@ impl Follow {
         &self,
         request: Request<Streaming<GatewayFrame>>,
     ) -> Result<Response<Outbound>, Status> {
-        check_token(request.metadata(), &self.0.secrets)?;
+        let access = &self.0.access;
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        let credential = access
+            .identify(&peer, request.metadata())
+            .map_err(|why| refused(&why, &peer, ""))?;
         let mut inbound = request.into_inner();
         let hello = hello(&mut inbound).await?;
         check_hello(&hello)?;
         let protocol = spoken(&hello)?;
-        let scope = Scope::default();
-        let resume::Start { position, epoch } = resume::start(&self.0.feed, &hello, &scope.name()).await?;
+        let admitted = access
+            .admit(credential, &hello.gateway_id)
+            .map_err(|why| refused(&why, &peer, &hello.gateway_id))?;
+        let scope = admitted.scope.name();
+        let resume::Start { position, epoch } = resume::start(&self.0.feed, &hello, &scope).await?;
         let membership =
             self.0
                 .gateways
@@ -84,6 +90,17 @@ impl Follow {
             position,
             "a gateway is connected"
         );
+        if hello.wants_digest_key && peer.is_overheard() {
+            tracing::warn!(
+                gateway = hello.gateway_id,
+                peer = ?peer.address,
+                "the digest key goes to this gateway in clear text: give it the key's file, or an https address"
+            );
+        }
+        tokio::spawn({
+            let (access, admitted) = (Arc::clone(access), admitted.clone());
+            async move { access.note_use(&admitted).await }
+        });
         let (out, frames) = outbox();
         let shared = Shared::holding(position);
         shared.hear_oldest_boot(hello.oldest_boot_epoch);
@@ -94,7 +111,7 @@ impl Follow {
                 epoch: hello.boot_epoch,
             },
             wants_digest_key: hello.wants_digest_key,
-            scope,
+            admitted,
             protocol,
             epoch,
             membership,
@@ -106,22 +123,13 @@ impl Follow {
     }
 }
 
-fn check_token(metadata: &MetadataMap, secrets: &SyncSecrets) -> Result<(), Status> {
-    let shown = metadata
-        .get("authorization")
-        .map(|value| value.as_bytes())
-        .and_then(|value| value.strip_prefix(b"Bearer "))
-        .unwrap_or_default();
-    // Equal lengths whatever was shown, and no early way out: the time says nothing about the token.
-    let shown = Sha256::digest(shown);
-    let expected = Sha256::digest(secrets.token.expose_secret().as_bytes());
-    let difference = shown.iter().zip(expected).fold(0, |sum, (a, b)| sum | (a ^ b));
-    if std::hint::black_box(difference) == 0 {
-        Ok(())
-    } else {
-        metrics::counter!("keyward_sync_refused_streams_total", "reason" => "token").increment(1);
-        Err(Status::unauthenticated("wrong gateway token"))
+fn refused(why: &Refused, peer: &Peer, gateway: &str) -> Status {
+    metrics::counter!("keyward_sync_refused_streams_total", "reason" => why.reason()).increment(1);
+    // Wrong tokens are anybody's; the others say something of a gateway of ours.
+    if !gateway.is_empty() {
+        tracing::warn!(gateway, peer = ?peer.address, reason = why.reason(), "a gateway was refused");
     }
+    why.status()
 }
 
 async fn hello(inbound: &mut Streaming<GatewayFrame>) -> Result<Hello, Status> {

@@ -1,5 +1,5 @@
 //! Hears what other control planes tell on PostgreSQL: that they committed a change, wrote how their
-//! gateways stand, or merged usage.
+//! gateways stand, merged usage, or let other gateways in.
 //!
 //! Only speed depends on it: the feed looks once a second by itself, and so do changes that wait. What was told while the
 //! connection was lost is looked up once it is back.
@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Feed;
 use super::gateways::Gateways;
 use super::quota::QuotaBook;
-use crate::store::{Store, changes, gateways as told, usage};
+use crate::store::signals::Signals;
+use crate::store::{Store, changes, gateway_access, gateways as told, usage};
 
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// A connection on which nothing came for so long is asked whether it is still one.
@@ -26,12 +27,18 @@ pub(super) struct Listener {
     pub(super) feed: Arc<Feed>,
     pub(super) gateways: Gateways,
     pub(super) book: Arc<QuotaBook>,
+    pub(super) signals: Signals,
 }
 
 impl Listener {
     /// Listens until `shutdown`, connecting again as often as it takes.
     pub(super) async fn listen(self, store: Store, shutdown: CancellationToken) {
-        let channels = [changes::COMMITTED, told::TOLD, usage::MERGED];
+        let channels = [
+            changes::COMMITTED,
+            told::TOLD,
+            usage::MERGED,
+            gateway_access::CHANGED,
+        ];
         let hearing = async {
             loop {
                 match store.listen(&channels).await {
@@ -57,6 +64,7 @@ impl Listener {
         self.feed.look();
         self.gateways.others_moved();
         self.book.all_moved_elsewhere();
+        self.signals.gateway_access_changed();
         loop {
             match tokio::time::timeout(QUIET, listener.try_recv()).await {
                 Ok(Ok(Some(notification))) => self.heard(notification.channel(), notification.payload()),
@@ -82,6 +90,10 @@ impl Listener {
                 Ok(_) => self.feed.look(),
                 Err(_) => self.feed.check_soon(),
             }
+            return;
+        }
+        if channel == gateway_access::CHANGED {
+            self.signals.gateway_access_changed();
             return;
         }
         let Some((first, second)) = payload.split_once(' ') else {

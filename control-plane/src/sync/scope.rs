@@ -77,7 +77,9 @@ impl Scope {
         })
     }
 
-    fn keeps_account(&self, id: &[u8]) -> bool {
+    /// Whether a gateway of this scope is told of the account with this id.
+    #[must_use]
+    pub fn keeps_account(&self, id: &[u8]) -> bool {
         self.accounts
             .as_ref()
             .is_none_or(|accounts| AccountId::from_slice(id).is_ok_and(|id| accounts.contains(&id)))

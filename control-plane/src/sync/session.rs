@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tonic::{Status, Streaming};
 
+use super::access::Admitted;
 use super::feed::Epoch;
 use super::follow::Service;
 use super::frames::Outbox;
 use super::gateways::Membership;
 use super::quota::Boot;
-use super::scope::Scope;
 
 mod echo;
 mod reader;
@@ -36,8 +36,8 @@ pub(super) struct Session {
     pub(super) service: Arc<Service>,
     pub(super) boot: Boot,
     pub(super) wants_digest_key: bool,
-    /// What of the log and of snapshots this gateway is sent.
-    pub(super) scope: Scope,
+    /// By what it was let in, and what of the log and of snapshots it is sent.
+    pub(super) admitted: Admitted,
     /// The protocol that is spoken.
     pub(super) protocol: u32,
     /// What its revisions belong to.
@@ -95,6 +95,10 @@ impl Session {
             ended = usage::merge_reports(&self, waiting, merged) => ended,
             () = self.membership.ends().cut_off.cancelled() => Err(Status::unavailable("the database is away")),
             () = self.membership.ends().replaced.cancelled() => Err(Status::already_exists("a later stream has this id")),
+            refused = self.service.access.lost(&self.admitted) => {
+                metrics::counter!("keyward_sync_refused_streams_total", "reason" => refused.reason()).increment(1);
+                Err(refused.status())
+            }
             () = self.epoch.over() => {
                 self.membership.holds_nothing();
                 Err(Status::aborted("the change log has begun anew"))

@@ -28,7 +28,19 @@ mod snapshots;
 mod streams;
 mod usage_comes_back;
 
-const TOKEN: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw==";
+const TOKEN: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYzE=";
+
+/// With the token in a file of this folder.
+fn secrets(folder: &tempfile::TempDir) -> SyncSecrets {
+    let file = folder.path().join("gateway.token");
+    std::fs::write(&file, TOKEN).unwrap();
+    SyncSecrets {
+        token: SharedToken::in_file(file).unwrap(),
+        digest_key: DigestKey::from_bytes([9; 32]),
+        tls: None,
+        clock: Clock::system(),
+    }
+}
 
 struct Plane {
     store: Store,
@@ -55,10 +67,7 @@ impl Plane {
         let store = Store::open(&url).await.unwrap();
         let epoch = records::feed_epoch(&store).await.unwrap();
         let (gateways, shutdown) = (Gateways::new(wait), CancellationToken::new());
-        let secrets = SyncSecrets {
-            token: TOKEN.to_owned().into(),
-            digest_key: DigestKey::from_bytes([9; 32]),
-        };
+        let secrets = secrets(&folder);
         let any_port = "127.0.0.1:0".parse().unwrap();
         let (address, handle) = serve(
             store.clone(),

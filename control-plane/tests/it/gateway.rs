@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hyper_util::rt::TokioIo;
+use keyward_config::LinkTls;
 use keyward_contract::AccountId;
 use keyward_contract::feed::sync_client::SyncClient;
 use keyward_contract::feed::{
@@ -11,11 +13,12 @@ use keyward_contract::feed::{
     QuotaUsage, Record, UsageCounter, UsageReport, control_frame::Frame, gateway_frame as up,
 };
 use keyward_control_plane::store::records;
+use keyward_tls::{Sources, client_config, client_files};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 use crate::plane::Plane;
@@ -61,24 +64,71 @@ pub(crate) fn resuming(id: &str, boot_epoch: u64) -> Hello {
     }
 }
 
+/// What a gateway shows, and whom it trusts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) token: Option<String>,
+    /// `None`: clear text.
+    pub(crate) tls: Option<LinkTls>,
+}
+
+impl Shown {
+    pub(crate) fn token(token: &str) -> Self {
+        Self {
+            token: Some(token.to_owned()),
+            tls: None,
+        }
+    }
+}
+
+/// A connection to the control plane; what fails is said as gRPC says it.
+async fn connect(plane: &Plane, tls: Option<&LinkTls>) -> Result<Channel, Status> {
+    let at = plane.running.sync;
+    let Some(tls) = tls else {
+        let endpoint = Endpoint::from_shared(format!("http://{at}")).unwrap();
+        return Ok(endpoint.connect().await.unwrap());
+    };
+    let config = client_config(&Sources::read(&client_files(tls))).unwrap();
+    let dial = tower::service_fn(move |_| {
+        let config = Arc::clone(&config);
+        async move {
+            let stream = tokio::net::TcpStream::connect(at).await?;
+            let name = "localhost".try_into().unwrap();
+            let stream = tokio_rustls::TlsConnector::from(config)
+                .connect(name, stream)
+                .await?;
+            std::io::Result::Ok(TokioIo::new(stream))
+        }
+    });
+    let endpoint = Endpoint::from_static("https://localhost");
+    let connected = endpoint.connect_with_connector(dial).await;
+    connected.map_err(|error| Status::unavailable(format!("{error:?}")))
+}
+
 impl Gateway {
-    /// Connects and takes its snapshot.
+    /// Connects with the token that all share, and takes its snapshot.
     pub(crate) async fn join(plane: &Plane, hello: Hello) -> Result<Self, Status> {
         let token = std::fs::read_to_string(plane.folder.path().join("gateway.token")).unwrap();
+        Self::join_by(plane, hello, &Shown::token(token.trim())).await
+    }
+
+    /// The same with something else to show.
+    pub(crate) async fn join_by(plane: &Plane, hello: Hello, shown: &Shown) -> Result<Self, Status> {
         // It may be away.
         let feed_epoch = records::feed_epoch(&plane.running.registry().store)
             .await
             .unwrap_or_default();
         let hello = Hello { feed_epoch, ..hello };
         let is_empty = hello.revision == 0;
+        let channel = connect(plane, shown.tls.as_ref()).await?;
         let (up, frames) = mpsc::channel(64);
         let say = |frame| GatewayFrame { frame: Some(frame) };
         up.send(say(up::Frame::Hello(hello))).await.unwrap();
         let mut request = Request::new(ReceiverStream::new(frames));
-        let value = format!("Bearer {}", token.trim()).parse().unwrap();
-        request.metadata_mut().insert("authorization", value);
-        let endpoint = Endpoint::from_shared(format!("http://{}", plane.running.sync)).unwrap();
-        let channel = endpoint.connect().await.unwrap();
+        if let Some(token) = &shown.token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
         let down = SyncClient::new(channel).follow(request).await?.into_inner();
         let seen = Arc::new(Seen::default());
         let following = tokio::spawn(follow(down, up.clone(), Arc::clone(&seen)));

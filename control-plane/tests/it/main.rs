@@ -11,6 +11,7 @@ mod expiry;
 mod export;
 #[expect(dead_code, reason = "PostgreSQL alone has what most of it is for")]
 mod gateway;
+mod gateway_access;
 mod import;
 mod keys;
 mod live;

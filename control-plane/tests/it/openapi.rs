@@ -313,7 +313,7 @@ async fn the_examples_of_requests_are_taken() {
                 if real.ends_with("/confirm-snapshot") {
                     example["revision"] = json!(held);
                 }
-                let answer = call.json(&example).send().await;
+                let answer = call.json(&example).send_among_gateways().await;
                 assert!(
                     answer.status.is_success(),
                     "{method} {real} {example}: {}",

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyward_config::{
-    Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles, Tier,
-    UsageRetention,
+    Auth, ControlPlaneConfig, ControlPlaneListen, LeakPolicy, ManagementLimits, Rules, SecretFiles,
+    SyncService, Tier, UsageRetention,
 };
 use keyward_contract::Limits;
 use keyward_control_plane::domain::admin::Role;
@@ -451,6 +451,10 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             master_key: path("master.key"),
             digest_key: path("digest.key"),
             gateway_token: path("gateway.token"),
+        },
+        sync: SyncService {
+            shared_token: true,
+            tls: None,
         },
         propagation_wait: Duration::from_secs(1),
         auth: Auth {

@@ -10,6 +10,7 @@ mod admin;
 mod expiry;
 mod export;
 mod gateway;
+mod gateway_access;
 mod import;
 mod keys;
 mod live;

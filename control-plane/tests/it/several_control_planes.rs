@@ -11,7 +11,8 @@ use keyward_control_plane::store::{Purpose, changes, records};
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::gateway::{Gateway, hello};
+use crate::gateway::{Gateway, Shown, hello};
+use crate::gateway_access::let_in;
 use crate::plane::{Company, Plane, config};
 use crate::promises::beside;
 
@@ -228,10 +229,41 @@ async fn a_gateways_id_is_its_own_on_all_control_planes() {
 }
 
 #[tokio::test]
+async fn a_held_snapshot_is_shown_and_confirmed_on_any_control_plane() {
+    let (a, b) = two().await;
+    let company = a.company("Acme").await;
+    let gateway = Gateway::join(&a, hello("edge-a", 1)).await.unwrap();
+    let (revision, _) = gateway.snapshot();
+    gateway.hold(revision, 120, 90).await;
+    let is = |state: &'static str| {
+        let b = &b;
+        async move || gateways(b).await[0]["state"] == state
+    };
+    b.eventually(is("holding")).await;
+    assert_eq!(
+        gateways(&b).await[0]["held_snapshot"],
+        json!({"revision": revision, "held_keys": 120, "dropped_keys": 90})
+    );
+    // Neither waits for it.
+    for (plane, name) in [(&a, "One"), (&b, "Two")] {
+        assert_eq!(
+            change(plane, &company, name).await.1,
+            "partial; gateways=0; missing=edge-a"
+        );
+    }
+    let confirm = b.admin("POST", "/admin/gateways/edge-a/confirm-snapshot");
+    let confirm = confirm.json(&json!({"revision": revision})).send_among_gateways();
+    confirm.await.expect(202);
+    b.eventually(async || gateway.is_confirmed()).await;
+    b.eventually(is("connected")).await;
+    assert_eq!(change(&b, &company, "Three").await.1, "complete; gateways=1");
+}
+
+#[tokio::test]
 async fn a_heartbeat_is_echoed_once_other_control_planes_know_of_it() {
     let (a, _b) = two().await;
     a.company("Acme").await;
-    let denying = keyward_contract::feed::Hello {
+    let denying = Hello {
         max_staleness_ms: 3_000,
         denies_when_stale: true,
         ..hello("edge-1", 1)
@@ -583,4 +615,38 @@ async fn stored_keys(plane: &Plane) -> Held {
         held.insert(id, format!("{record:?}"));
     }
     held
+}
+
+#[tokio::test]
+async fn a_gateways_token_that_is_deleted_on_one_ends_its_stream_on_the_other_at_once() {
+    let (a, b) = two().await;
+    let mut took = Vec::new();
+    for boot in 1..=5 {
+        let made = a.admin("POST", "/admin/gateways/edge-b/tokens");
+        let made = made.send_among_gateways().await.expect(201).json();
+        let shown = Shown::token(made["token"].as_str().unwrap());
+        let gateway = let_in(&b, "edge-b", boot, &shown).await;
+        let id = made["token_id"].as_str().unwrap();
+        let path = format!("/admin/gateways/edge-b/tokens/{id}");
+        let began = Instant::now();
+        let deleting = a.admin("DELETE", path).send_among_gateways();
+        let (_, end) = tokio::join!(deleting, async {
+            let end = gateway.end().await;
+            took.push(began.elapsed());
+            end
+        });
+        assert_eq!(end.code(), Code::Unauthenticated, "{end:?}");
+    }
+    took.sort();
+    // Looking once a second would take half of one.
+    assert!(took[2] < Duration::from_millis(250), "{took:?}");
+    let blocking = b
+        .admin("PUT", "/admin/gateways/edge-c")
+        .json(&json!({"blocked": true}));
+    blocking.send_among_gateways().await.expect(200);
+    a.eventually(async || {
+        let refused = Gateway::join(&a, hello("edge-c", 1)).await.err();
+        refused.is_some_and(|status| status.code() == Code::PermissionDenied)
+    })
+    .await;
 }

@@ -108,7 +108,7 @@ fn microseconds(duration: Duration) -> u64 {
 }
 
 /// How keys begin, in the order in which they are looked for.
-const KEY_BEGINNINGS: [&str; 5] = ["pk_live_", "pk_test_", "ck_live_", "ck_test_", "ak_"];
+const KEY_BEGINNINGS: [&str; 6] = ["pk_live_", "pk_test_", "ck_live_", "ck_test_", "ak_", "gw_"];
 /// Shorter runs are no key, nor enough of one to be of use to anybody.
 const SHORTEST_SECRET: usize = 20;
 
@@ -162,6 +162,7 @@ mod tests {
             (format!("ck_test_{SECRET}.example.com"), "ck_test_***.example.com"),
             (format!("PK_LIVE_{SECRET}"), "PK_LIVE_***"),
             (format!("ak_{SECRET}"), "ak_***"),
+            (format!("gw_{SECRET}"), "gw_***"),
             (
                 format!("/pk_live_{SECRET}/ak_{SECRET}/x"),
                 "/pk_live_***/ak_***/x",

@@ -1,158 +1,198 @@
 //! The key set on disk: what a gateway serves by when the control plane is away.
 //!
-//! One redb file a snapshot, in `<path>/`; the file named in `current` is in force. Every change is committed
-//! durably before it counts, so an acknowledged revocation outlives a crash. A half-written snapshot is a file
-//! that nothing names, removed at the next start. Holds digests and policy, never a raw key. Reads cost a few
-//! microseconds from the page cache and never wait for a writer.
+//! A [`base`] holds a whole key set, sorted, and never changes; a [`journal`] holds the changes since, each batch durable
+//! before it counts; they are also in memory, in an [`overlay`]. When that has grown, [`compaction`] merges it into a new base.
+//! The file named in `current` is in force. Everything carries a [`tag`] under a key that is derived from the
+//! digest key, and the whole is read and checked before it serves. What fails, or is older than what was
+//! [`acknowledged`], is set aside: the gateway then has no key set until a whole snapshot came.
+//!
+//! Holds digests and policy, never a raw key. A read costs a few microseconds from the page cache and waits for
+//! nobody; a change one `fdatasync`, whatever the size; memory is about 1 byte a key, and the changes since the base.
 
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
-use keyward_contract::{AccountId, AccountRecord, KeyDigest, KeyRecord, Record, feed};
-use prost::Message;
-use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use arc_swap::ArcSwapOption;
+use keyward_contract::{
+    AccountId, AccountRecord, DigestKey, InvalidRecord, KeyDigest, KeyRecord, Record, feed,
+};
+use parking_lot::Mutex;
 
-const KEYS: TableDefinition<'static, [u8; 32], &[u8]> = TableDefinition::new("keys");
-const ACCOUNTS: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("accounts");
-const QUOTAS: TableDefinition<'static, [u8; 16], &[u8]> = TableDefinition::new("quotas");
-const META: TableDefinition<'static, &str, &str> = TableDefinition::new("meta");
+mod acknowledged;
+mod base;
+mod compaction;
+mod draft;
+mod error;
+mod folder;
+mod journal;
+mod merge;
+mod overlay;
+mod position;
+mod quotas;
+mod record;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-/// Pages that redb keeps in this process; the operating system's page cache holds the rest.
-const PAGE_CACHE_BYTES: usize = 8 << 20;
+use acknowledged::Acknowledged;
+use base::{Base, Trailer};
+use compaction::{Compaction, Frozen};
+pub(super) use draft::Draft;
+pub use error::ReplicaError;
+use error::Result;
+use journal::{Batch, Journal};
+use merge::{BaseRecords, OverlayRecords, Source, step};
+use overlay::Overlay;
+pub use position::Position;
+use quotas::Quotas;
+use record::Place;
+use tag::{Kind, TagKey};
 
-/// The replica can't be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplicaError {
-    /// A file operation failed.
-    #[error("replica file {path}: {error}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// What the operating system said.
-        error: std::io::Error,
-    },
-    /// The store failed.
-    #[error("replica store: {0}")]
-    Store(#[from] redb::Error),
-    /// A stored record can't be read back.
-    #[error("replica record: {0}")]
-    Record(String),
-}
+use super::RefusedRecord;
 
-macro_rules! from_redb {
-    ($($error:ty),*) => {$(
-        impl From<$error> for ReplicaError {
-            fn from(error: $error) -> Self {
-                Self::Store(error.into())
-            }
-        }
-    )*};
-}
-from_redb!(
-    redb::DatabaseError,
-    redb::TransactionError,
-    redb::TableError,
-    redb::StorageError,
-    redb::CommitError,
-    redb::SetDurabilityError
-);
+/// Journals of one snapshot have numbers that differ in these bits alone.
+const GENERATION: u32 = 32;
 
-type Result<T> = std::result::Result<T, ReplicaError>;
-
-/// Up to where a replica follows the change log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// The history that the revision belongs to; empty when nothing is held.
-    pub feed_epoch: String,
-    /// The last revision in force; 0 when nothing is held.
-    pub revision: u64,
-    /// What the control plane calls the history up to that revision; empty when it said nothing.
-    pub history: Vec<u8>,
-    /// Under which scope it was sent: which accounts and environments this gateway gets.
-    pub scope: String,
-}
-
-impl Position {
-    /// This revision of this history, under the scope of everything.
-    #[must_use]
-    pub fn new(feed_epoch: &str, revision: u64) -> Self {
-        Self {
-            feed_epoch: feed_epoch.to_owned(),
-            revision,
-            ..Self::default()
-        }
-    }
-}
-
-/// One whole key set on disk.
+/// The folder and what is in force of it.
+#[derive(Debug)]
 pub(super) struct Replica {
-    database: Database,
-    file: PathBuf,
+    folder: PathBuf,
+    /// Locked as long as we live.
+    _lock: std::fs::File,
+    keyed: ArcSwapOption<Keyed>,
+    view: ArcSwapOption<View>,
+    writer: Mutex<Option<Writer>>,
+    compaction: Compaction,
+    generation: AtomicU64,
+    keys: AtomicU64,
+    bytes: AtomicU64,
+    /// Why the files of this start, or of this life, are not believed.
+    set_aside: Mutex<Option<String>>,
+    is_damaged: AtomicBool,
 }
 
-impl std::fmt::Debug for Replica {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replica")
-            .field("file", &self.file)
-            .finish_non_exhaustive()
-    }
+/// What there is once the digest key is known.
+#[derive(Debug)]
+struct Keyed {
+    key: TagKey,
+    quotas: Quotas,
+    acknowledged: Mutex<Acknowledged>,
 }
 
-/// What a replica held at one moment; readers share it without locks.
+/// What changes are written to.
+#[derive(Debug)]
+struct Writer {
+    base: Arc<Base>,
+    journal: Journal,
+    frozen: Option<Frozen>,
+    active: Arc<Overlay>,
+    position: Position,
+    keys: u64,
+}
+
+/// What is in force; readers share it without locks. It sees changes as they come, and never a part of a record.
+#[derive(Debug)]
 pub(super) struct View {
-    keys: ReadOnlyTable<[u8; 32], &'static [u8]>,
-    accounts: ReadOnlyTable<[u8; 16], &'static [u8]>,
-    quotas: ReadOnlyTable<[u8; 16], &'static [u8]>,
+    base: Arc<Base>,
+    frozen: Option<Arc<Overlay>>,
+    active: Arc<Overlay>,
+    keyed: Arc<Keyed>,
 }
 
-impl std::fmt::Debug for View {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("View")
+/// A key set that came whole, on disk and not in force. Dropped, it is removed, unless it took over.
+#[derive(Debug)]
+pub(super) struct Whole {
+    view: View,
+    name: String,
+    folder: PathBuf,
+}
+
+impl Whole {
+    /// What it holds.
+    pub(super) fn view(&self) -> &View {
+        &self.view
     }
 }
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if folder::current(&self.folder).ok().flatten().as_deref() != Some(&self.name) {
+            let _ = std::fs::remove_file(self.view.base.path());
+        }
+    }
+}
+
+/// A record as it is stored, and where.
+pub(super) type Stored = (Place, Vec<u8>);
 
 impl View {
+    fn value(&self, place: &Place) -> Result<Option<Box<[u8]>>> {
+        let changed = self.active.value(place);
+        match changed.or_else(|| self.frozen.as_ref()?.value(place)) {
+            Some(value) => Ok(Some(value)),
+            None => self.base.value(place, &self.keyed.key),
+        }
+    }
+
+    fn holds(&self, place: &Place) -> bool {
+        self.active.holds(place)
+            || self.frozen.as_ref().is_some_and(|frozen| frozen.holds(place))
+            || matches!(self.base.value(place, &self.keyed.key), Ok(Some(_)))
+    }
+
     /// The key with this digest.
     ///
     /// # Errors
-    /// When the disk fails or the stored record is broken.
+    /// When the disk fails or holds other bytes than were written.
     pub(super) fn key(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>> {
-        let Some(stored) = self.keys.get(digest.as_bytes())? else {
+        let Some(stored) = self.value(digest.as_bytes())? else {
             return Ok(None);
         };
-        let wire = feed::Key::decode(stored.value()).map_err(|e| ReplicaError::Record(e.to_string()))?;
-        KeyRecord::try_from(wire)
+        record::decode_key(*digest, &stored)
             .map(Some)
-            .map_err(|error| ReplicaError::Record(error.to_string()))
+            .ok_or_else(|| ReplicaError::Record("a key can't be read".into()))
     }
 
     /// The account with this id.
     ///
     /// # Errors
-    /// When the disk fails or the stored record is broken.
+    /// When the disk fails or holds other bytes than were written.
     pub(super) fn account(&self, id: AccountId) -> Result<Option<AccountRecord>> {
-        let Some(stored) = self.accounts.get(id.as_uuid().as_bytes())? else {
+        let Some(stored) = self.value(&self.keyed.key.place_of(id))? else {
             return Ok(None);
         };
-        let wire = feed::Account::decode(stored.value()).map_err(|e| ReplicaError::Record(e.to_string()))?;
-        AccountRecord::try_from(wire)
+        record::decode_account(&stored)
+            .filter(|account| account.id == id)
             .map(Some)
-            .map_err(|error| ReplicaError::Record(error.to_string()))
+            .ok_or_else(|| ReplicaError::Record(format!("account {id} can't be read")))
     }
-}
 
-impl View {
+    /// Everything, in the order of the places.
+    fn records(&self) -> Result<impl Iterator<Item = Result<(Place, Box<[u8]>)>> + '_> {
+        let mut sources: Vec<Box<dyn Source + '_>> =
+            vec![Box::new(BaseRecords::new(&self.base, &self.keyed.key)?)];
+        for overlay in self.frozen.iter().chain([&self.active]) {
+            sources.push(Box::new(OverlayRecords::new(Arc::clone(overlay))));
+        }
+        Ok(std::iter::from_fn(move || step(&mut sources).transpose()))
+    }
+
     /// The digest of every key, in order.
     ///
     /// # Errors
     /// When the disk fails; so may every step.
     pub(super) fn digests(&self) -> Result<impl Iterator<Item = Result<KeyDigest>> + '_> {
-        use redb::ReadableTable;
-        let stored = self.keys.iter()?;
-        Ok(stored.map(|entry| Ok(KeyDigest::from_bytes(entry?.0.value()))))
+        let keys = self.records()?.filter_map(|record| match record {
+            Ok((place, value)) if value.first() == Some(&record::KEY) => {
+                Some(Ok(KeyDigest::from_bytes(place)))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Ok(keys)
     }
 
     /// Every account.
@@ -160,214 +200,402 @@ impl View {
     /// # Errors
     /// When the disk fails; so may every step, also for a stored record that is broken.
     pub(super) fn accounts(&self) -> Result<impl Iterator<Item = Result<AccountRecord>> + '_> {
-        use redb::ReadableTable;
-        let stored = self.accounts.iter()?;
-        Ok(stored.map(|entry| {
-            let wire = feed::Account::decode(entry?.1.value());
-            let wire = wire.map_err(|error| ReplicaError::Record(error.to_string()))?;
-            AccountRecord::try_from(wire).map_err(|error| ReplicaError::Record(error.to_string()))
-        }))
+        let accounts = self.records()?.filter_map(|record| match record {
+            Ok((_, value)) if value.first() == Some(&record::ACCOUNT) => Some(
+                record::decode_account(&value)
+                    .ok_or_else(|| ReplicaError::Record("an account can't be read".into())),
+            ),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Ok(accounts)
     }
 
     /// What was last kept of an account's quota; `None` also when it can't be read.
     pub(super) fn quota(&self, account: AccountId) -> Option<feed::QuotaUsage> {
-        let stored = self.quotas.get(account.as_uuid().as_bytes()).ok()??;
-        feed::QuotaUsage::decode(stored.value()).ok()
+        self.keyed.quotas.of(account, &self.keyed.key)
     }
 }
 
 impl Replica {
-    /// Opens the replica in force in this folder, and removes what a crash left of others.
+    /// Opens the replica in this folder, reads all of it once, and removes what a crash left. What fails is set aside.
     ///
     /// # Errors
-    /// When the folder can't be used or the file is broken beyond redb's own recovery.
-    pub(super) fn open(folder: &Path) -> Result<Option<Self>> {
-        // Digests tell nothing without their key, but they are nobody else's business.
-        let mut private = fs::DirBuilder::new();
-        private.recursive(true).mode(0o700);
-        private.create(folder).map_err(|error| at(folder, error))?;
-        let current = match fs::read_to_string(folder.join("current")) {
-            Ok(name) => Some(name.trim().to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(at(&folder.join("current"), error)),
+    /// When the folder can't be used, or another process uses it.
+    pub(super) fn open(folder: &Path, digest_key: Option<&DigestKey>) -> Result<Arc<Self>> {
+        let lock = folder::take(folder)?;
+        let began = Instant::now();
+        let mut reason = None;
+        let loaded = match load(folder, digest_key) {
+            Err(error) if error.is_damage() => {
+                let aside = folder::set_aside(folder)?;
+                tracing::error!(
+                    %error, aside = %aside.display(),
+                    "the replica is not what was written, and was set aside; a snapshot is needed before any call \
+                     is served. If no disk failed and nobody restored an older copy, find out who wrote there"
+                );
+                reason = Some(error.to_string());
+                None
+            }
+            loaded => loaded?,
         };
-        for entry in fs::read_dir(folder).map_err(|error| at(folder, error))?.flatten() {
-            let name = entry.file_name();
-            let stale = name
-                .to_str()
-                .is_some_and(|name| name.ends_with(".redb") && Some(name) != current.as_deref());
-            if stale {
-                let _ = fs::remove_file(entry.path());
-            }
+        let keyed = match (&loaded, digest_key) {
+            (Some((_, keyed)), _) => Some(Arc::clone(keyed)),
+            (None, Some(key)) => Some(Arc::new(Keyed::open(folder, key)?)),
+            (None, None) => None,
+        };
+        let replica = Self {
+            folder: folder.to_owned(),
+            _lock: lock,
+            keyed: ArcSwapOption::new(keyed),
+            view: ArcSwapOption::empty(),
+            writer: Mutex::default(),
+            compaction: Compaction::default(),
+            generation: AtomicU64::default(),
+            keys: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            set_aside: Mutex::new(reason),
+            is_damaged: AtomicBool::default(),
+        };
+        if let Some((writer, keyed)) = loaded {
+            let took = began.elapsed();
+            tracing::info!(
+                revision = writer.position.revision,
+                keys = writer.keys,
+                bytes = writer.base.bytes,
+                ?took,
+                "the replica is whole"
+            );
+            let mut place = replica.writer.lock();
+            replica.show(place.insert(writer), &keyed);
         }
-        let Some(name) = current else { return Ok(None) };
-        let file = folder.join(name);
-        if !file.exists() {
-            return Ok(None);
-        }
-        let database = Database::builder().set_cache_size(PAGE_CACHE_BYTES).open(&file)?;
-        Ok(Some(Self { database, file }))
+        Ok(Arc::new(replica))
     }
 
-    /// Begins an empty replica beside the one in force.
-    pub(super) fn begin(folder: &Path, name: &str) -> Result<Self> {
-        let file = folder.join(name);
-        let database = Database::builder()
-            .set_cache_size(PAGE_CACHE_BYTES)
-            .create(&file)?;
-        Ok(Self { database, file })
+    /// Makes what the writer holds visible to readers.
+    fn show(&self, writer: &Writer, keyed: &Arc<Keyed>) {
+        let generation = writer.journal.number >> GENERATION;
+        self.generation.fetch_max(generation, Ordering::Relaxed);
+        self.count(writer);
+        self.view.store(Some(Arc::new(View {
+            base: Arc::clone(&writer.base),
+            frozen: writer.frozen.as_ref().map(|frozen| Arc::clone(&frozen.overlay)),
+            active: Arc::clone(&writer.active),
+            keyed: Arc::clone(keyed),
+        })));
     }
 
-    /// Makes this replica the one in force: durable from here on.
-    pub(super) fn make_current(&self, folder: &Path, position: &Position) -> Result<()> {
-        self.commit(&[], Some(position), Durability::Immediate)?;
-        let name = self
-            .file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        write_durably(folder, "current", name.as_bytes())
+    fn count(&self, writer: &Writer) {
+        self.keys.store(writer.keys, Ordering::Relaxed);
+        let bytes = writer.base.bytes.saturating_add(writer.journal.length);
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Adds records of a snapshot. Not durable before [`Replica::make_current`].
-    pub(super) fn add(&self, records: &[Record]) -> Result<()> {
-        self.commit(records, None, Durability::None)
-    }
-
-    /// Puts a change on disk.
-    pub(super) fn change(&self, records: &[Record], position: &Position) -> Result<()> {
-        self.commit(records, Some(position), Durability::Immediate)
-    }
-
-    fn commit(&self, records: &[Record], position: Option<&Position>, durability: Durability) -> Result<()> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(durability)?;
+    /// Takes over a digest key. With another one than before nothing that is held can be found any more: it is set aside.
+    pub(super) fn use_key(&self, key: &DigestKey) -> Result<()> {
+        let mut writer = self.writer.lock();
+        let probe = |key: &TagKey| key.tag(Kind::Trailer, &[]);
+        if let Some(keyed) = &*self.keyed.load()
+            && probe(&keyed.key) == probe(&TagKey::new(key))
         {
-            let mut keys = transaction.open_table(KEYS)?;
-            let mut accounts = transaction.open_table(ACCOUNTS)?;
-            for record in records {
-                match record {
-                    Record::Key(key) => {
-                        let wire = feed::Key::from(key).encode_to_vec();
-                        keys.insert(key.digest.as_bytes(), wire.as_slice())?;
-                    }
-                    Record::Account(account) => {
-                        let wire = feed::Account::from(account).encode_to_vec();
-                        accounts.insert(account.id.as_uuid().as_bytes(), wire.as_slice())?;
-                    }
-                }
-            }
-            transaction.open_table(QUOTAS)?;
-            let mut meta = transaction.open_table(META)?;
-            if let Some(position) = position {
-                meta.insert("feed_epoch", position.feed_epoch.as_str())?;
-                meta.insert("revision", position.revision.to_string().as_str())?;
-                meta.insert("history", hex(&position.history).as_str())?;
-                meta.insert("scope", position.scope.as_str())?;
-            }
+            return Ok(());
         }
-        transaction.commit()?;
+        self.view.store(None);
+        if writer.take().is_some() || self.keyed.load().is_some() {
+            folder::set_aside(&self.folder)?;
+        }
+        self.keyed.store(Some(Arc::new(Keyed::open(&self.folder, key)?)));
         Ok(())
+    }
+
+    /// What is in force; `None` before the first snapshot.
+    pub(super) fn view(&self) -> Option<Arc<View>> {
+        self.view.load_full()
+    }
+
+    /// Up to where it follows the log; empty when nothing is held.
+    pub(super) fn position(&self) -> Position {
+        self.writer
+            .lock()
+            .as_ref()
+            .map(|writer| writer.position.clone())
+            .unwrap_or_default()
+    }
+
+    /// Number of keys: one load.
+    pub(super) fn key_count(&self) -> u64 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the base and of the changes since: one load.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why files are not believed, until a snapshot took their place.
+    pub(super) fn set_aside(&self) -> Option<String> {
+        self.set_aside.lock().clone()
+    }
+
+    /// Whether a read found other bytes than were written.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// A read found damage: from here on no change is taken, so that the next stream begins with a snapshot.
+    pub(super) fn found(&self, error: &ReplicaError) {
+        if error.is_damage() && !self.is_damaged.swap(true, Ordering::Relaxed) {
+            *self.set_aside.lock() = Some(error.to_string());
+        }
+    }
+
+    /// These records as they are stored. One that is longer than any needs to be is refused, and taken from `records`.
+    pub(super) fn store(
+        &self,
+        records: &mut Vec<Record>,
+        revision: u64,
+        refused: &mut Vec<RefusedRecord>,
+    ) -> Vec<Stored> {
+        let keyed = self.keyed.load();
+        let Some(keyed) = &*keyed else {
+            return Vec::new();
+        };
+        let mut stored = Vec::with_capacity(records.len());
+        records.retain(|record| {
+            let (place, value) = stored_form(record, &keyed.key);
+            if value.len() <= record::LONGEST {
+                stored.push((place, value));
+                return true;
+            }
+            refused.push(RefusedRecord {
+                revision,
+                error: too_long(record),
+            });
+            false
+        });
+        stored
+    }
+
+    /// Puts a change on disk, then where readers see it.
+    ///
+    /// # Errors
+    /// When the disk fails or is full; then nothing of it is visible, now or after a restart.
+    pub(super) fn change(self: &Arc<Self>, records: &[Stored], position: &Position) -> Result<()> {
+        let mut writer = self.writer.lock();
+        let (Some(writer), Some(view)) = (writer.as_mut(), self.view()) else {
+            return Err(ReplicaError::Empty);
+        };
+        if self.is_damaged() {
+            return Err(ReplicaError::Damaged("a snapshot is needed".into()));
+        }
+        let keys = writer.keys.saturating_add(new_keys(&view, records));
+        let batch = Batch {
+            position,
+            keys,
+            records,
+        };
+        writer.journal.append(&batch, &view.keyed.key)?;
+        for (place, value) in records {
+            writer.active.put(*place, value);
+        }
+        writer.keys = keys;
+        writer.position = position.clone();
+        self.count(writer);
+        self.compact_when_due(writer, &view.keyed);
+        Ok(())
+    }
+
+    /// Begins a key set beside the one in force.
+    ///
+    /// # Errors
+    /// When no digest key is known.
+    pub(super) fn begin(&self) -> Result<Draft> {
+        if self.keyed.load().is_none() {
+            return Err(ReplicaError::NoDigestKey);
+        }
+        Ok(Draft::new(&self.folder, &new_id()))
+    }
+
+    /// Sorts a key set that has come whole, and writes it where nothing names it yet.
+    ///
+    /// # Errors
+    /// When the disk fails or is full.
+    pub(super) fn seal(&self, draft: Draft, position: &Position) -> Result<Whole> {
+        let keyed = self.keyed.load_full().ok_or(ReplicaError::NoDigestKey)?;
+        let id = new_id();
+        let (name, path) = base_file(&self.folder, &id);
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let trailer = Trailer {
+            position: position.clone(),
+            keys: 0,
+            journal: generation << GENERATION,
+            chain: keyed.key.tag(Kind::Frame, &[id.as_bytes()]),
+        };
+        draft.finish(&path, trailer, &keyed.key)?;
+        let base = Base::list(&path, &keyed.key).inspect_err(|_| {
+            let _ = std::fs::remove_file(&path);
+        })?;
+        let view = View {
+            base: Arc::new(base),
+            frozen: None,
+            active: Arc::default(),
+            keyed,
+        };
+        Ok(Whole {
+            view,
+            name,
+            folder: self.folder.clone(),
+        })
+    }
+
+    /// Puts a whole key set in the place of what was held: durable from here on. Answers where it stands.
+    ///
+    /// # Errors
+    /// When the disk fails or is full; what was held stays in force.
+    pub(super) fn take_over(&self, whole: Whole) -> Result<Position> {
+        let (base, keyed) = (Arc::clone(&whole.view.base), Arc::clone(&whole.view.keyed));
+        let position = base.trailer.position.clone();
+        let mut place = self.writer.lock();
+        let journal = Journal::create(&self.folder, base.trailer.journal, base.trailer.chain)?;
+        keyed.acknowledged.lock().is_coming(&position, &keyed.key)?;
+        folder::write_durably(&self.folder, folder::CURRENT, whole.name.as_bytes())?;
+        let writer = Writer {
+            position: position.clone(),
+            keys: base.trailer.keys,
+            base,
+            journal,
+            frozen: None,
+            active: Arc::clone(&whole.view.active),
+        };
+        let old = place.take();
+        self.show(place.insert(writer), &keyed);
+        self.is_damaged.store(false, Ordering::Relaxed);
+        *self.set_aside.lock() = None;
+        if let Some(old) = old {
+            folder::remove_replaced(&self.folder, old.base.path(), old.journal.number);
+        }
+        Ok(position)
+    }
+
+    /// Notes, durably, that what is in force is about to be acknowledged.
+    ///
+    /// # Errors
+    /// When the disk fails; then it must not be acknowledged.
+    pub(super) fn acknowledge(&self, position: &Position) -> Result<()> {
+        match &*self.keyed.load() {
+            Some(keyed) => keyed.acknowledged.lock().note(position, &keyed.key),
+            None => Ok(()),
+        }
     }
 
     /// Keeps what the control plane said of an account's quota, for a restart without it.
     pub(super) fn keep_quota(&self, usage: &feed::QuotaUsage) -> Result<()> {
-        let Ok(account) = AccountId::from_slice(&usage.account_id) else {
-            return Ok(());
-        };
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::None)?;
-        transaction
-            .open_table(QUOTAS)?
-            .insert(account.as_uuid().as_bytes(), usage.encode_to_vec().as_slice())?;
-        transaction.commit()?;
-        Ok(())
+        match &*self.keyed.load() {
+            Some(keyed) => keyed.quotas.keep(usage, &keyed.key),
+            None => Ok(()),
+        }
     }
 
-    /// Up to where this replica follows the log.
-    pub(super) fn position(&self) -> Result<Position> {
-        let meta = self.database.begin_read()?.open_table(META)?;
-        let text = |name| -> Result<String> {
-            Ok(meta
-                .get(name)?
-                .map(|stored| stored.value().to_owned())
-                .unwrap_or_default())
-        };
-        let revision = text("revision")?.parse().unwrap_or_default();
-        Ok(Position {
-            feed_epoch: text("feed_epoch")?,
-            revision,
-            history: unhex(&text("history")?).unwrap_or_default(),
-            scope: text("scope")?,
+    /// Ends what goes on in the background.
+    pub(super) fn stop(&self) {
+        self.compaction.stop();
+    }
+}
+
+impl Keyed {
+    fn open(folder: &Path, digest_key: &DigestKey) -> Result<Self> {
+        let key = TagKey::new(digest_key);
+        Ok(Self {
+            quotas: Quotas::open(folder, &key)?,
+            acknowledged: Mutex::new(Acknowledged::open(folder, &key)?),
+            key,
         })
     }
-
-    /// What it holds now.
-    pub(super) fn view(&self) -> Result<Arc<View>> {
-        let transaction = self.database.begin_read()?;
-        Ok(Arc::new(View {
-            keys: transaction.open_table(KEYS)?,
-            accounts: transaction.open_table(ACCOUNTS)?,
-            quotas: transaction.open_table(QUOTAS)?,
-        }))
-    }
-
-    /// Number of keys.
-    pub(super) fn key_count(&self) -> Result<u64> {
-        use redb::ReadableTableMetadata;
-        Ok(self.database.begin_read()?.open_table(KEYS)?.len()?)
-    }
-
-    /// Where it lies.
-    pub(super) fn file(&self) -> &Path {
-        &self.file
-    }
 }
 
-/// Writes a small file so that after a crash it holds either its old content or the new one.
-pub(super) fn write_durably(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let (path, draft) = (folder.join(name), folder.join(format!("{name}.new")));
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)?;
-        fs::File::open(folder)?.sync_all()
+/// What is in force in the folder; `None` when nothing is.
+///
+/// # Errors
+/// Those of damage, when it is not what was written, or is older than what was acknowledged.
+fn load(folder: &Path, digest_key: Option<&DigestKey>) -> Result<Option<(Writer, Arc<Keyed>)>> {
+    let Some(name) = folder::current(folder)? else {
+        folder::tidy(folder, None, 0);
+        return Ok(None);
     };
-    write().map_err(|error| at(&path, error))
+    let digest_key =
+        digest_key.ok_or_else(|| ReplicaError::Damaged("its digest key is missing or damaged".into()))?;
+    let keyed = Keyed::open(folder, digest_key)?;
+    let base = Base::open(&folder.join(&name), &keyed.key)?;
+    let active = Arc::<Overlay>::default();
+    let replayed = Journal::replay(folder, &base.trailer, &active, &keyed.key)?;
+    if !keyed.acknowledged.lock().admits(&replayed.position) {
+        let revision = replayed.position.revision;
+        return Err(ReplicaError::Damaged(format!(
+            "revision {revision} is older than what was acknowledged"
+        )));
+    }
+    let mut journal = replayed.journal;
+    journal.settle(folder)?;
+    folder::tidy(folder, Some(&name), base.trailer.journal);
+    let writer = Writer {
+        position: replayed.position,
+        keys: replayed.keys,
+        base: Arc::new(base),
+        journal,
+        frozen: None,
+        active,
+    };
+    Ok(Some((writer, Arc::new(keyed))))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn stored_form(record: &Record, key: &TagKey) -> Stored {
+    let mut value = Vec::with_capacity(64);
+    match record {
+        Record::Key(key) => {
+            record::encode_key(key, &mut value);
+            (*key.digest.as_bytes(), value)
+        }
+        Record::Account(account) => {
+            record::encode_account(account, &mut value);
+            (key.place_of(account.id), value)
+        }
+    }
 }
 
-/// `None` when it is no hexadecimal text.
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
-    let pairs = digits?;
-    (pairs.len() % 2 == 0).then(|| {
-        pairs
-            .chunks(2)
-            .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-            .collect()
-    })
+fn too_long(record: &Record) -> InvalidRecord {
+    InvalidRecord {
+        record: match record {
+            Record::Key(key) => format!("key {}", key.id),
+            Record::Account(account) => format!("account {}", account.id),
+        },
+        reason: "is too long".into(),
+    }
 }
 
-fn at(path: &Path, error: std::io::Error) -> ReplicaError {
-    ReplicaError::File {
-        path: path.to_owned(),
-        error,
+/// How many keys of a change are not held yet.
+fn new_keys(view: &View, records: &[Stored]) -> u64 {
+    let mut seen = rustc_hash::FxHashSet::default();
+    let new = records.iter().filter(|(place, value)| {
+        value.first() == Some(&record::KEY) && !view.holds(place) && seen.insert(place)
+    });
+    new.count() as u64
+}
+
+fn new_id() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}
+
+fn base_file(folder: &Path, id: &str) -> (String, PathBuf) {
+    let name = format!("{id}.{}", folder::BASE);
+    let path = folder.join(&name);
+    (name, path)
+}
+
+pub(super) use folder::{digest_key, keep_digest_key};
+
+impl Draft {
+    /// Adds a record that was stored by [`Replica::store`].
+    pub(super) fn add(&mut self, (place, value): &Stored) -> Result<()> {
+        self.put(*place, value)
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use keyward_contract::{AccountId, InvalidRecord, KeyRecord, Record, feed};
 
-use super::replica::{Position, Replica, ReplicaError, View};
+use super::replica::{Draft, Position, ReplicaError, View, Whole};
 use super::{KeySet, RefusedRecord, check};
 
 /// As many keys may come before their accounts; a control plane sends the accounts first.
@@ -23,7 +23,10 @@ const TOGETHER: usize = 10_000;
 #[derive(Debug)]
 pub struct SnapshotWriter {
     set: Arc<KeySet>,
-    replica: Option<Replica>,
+    /// What has come, until all has.
+    draft: Option<Draft>,
+    /// All of it, sorted and on disk.
+    whole: Option<Whole>,
     position: Position,
     accounts: HashSet<AccountId>,
     /// Keys whose accounts have not come.
@@ -40,10 +43,11 @@ pub struct Loss {
 }
 
 impl SnapshotWriter {
-    pub(super) fn new(set: Arc<KeySet>, replica: Replica, position: Position) -> Self {
+    pub(super) fn new(set: Arc<KeySet>, draft: Draft, position: Position) -> Self {
         Self {
             set,
-            replica: Some(replica),
+            draft: Some(draft),
+            whole: None,
             position,
             accounts: HashSet::new(),
             early: Vec::new(),
@@ -74,10 +78,21 @@ impl SnapshotWriter {
             }
             Record::Key(_) | Record::Account(_) => true,
         });
-        if let Some(replica) = &self.replica {
-            replica.add(&records)?;
-        }
+        self.put(&mut records, &mut refused)?;
         Ok(refused)
+    }
+
+    fn put(
+        &mut self,
+        records: &mut Vec<Record>,
+        refused: &mut Vec<RefusedRecord>,
+    ) -> Result<(), ReplicaError> {
+        if let Some(draft) = &mut self.draft {
+            for stored in self.set.replica.store(records, self.position.revision, refused) {
+                draft.add(&stored)?;
+            }
+        }
+        Ok(())
     }
 
     /// Everything has come: keys that were before their accounts are added; answers those without any.
@@ -88,13 +103,15 @@ impl SnapshotWriter {
         let (known, orphans): (Vec<_>, Vec<_>) = std::mem::take(&mut self.early)
             .into_iter()
             .partition(|key| self.accounts.contains(&key.account));
-        let known: Vec<_> = known.into_iter().map(Record::Key).collect();
-        if let Some(replica) = &self.replica {
-            // Also with nothing to add: from here on it can be read.
-            replica.add(&known)?;
-        }
         let refuse = |key: &KeyRecord| without_account(self.position.revision, key);
-        Ok(orphans.iter().map(refuse).collect())
+        let mut refused: Vec<_> = orphans.iter().map(refuse).collect();
+        let mut known: Vec<_> = known.into_iter().map(Record::Key).collect();
+        self.put(&mut known, &mut refused)?;
+        if let Some(draft) = self.draft.take() {
+            // From here on it can be read.
+            self.whole = Some(self.set.replica.seal(draft, &self.position)?);
+        }
+        Ok(refused)
     }
 
     /// What it would drop, when that is more than half of the keys that are held; after [`Self::complete`]. Walks through
@@ -103,11 +120,11 @@ impl SnapshotWriter {
     /// # Errors
     /// When the disk fails.
     pub fn mass_deletion(&self) -> Result<Option<Loss>, ReplicaError> {
-        let (Some(replica), Some(before)) = (&self.replica, self.set.view.load_full()) else {
+        let (Some(whole), Some(before)) = (&self.whole, self.set.replica.view()) else {
             return Ok(None);
         };
         let held = self.set.key_count();
-        let kept = kept(&before, &*replica.view()?, held.div_ceil(2))?;
+        let kept = kept(&before, whole.view(), held.div_ceil(2))?;
         let dropped = held.saturating_sub(kept);
         Ok((dropped > held / 2).then_some(Loss { held, dropped }))
     }
@@ -118,10 +135,10 @@ impl SnapshotWriter {
     /// # Errors
     /// When the disk fails; what was taken away until then stays away.
     pub fn take_away(self) -> Result<usize, ReplicaError> {
-        let Some(replica) = &self.replica else {
+        let Some(whole) = &self.whole else {
             return Ok(0);
         };
-        let view = replica.view()?;
+        let view = whole.view();
         let keys = view.digests()?.filter_map(|digest| {
             let key = digest.and_then(|digest| view.key(&digest)).transpose()?;
             Some(key.map(Record::Key))
@@ -147,19 +164,9 @@ impl SnapshotWriter {
     /// When the disk fails; what was held stays in force.
     pub fn finish(mut self) -> Result<(), ReplicaError> {
         self.complete()?;
-        match self.replica.take() {
-            Some(replica) => self.set.take_over(replica, std::mem::take(&mut self.position)),
+        match self.whole.take() {
+            Some(whole) => self.set.take_over(whole),
             None => Ok(()),
-        }
-    }
-}
-
-impl Drop for SnapshotWriter {
-    fn drop(&mut self) {
-        if let Some(replica) = self.replica.take() {
-            let file = replica.file().to_owned();
-            drop(replica);
-            let _ = std::fs::remove_file(file);
         }
     }
 }

@@ -168,11 +168,9 @@ fn a_slow_read_can_t_bring_an_old_answer_back() {
     fixture.snapshot(1, &[Record::Account(account), Record::Key(key.clone())]);
     // A reader notes the fence and reads the replica, and is held up before it inserts.
     let stamp = fixture.set.generations().stamp(&key.digest);
-    let view = fixture.set.view.load_full().unwrap();
-    let old = fixture
-        .set
-        .entry(view.key(&key.digest).unwrap().unwrap(), &view)
-        .unwrap();
+    let view = fixture.set.replica.view().unwrap();
+    let read = view.key(&key.digest).unwrap().unwrap();
+    let old = fixture.set.entry(read, &view).unwrap();
     key.state = KeyState::Revoked;
     fixture.change(2, &[Record::Key(key.clone())]);
     fixture.set.fence.known().insert(key.digest, (old, stamp));
@@ -245,7 +243,7 @@ fn a_snapshot_replaces_the_whole_and_a_broken_off_one_nothing() {
     let files = std::fs::read_dir(fixture.folder.path()).unwrap().flatten();
     assert_eq!(
         files
-            .filter(|file| file.path().extension().is_some_and(|e| e == "redb"))
+            .filter(|file| file.path().extension().is_some_and(|e| e == "base"))
             .count(),
         1
     );

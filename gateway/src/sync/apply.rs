@@ -129,7 +129,8 @@ impl<'g, G: Ground> Applier<'g, G> {
 
     /// Acknowledges once no worker acts on what was before.
     async fn in_force(&mut self, revision: u64) -> Result<(), SyncError> {
-        self.ground.passed().await;
+        let (noted, ()) = tokio::join!(self.ground.acknowledging(), self.ground.passed());
+        noted?;
         let acknowledge = gateway_frame::Frame::Acknowledge(Acknowledge { revision });
         self.ground.send(acknowledge).await?;
         self.prove_freshness();

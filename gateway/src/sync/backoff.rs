@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Doubles its bound with every pause; a pause is any time from nothing to the bound.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     bound: Duration,
 }
 
@@ -27,13 +27,14 @@ impl Default for Backoff {
 
 impl Backoff {
     /// Of who has lost a stream that held, and knows so many addresses.
-    pub(super) fn after_loss(addresses: usize) -> Self {
+    #[must_use]
+    pub fn after_loss(addresses: usize) -> Self {
         let bound = if addresses > 1 { FIRST } else { SAME_ADDRESS };
         Self { bound }
     }
 
     /// The next pause.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         self.pause_by(crate::random::next())
     }
 

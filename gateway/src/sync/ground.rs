@@ -22,6 +22,12 @@ impl Follower {
         }
     }
 
+    /// What is in force is about to be acknowledged, or told by a Hello, which counts as much.
+    pub(super) async fn acknowledging(&self) -> Result<(), SyncError> {
+        let keys = Arc::clone(&self.keys);
+        Ok(blocking(move || keys.acknowledge()).await??)
+    }
+
     async fn passed(&self) {
         self.quiescence.passed().await;
         self.is_unsettled.store(false, Ordering::Relaxed);
@@ -115,6 +121,10 @@ impl Ground for Stream<'_> {
 
     async fn finish(&self, snapshot: SnapshotWriter) -> Result<(), SyncError> {
         Ok(self.follower.on_disk(move || snapshot.finish()).await??)
+    }
+
+    async fn acknowledging(&self) -> Result<(), SyncError> {
+        self.follower.acknowledging().await
     }
 
     async fn passed(&self) {

@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyward_config::{Staleness, WhenStale};
+use parking_lot::Mutex;
 
 /// Every word that [`SyncStatus::state`] can be.
 pub const STATES: [&str; 4] = ["connecting", "syncing", "following", "holding"];
 
+/// As many characters are kept of why the link is down.
+const LONGEST_ERROR: usize = 300;
 const CONNECTING: u8 = 0;
 const SYNCING: u8 = 1;
 const FOLLOWING: u8 = 2;
@@ -34,6 +37,7 @@ pub struct SyncState {
     pub(super) refused: AtomicU64,
     pub(super) snapshots: AtomicU64,
     pub(super) connections: AtomicU64,
+    last_error: Mutex<Option<String>>,
 }
 
 /// The link at one moment.
@@ -87,6 +91,7 @@ impl SyncState {
             refused: AtomicU64::default(),
             snapshots: AtomicU64::default(),
             connections: AtomicU64::default(),
+            last_error: Mutex::default(),
         }
     }
 
@@ -160,6 +165,7 @@ impl SyncState {
             "refusedRecords": status.refused,
             "snapshots": status.snapshots,
             "connections": status.connections,
+            "lastError": *self.last_error.lock(),
         })
     }
 
@@ -171,7 +177,16 @@ impl SyncState {
             .saturating_add(1)
     }
 
+    /// Why the link is down, in words that hold no secret. Forgotten once it is up.
+    pub(super) fn failed(&self, url: &str, why: &str) {
+        // Some of the words come from outside.
+        let why = why.chars().filter(|character| !character.is_control());
+        let why: String = why.take(LONGEST_ERROR).collect();
+        *self.last_error.lock() = Some(format!("{url}: {why}"));
+    }
+
     pub(super) fn syncing(&self) {
+        *self.last_error.lock() = None;
         self.stage.store(SYNCING, Ordering::Relaxed);
     }
 

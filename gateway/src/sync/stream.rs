@@ -46,6 +46,7 @@ impl Follower {
     /// Opens a stream and holds it; `Ok` when it ended because of `stop`.
     pub(super) async fn stream(&self, url: &str, stop: &CancellationToken) -> Result<(), SyncError> {
         self.settle().await;
+        self.acknowledging().await?;
         let opened = self.open(url).await?;
         tracing::info!(
             url,

@@ -240,9 +240,17 @@ impl Disk {
             then: WhenStale::Deny,
         };
         let state = Arc::new(SyncState::new(staleness, Duration::ZERO));
-        let link = SyncLink {
+        let token_file = self.0.path().join("token");
+        std::fs::write(&token_file, "the-token").unwrap();
+        let link = keyward_config::ControlPlaneLink {
             urls: urls.iter().map(|address| format!("http://{address}")).collect(),
-            token: "the-token".to_owned().into(),
+            token_file,
+            tls: keyward_config::LinkTls::default(),
+        };
+        let link = SyncLink {
+            credentials: Arc::new(LinkCredentials::open(&link).unwrap()),
+            urls: link.urls,
+            server_name: None,
             gateway_id: "edge-1".into(),
             boot_epoch: ledger.boot_epoch(),
             address: "192.0.2.1:8080".into(),

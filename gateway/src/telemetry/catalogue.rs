@@ -127,6 +127,12 @@ catalogue! {
         "Changes put in force.";
     SYNC_REFUSED: Counter, 0 = "keyward_sync_refused_total" []
         "Records from the control plane that failed the checks; the last good one stays in force.";
+    REPLICA_KEYS: Gauge, 0 = "keyward_replica_keys" []
+        "Keys that the replica on disk holds.";
+    REPLICA_BYTES: Gauge, 0 = "keyward_replica_bytes" []
+        "Bytes of the replica on disk.";
+    REPLICA_SET_ASIDE: Gauge, 0 = "keyward_replica_set_aside" []
+        "1 while the replica's files are not believed and no snapshot has taken their place.";
     LEDGER_PENDING: Gauge, 0 = "keyward_ledger_pending" []
         "Usage counters that the control plane has not acknowledged, those of earlier starts included.";
     LEDGER_SEGMENTS: Gauge, 0 = "keyward_ledger_segments" []

@@ -427,6 +427,7 @@ fn what_is_shown_is_what_is_documented() {
         "_cache_entries",
         "_limiter_",
         "_sync_",
+        "_replica_",
         "_ledger_",
         "_access_log_",
         "_config_",

@@ -155,8 +155,9 @@ impl Events {
     /// It breaks off, in a way that nobody takes for an end; answers when.
     #[track_caller]
     fn broken(&mut self) -> Instant {
-        let mut piece = [0; 4096];
+        let (mut piece, deadline) = ([0; 4096], Instant::now() + Duration::from_secs(20));
         loop {
+            assert!(Instant::now() < deadline, "the stream was not cut");
             match self.0.read(&mut piece) {
                 Ok(0) => panic!("the stream came to a clean end"),
                 Ok(_) => {}

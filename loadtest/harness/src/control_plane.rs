@@ -220,6 +220,24 @@ impl ControlPlaneProcess {
             .ok_or_else(|| anyhow::anyhow!("no admin key was printed"))
     }
 
+    /// Makes a token that lets this gateway in with `gateway-token create`.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn gateway_token(&self, gateway: &str) -> anyhow::Result<String> {
+        let printed = self
+            .setup
+            .program()?
+            .args(["gateway-token", "create", "--config"])
+            .arg(self.setup.configuration_file())
+            .args(["--gateway", gateway])
+            .run()?;
+        let token = printed.split_whitespace().find(|word| word.starts_with("gw_"));
+        token
+            .map(str::to_owned)
+            .ok_or_else(|| anyhow::anyhow!("no token was printed"))
+    }
+
     /// The REST surfaces, as `http://host:port`.
     #[must_use]
     pub fn api_url(&self) -> String {

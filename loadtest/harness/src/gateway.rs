@@ -21,6 +21,8 @@ pub struct GatewaySetup {
     pub id: String,
     /// The control plane's sync address, as `http://host:port`.
     pub control_plane: String,
+    /// Those of others on the same database, tried after it.
+    pub other_control_planes: Vec<String>,
     /// The file with the token for it.
     pub token_file: PathBuf,
     /// The upstream that is called `api`.
@@ -67,6 +69,7 @@ impl GatewaySetup {
             folder: folder.into(),
             id: "test".to_owned(),
             control_plane,
+            other_control_planes: Vec::new(),
             token_file,
             upstream,
             settings: String::new(),
@@ -108,16 +111,21 @@ impl GatewaySetup {
     }
 
     fn text(&self, proxy: SocketAddr, admin: SocketAddr) -> String {
+        let others = self.other_control_planes.iter();
+        let urls: Vec<_> = std::iter::once(&self.control_plane)
+            .chain(others)
+            .map(|url| format!("\"{url}\""))
+            .collect();
         format!(
             "{settings}\n[listen]\nproxy = \"{proxy}\"\nadmin = \"{admin}\"\n\
              [gateway]\nid = \"{id}\"\n\
-             [control_plane]\nurls = [\"{control_plane}\"]\ntoken_file = {token}\n\
+             [control_plane]\nurls = [{urls}]\ntoken_file = {token}\n\
              [replica]\npath = {replica}\n[ledger]\npath = {ledger}\n\
              {configuration}\n\
              [[upstreams]]\nname = \"api\"\nendpoints = [\"http://{upstream}\"]\n{routes}",
             settings = self.settings,
             id = self.id,
-            control_plane = self.control_plane,
+            urls = urls.join(", "),
             token = quoted(&self.token_file),
             replica = quoted(&self.folder.join("replica")),
             ledger = quoted(&self.folder.join("ledger")),

@@ -4,6 +4,7 @@
 //! starting program is killed, so none outlives its test. Ports are reserved between test programs that run
 //! at the same time. Nothing here waits for a fixed time: [`eventually`] asks again until a deadline.
 
+mod certificates;
 mod control_plane;
 mod eventually;
 mod gateway;
@@ -19,6 +20,7 @@ mod spawner;
 mod standalone;
 mod usage;
 
+pub use certificates::{Authority, Certificate, Validity};
 pub use control_plane::{ControlPlaneProcess, ControlPlaneSetup, SeedPlan, SeededAccount};
 pub use eventually::eventually;
 pub use gateway::{GatewayProcess, GatewaySetup};

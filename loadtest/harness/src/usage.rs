@@ -16,6 +16,8 @@ pub struct ProcessUsage {
     pub system: Duration,
     /// Memory that is resident, in bytes.
     pub resident_bytes: u64,
+    /// The most that ever was.
+    pub peak_resident_bytes: u64,
 }
 
 impl ProcessUsage {
@@ -44,16 +46,16 @@ impl ProcessUsage {
             .split(' ')
             .skip(11)
             .map_while(|ticks| ticks.parse::<u32>().ok());
-        // A process that has just ended has no memory line any more.
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = match resident {
-            Some(text) => text.trim().strip_suffix(" kB")?.parse::<u64>().ok()?,
-            None => 0,
+        // A process that has just ended has no memory lines any more.
+        let bytes = |name| match status.lines().find_map(|line| line.strip_prefix(name)) {
+            Some(text) => Some(text.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024),
+            None => Some(0),
         };
         Some(Self {
             user: TICK * times.next()?,
             system: TICK * times.next()?,
-            resident_bytes: kibibytes * 1024,
+            resident_bytes: bytes("VmRSS:")?,
+            peak_resident_bytes: bytes("VmHWM:")?,
         })
     }
 }
@@ -65,10 +67,14 @@ mod tests {
     #[test]
     fn a_program_s_name_may_look_like_fields() {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1 0 99";
-        let usage = ProcessUsage::parse(stat, "Name:\ta\nVmRSS:\t    2048 kB\n").unwrap();
+        let usage =
+            ProcessUsage::parse(stat, "Name:\ta\nVmHWM:\t    3072 kB\nVmRSS:\t    2048 kB\n").unwrap();
         assert_eq!(usage.user, Duration::from_millis(2_500));
         assert_eq!(usage.system, Duration::from_millis(500));
         assert_eq!(usage.processor_time(), Duration::from_secs(3));
-        assert_eq!(usage.resident_bytes, 2 << 20);
+        assert_eq!(
+            (usage.resident_bytes, usage.peak_resident_bytes),
+            (2 << 20, 3 << 20)
+        );
     }
 }

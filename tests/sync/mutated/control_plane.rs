@@ -9,8 +9,9 @@ use keyward_contract::feed::{
     Acknowledge, ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, Hello, PROTOCOL, Refusal,
     SnapshotHeld, UsageCounter, UsageReport, control_frame, gateway_frame::Frame,
 };
+use keyward_control_plane::clock::Clock;
 use keyward_control_plane::store::Store;
-use keyward_control_plane::sync::{Gateways, SyncSecrets, serve};
+use keyward_control_plane::sync::{Gateways, SharedToken, SyncSecrets, serve};
 use prost::Message;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ use crate::wire::mutate;
 
 /// Mutated frames in the normal suite.
 const FRAMES: u64 = 10_000;
-const TOKEN: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw==";
+const TOKEN: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYzE=";
 
 #[tokio::test]
 async fn no_frame_of_a_gateway_can_panic_a_control_plane() {
@@ -35,9 +36,13 @@ async fn no_frame_of_a_gateway_can_panic_a_control_plane() {
     let store = Store::open(&format!("sqlite://{}/cp.db", folder.path().display()))
         .await
         .unwrap();
+    let token_file = folder.path().join("gateway.token");
+    std::fs::write(&token_file, TOKEN).unwrap();
     let secrets = SyncSecrets {
-        token: TOKEN.to_owned().into(),
+        token: SharedToken::in_file(token_file).unwrap(),
         digest_key: DigestKey::from_bytes([9; 32]),
+        tls: None,
+        clock: Clock::system(),
     };
     let any_port = "127.0.0.1:0".parse().unwrap();
     let gateways = Gateways::new(Duration::from_millis(50));

@@ -24,6 +24,7 @@ fn every_published_key_is_read_masked_and_digested_as_published() {
             KeyKind::Account => "account",
             KeyKind::Customer => "customer",
             KeyKind::Admin => "admin",
+            KeyKind::Gateway => "gateway",
         };
         assert_eq!(kind, text(row, "kind"));
         let environment = key.shape().environment.map(|environment| environment.as_str());

@@ -1,36 +1,46 @@
-//! `GET /admin/gateways`
+//! `/admin/gateways`: how gateways stand, who may be one, and what each is sent.
 
-use axum::Json;
-use axum::extract::State;
+pub mod confirm_snapshot;
+pub mod list;
+pub mod show;
+pub mod tokens;
+pub mod update;
+
+use keyward_contract::{AccountId, Environment, UnixMillis};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::App;
-use crate::store::changes;
-use crate::surfaces::problem::Problem;
+use crate::domain::gateway::{GatewayId, GatewaySettings};
+use crate::operations::gateways::GatewayView;
+use crate::sync::GatewayStatus;
 
-pub mod confirm_snapshot;
-
-/// The gateways that were seen.
+/// What a gateway is sent, when that is not everything.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({
-    "revision": 42,
-    "gateways": [{
-        "gateway_id": "edge-1", "address": "203.0.113.7:8080", "version": "0.1.0", "revision": 42,
-        "lag_seconds": 0.0, "last_heartbeat": "2026-01-19T10:30:00.000Z", "state": "connected",
-        "held_snapshot": null,
-    }],
-}))]
-pub struct GatewayList {
-    /// The newest revision.
-    revision: u64,
-    gateways: Vec<GatewayShown>,
+pub struct ScopeShown {
+    /// These customers alone; null: all.
+    #[schema(value_type = Option<Vec<String>>, required = true)]
+    accounts: Option<Vec<AccountId>>,
+    /// Keys of this environment alone; null: of both.
+    #[schema(value_type = Option<String>, pattern = "^(test|production)$", required = true)]
+    environment: Option<Environment>,
 }
 
-/// A gateway, and how far it is.
+impl ScopeShown {
+    fn of(settings: &GatewaySettings) -> Option<Self> {
+        let is_everything = settings.accounts.is_none() && settings.environment.is_none();
+        (!is_everything).then(|| Self {
+            accounts: settings
+                .accounts
+                .as_ref()
+                .map(|ids| ids.iter().copied().collect()),
+            environment: settings.environment,
+        })
+    }
+}
+
+/// How a gateway stands.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct GatewayShown {
-    gateway_id: String,
+pub struct StatusShown {
     /// Where its proxy listener is.
     address: String,
     version: String,
@@ -57,43 +67,57 @@ pub struct HeldSnapshotShown {
     dropped_keys: u64,
 }
 
-/// Lists every gateway, and how far each is behind the newest revision.
-///
-/// # Errors
-/// When the store is away.
-#[utoipa::path(
-    get,
-    path = "/admin/gateways",
-    operation_id = "listGateways",
-    tag = "operations",
-    responses(
-        (status = 200, description = "Every gateway that was seen.", body = GatewayList),
-    ),
-)]
-pub async fn list(State(app): State<App>) -> Result<Json<GatewayList>, Problem> {
-    let revision = changes::head(&app.registry.store)
-        .await
-        .map_err(crate::operations::Error::from)?;
-    app.registry.gateways.look().await;
-    let gateways = app
-        .registry
-        .gateways
-        .status()
-        .into_iter()
-        .map(|gateway| GatewayShown {
-            gateway_id: gateway.gateway_id,
-            address: gateway.address,
-            version: gateway.version,
-            revision: gateway.revision,
-            lag_seconds: gateway.lag_seconds,
-            last_heartbeat: gateway.last_heartbeat.to_rfc3339_millis(),
-            state: gateway.state,
-            held_snapshot: gateway.held.map(|held| HeldSnapshotShown {
+impl From<GatewayStatus> for StatusShown {
+    fn from(status: GatewayStatus) -> Self {
+        Self {
+            address: status.address,
+            version: status.version,
+            revision: status.revision,
+            lag_seconds: status.lag_seconds,
+            last_heartbeat: status.last_heartbeat.to_rfc3339_millis(),
+            state: status.state,
+            held_snapshot: status.held.map(|held| HeldSnapshotShown {
                 revision: held.revision,
                 held_keys: held.held,
                 dropped_keys: held.dropped,
             }),
-        })
-        .collect();
-    Ok(Json(GatewayList { revision, gateways }))
+        }
+    }
+}
+
+/// A gateway: what operators say of it, and how it stands.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "gateway_id": "edge-1", "blocked": false, "scope": {"accounts": null, "environment": "test"},
+    "updated_at": "2026-01-19T10:30:00Z",
+    "status": {
+        "address": "203.0.113.7:8080", "version": "0.1.0", "revision": 42, "lag_seconds": 0.0,
+        "last_heartbeat": "2026-01-19T10:30:00.000Z", "state": "connected", "held_snapshot": null,
+    },
+}))]
+pub struct GatewayDetail {
+    gateway_id: String,
+    /// It is not let in.
+    blocked: bool,
+    /// What it is sent; null: everything.
+    #[schema(required = true)]
+    scope: Option<ScopeShown>,
+    /// When operators last changed this; null: never.
+    #[schema(format = DateTime, required = true)]
+    updated_at: Option<String>,
+    /// Null when it was not seen in the last day.
+    #[schema(required = true)]
+    status: Option<StatusShown>,
+}
+
+impl GatewayDetail {
+    fn new(id: &GatewayId, view: GatewayView) -> Self {
+        Self {
+            gateway_id: id.to_string(),
+            blocked: view.settings.blocked,
+            scope: ScopeShown::of(&view.settings),
+            updated_at: view.settings.updated_at.map(UnixMillis::to_rfc3339_seconds),
+            status: view.status.map(StatusShown::from),
+        }
+    }
 }

@@ -80,7 +80,7 @@ pub struct LeakResult {
     action: &'static str,
     #[schema(required = true)]
     reason: Option<&'static str>,
-    /// Whose key it is: `account`, `customer` or `admin`.
+    /// Whose key it is: `account`, `customer`, `admin` or `gateway`.
     #[schema(required = true)]
     kind: Option<&'static str>,
     #[schema(value_type = Option<String>, format = "uuid", required = true)]

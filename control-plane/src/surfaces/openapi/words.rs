@@ -54,6 +54,7 @@ fn replace(object: &mut Map<String, Value>, known: &Known) {
         "search" => json!({"maxLength": 255, "pattern": format!("^[^{CONTROL}]*$")}),
         "tier" => json!({"enum": known.tiers}),
         "api-version" => json!({"enum": known.api_versions}),
+        "gateway-id" => json!({"pattern": "^[0-9A-Za-z._-]{1,64}$"}),
         "role" => json!({"enum": ["owner", "operator", "viewer"]}),
         "environment" => json!({"enum": ["test", "production"]}),
         "account-status" => json!({"enum": ["active", "suspended", "cancelled"]}),

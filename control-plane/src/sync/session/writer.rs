@@ -121,7 +121,7 @@ impl<'s> Writer<'s> {
     /// Sends changes; answers how far the gateway is then.
     async fn changes(&mut self, mut position: u64, changes: Vec<Entry>) -> Result<u64, Status> {
         for change in changes {
-            let Some(message) = change.cut(&self.session.scope) else {
+            let Some(message) = change.cut(&self.session.admitted.scope) else {
                 return self.snapshot(change.place.revision).await;
             };
             position = change.place.revision;
@@ -133,7 +133,7 @@ impl<'s> Writer<'s> {
     async fn welcome(&self) -> Result<(), Status> {
         let service = &self.session.service;
         let digest_key = match self.session.wants_digest_key {
-            true => service.secrets.digest_key.expose().to_vec(),
+            true => service.digest_key.expose().to_vec(),
             false => Vec::new(),
         };
         let revision = *self.head.borrow();
@@ -143,7 +143,7 @@ impl<'s> Writer<'s> {
             revision,
             digest_key,
             live_gateways: service.gateways.live(),
-            scope: self.session.scope.name(),
+            scope: self.session.admitted.scope.name(),
         }))
         .await
     }
@@ -153,7 +153,7 @@ impl<'s> Writer<'s> {
         metrics::counter!("keyward_sync_snapshots_total").increment(1);
         let head = *self.head.borrow();
         let snapshots = &self.session.service.snapshots;
-        let mut snapshot: Snapshot = snapshots.begin(&self.session.scope, least, head);
+        let mut snapshot: Snapshot = snapshots.begin(&self.session.admitted.scope, least, head);
         let mut begun = None;
         loop {
             let piece = tokio::select! {
@@ -253,11 +253,19 @@ impl<'s> Writer<'s> {
     }
 
     async fn tell_quotas(&mut self) -> Result<(), Status> {
-        let Session { service, boot, .. } = self.session;
+        let Session {
+            service,
+            boot,
+            admitted,
+            ..
+        } = self.session;
         self.quota.at = Some(Instant::now());
         let (changed, seen) = service.book.changed(boot, self.quota.seen, ACCOUNTS_AT_ONCE);
         self.quota.seen = seen;
         for usage in changed {
+            if !admitted.scope.keeps_account(&usage.account_id) {
+                continue;
+            }
             self.send(Frame::QuotaUsage(usage)).await?;
         }
         Ok(())

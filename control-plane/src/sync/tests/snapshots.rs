@@ -56,6 +56,27 @@ async fn revoke(plane: &Plane, key: &KeyRecord) -> u64 {
     revision
 }
 
+/// What a gateway would be sent of a new pass over the database.
+async fn fresh_pass(store: &Store) -> (u64, Vec<wire::Record>) {
+    let snapshots = snapshot::Snapshots::new(store.clone(), snapshot::folder(store));
+    let mut snapshot = snapshots.begin(&Scope::default(), 0, 0);
+    let mut records = Vec::new();
+    loop {
+        match snapshot.next().await.unwrap().unwrap() {
+            snapshot::Piece::Begin(_) => {}
+            snapshot::Piece::Records(frames::Outgoing::Encoded(piece)) => {
+                let frame = ControlFrame::decode(piece).unwrap().frame;
+                let Some(Frame::SnapshotChunk(chunk)) = frame else {
+                    panic!("no piece");
+                };
+                records.extend(chunk.records);
+            }
+            snapshot::Piece::Records(other) => panic!("it was encoded for nobody else: {other:?}"),
+            snapshot::Piece::End(end) => return (end.revision, records),
+        }
+    }
+}
+
 #[tokio::test]
 async fn gateways_that_ask_while_writers_go_on_end_at_exactly_what_the_store_has() {
     let plane = Plane::start().await;
@@ -74,11 +95,18 @@ async fn gateways_that_ask_while_writers_go_on_end_at_exactly_what_the_store_has
             while *plane.gateways.head().borrow() < number * 10 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            let hello = plane.hello(&format!("g{number}"), 0);
-            let mut gateway = plane.join(hello).await.unwrap();
-            let mut holding = Holding::new();
-            let (mut revision, records) = gateway.snapshot().await;
-            let began = revision;
+            // Every other one is sent a pass of its own, the rest what there is.
+            let id = format!("g{number}");
+            let (mut gateway, mut revision, records) = if number % 2 == 0 {
+                let mut gateway = plane.join(plane.hello(&id, 0)).await.unwrap();
+                let (revision, records) = gateway.snapshot().await;
+                (gateway, revision, records)
+            } else {
+                let (revision, records) = fresh_pass(&plane.store).await;
+                let hello = plane.hello(&id, revision);
+                (plane.join(hello).await.unwrap(), revision, records)
+            };
+            let (began, mut holding) = (revision, Holding::new());
             hold(&mut holding, records);
             while revision < last {
                 let change = gateway.next_change().await;
@@ -157,7 +185,7 @@ async fn a_change_that_is_too_long_for_one_frame_goes_as_a_snapshot() {
     let plane = Plane::start().await;
     let (_, keys) = plane.add_account(1).await;
     let mut gateway = plane.join(plane.hello("a", 1)).await.unwrap();
-    let long: Vec<Record> = vec![Record::Key(keys[0].clone()); 40_000];
+    let long: Vec<Record> = vec![Record::Key(keys[0].clone()); 60_000];
     let mut tx = plane.store.begin(Purpose::Change).await.unwrap();
     let revision = changes::append(&mut tx, now(), &long).await.unwrap();
     tx.commit().await.unwrap();

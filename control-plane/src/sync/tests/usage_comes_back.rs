@@ -118,10 +118,7 @@ async fn what_was_spent_before_a_restart_is_told_after_it() {
     a.say(report(1, vec![counter(account.id, 5)])).await;
     a.acknowledged_usage(&mut Vec::new()).await;
     plane.shutdown.cancel();
-    let secrets = SyncSecrets {
-        token: TOKEN.to_owned().into(),
-        digest_key: DigestKey::from_bytes([9; 32]),
-    };
+    let secrets = secrets(&plane.folder);
     let (gateways, shutdown) = (Gateways::new(Duration::ZERO), CancellationToken::new());
     let any_port = "127.0.0.1:0".parse().unwrap();
     let (address, _handle) = serve(plane.store.clone(), gateways, secrets, any_port, shutdown.clone())
@@ -155,10 +152,7 @@ async fn a_gateway_that_was_silent_for_long_is_named_again_when_it_comes_back() 
         .unwrap();
     tx.commit().await.unwrap();
 
-    let secrets = SyncSecrets {
-        token: TOKEN.to_owned().into(),
-        digest_key: DigestKey::from_bytes([9; 32]),
-    };
+    let secrets = secrets(&plane.folder);
     let (gateways, shutdown) = (Gateways::new(Duration::ZERO), CancellationToken::new());
     let any_port = "127.0.0.1:0".parse().unwrap();
     let (address, _handle) = serve(plane.store.clone(), gateways, secrets, any_port, shutdown.clone())

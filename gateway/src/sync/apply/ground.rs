@@ -42,6 +42,10 @@ pub trait Ground {
     async fn take_away(&self, snapshot: Self::Snapshot) -> Result<usize, SyncError>;
     /// Puts it in force.
     async fn finish(&self, snapshot: Self::Snapshot) -> Result<(), SyncError>;
+    /// What is in force is about to be acknowledged: noted, so that nothing older is served from after a restart.
+    async fn acknowledging(&self) -> Result<(), SyncError> {
+        Ok(())
+    }
     /// Resolves when no worker acts any more on what was before.
     async fn passed(&self);
     /// Tells the control plane.

@@ -187,6 +187,13 @@ async fn what_takes_rights_away_is_in_force_while_a_snapshot_is_held_and_nothing
     })
     .await;
     assert_eq!(gateway.keys.position(), crate::keys::Position::new(EPOCH, 5));
+    // Neither was acknowledged: a refusal is the next thing that is said.
+    peer.change(12, vec![Record { record: None }]).await;
+    let next = peer.next().await;
+    assert!(
+        matches!(&next, up::Frame::Refusal(refusal) if refusal.revision == 12),
+        "{next:?}"
+    );
 
     // A restart keeps what was taken away, and where it stood.
     gateway.stopped().await;
@@ -206,7 +213,9 @@ async fn a_gap_among_changes_to_a_held_snapshot_ends_the_stream() {
     Snapshot::of(9, keys(&account, 0..20)).say(&peer).await;
     peer.held().await;
     peer.change(11, vec![]).await;
-    assert!(peer.is_left().await);
+    // Of mere silence it would leave after five seconds.
+    let left = tokio::time::timeout(Duration::from_secs(4), peer.is_left());
+    assert!(left.await.unwrap());
 }
 
 #[tokio::test]

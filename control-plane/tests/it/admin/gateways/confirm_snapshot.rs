@@ -9,7 +9,7 @@ use crate::plane::{Answer, Plane};
 
 async fn confirm(plane: &Plane, gateway: &str, body: Value) -> Answer {
     let path = format!("/admin/gateways/{gateway}/confirm-snapshot");
-    plane.admin("POST", path).json(&body).send().await
+    plane.admin("POST", path).json(&body).send_among_gateways().await
 }
 
 async fn shown(plane: &Plane, gateway: &str) -> Value {
@@ -50,7 +50,7 @@ async fn a_held_snapshot_is_shown_and_sent_again_once_it_is_confirmed() {
     let change = plane
         .admin("POST", "/admin/customers")
         .json(&json!({"company_name": "Uni", "contact_email": "it@uni.example", "tier": "growth"}))
-        .send()
+        .send_among_gateways()
         .await
         .expect(201);
     assert_eq!(
@@ -91,7 +91,7 @@ async fn a_held_snapshot_is_shown_and_sent_again_once_it_is_confirmed() {
     let after = plane
         .admin("POST", "/admin/customers")
         .json(&json!({"company_name": "School", "contact_email": "it@school.example", "tier": "growth"}))
-        .send()
+        .send_among_gateways()
         .await
         .expect(201);
     assert_eq!(after.header("keyward-propagation"), Some("complete; gateways=1"));
