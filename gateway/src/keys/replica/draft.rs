@@ -68,7 +68,7 @@ impl Draft {
                 Arc::clone(self.spilled.insert(Arc::new(file)))
             }
         };
-        self.records.sort_by(|one, other| one.0.cmp(&other.0));
+        self.records.sort_by_key(|record| record.0);
         let mut out = BufWriter::with_capacity(1 << 20, &*file);
         let start = self.pieces.last().map_or(0, |piece| piece.end);
         let (mut end, mut entry) = (start, Vec::new());
@@ -94,7 +94,7 @@ impl Draft {
                 sources.push(Box::new(Piece::new(Arc::clone(file), piece.clone(), &self.runs)?));
             }
         }
-        self.records.sort_by(|one, other| one.0.cmp(&other.0));
+        self.records.sort_by_key(|record| record.0);
         sources.push(Box::new(Held::new(
             std::mem::take(&mut self.records),
             std::mem::take(&mut self.values),

@@ -5,7 +5,7 @@ use keyward_buckets::{Answer, Ask};
 use keyward_contract::{AccountId, Environment};
 use proptest::prelude::*;
 
-use keyward_buckets::{Known, LeaseAnswer};
+use keyward_buckets::{Charged, Known, LeaseAnswer};
 
 use super::*;
 
@@ -305,7 +305,7 @@ proptest! {
             }
             prop_assert!(taken <= granted);
             let outage = Outage { number: born % 3, sharers: held_elsewhere as u32 };
-            lease.share_level(now, GROWTH, outage);
+            let _ = lease.share_level(now, GROWTH, outage);
             if let Some(stake) = lease.take_share(now, GROWTH, 1_000, outage) {
                 lease.give_back_share(stake, 1_000);
             }

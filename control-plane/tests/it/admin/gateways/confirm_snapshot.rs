@@ -20,10 +20,8 @@ async fn shown(plane: &Plane, gateway: &str) -> Value {
         .expect(200)
         .json();
     let gateways = told["gateways"].as_array().unwrap().iter();
-    gateways
-        .cloned()
-        .find(|shown| shown["gateway_id"] == gateway)
-        .unwrap()
+    let mut named = gateways.filter(|shown| shown["gateway_id"] == gateway);
+    named.next().unwrap().clone()
 }
 
 /// A gateway that holds the snapshot that it was sent, and is seen to.
