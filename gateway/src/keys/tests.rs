@@ -188,7 +188,7 @@ fn a_slow_read_can_t_bring_an_end_customers_old_limits_back() {
     let (plain, mut key) = fixture.key(&account);
     key.customer = "clx8f2k9h0001qr5tgvwxyz12".parse().ok();
     fixture.snapshot(1, &[Record::Account(account.clone()), Record::Key(key.clone())]);
-    let old = fixture.set.view.load_full().unwrap();
+    let old = fixture.set.replica.view().unwrap();
     let lower = Limits { rate: 1, burst: 2 };
     key.customer_limits = Some(lower);
     fixture.change(2, &[Record::Key(key.clone())]);
