@@ -16,7 +16,7 @@ use keyward_contract::feed::{
     self, Change, ControlFrame, QuotaUsage, SnapshotBegin, SnapshotChunk, SnapshotEnd, control_frame::Frame,
     gateway_frame,
 };
-use keyward_contract::{AccountId, AccountRecord, KeyDigest, KeyRecord, Limits, Record};
+use keyward_contract::{AccountId, AccountRecord, DigestKey, KeyDigest, KeyRecord, Limits, Record};
 use keyward_gateway::keys::{KeySet, Lookup, Loss, Position, Recent, RefusedRecord, SnapshotWriter};
 use keyward_gateway::sync::SyncError;
 use keyward_gateway::sync::apply::{Applier, Event, Ground};
@@ -71,7 +71,11 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn open(folder: &Path) -> Arc<KeySet> {
-    KeySet::open(folder, 100, Box::new(|_| TierSlot::NONE)).unwrap()
+    let keys = KeySet::open(folder, 100, Box::new(|_| TierSlot::NONE)).unwrap();
+    if !keys.digest_key_known() {
+        keys.adopt_digest_key(DigestKey::from_bytes([9; 32])).unwrap();
+    }
+    keys
 }
 
 /// The key set, and beside it what should be in force.

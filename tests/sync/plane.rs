@@ -118,7 +118,7 @@ impl World {
     pub(crate) fn plane_ticks(&mut self) {
         self.read_log();
         let (roster, now) = (&self.plane.roster, self.instant());
-        self.store.gateways.retain(|id, _| roster.is_live(id, now));
+        self.store.gateways.retain(|id, _| roster.may_count(id, now));
         let streams: Vec<usize> = self.plane.sessions.keys().copied().collect();
         for stream in streams {
             self.tell_heartbeat(stream);

@@ -1,6 +1,6 @@
 //! What a control plane that has its database for itself remembers of its gateways over a restart.
 //!
-//! A gateway is written down before its stream begins, and struck off when it has said goodbye or stopped being live. So
+//! A gateway is written down before its stream begins, and struck off when its stream is over and it counts no more. So
 //! a control plane that starts knows who may be serving by what an earlier start told it: each of them counts as lost
 //! just now, and a change waits for it. Where several control planes share a database its rows there say the same
 //! (`shared`). Costs one small write when a stream begins and one when it is over for good; none while it lasts.
@@ -94,7 +94,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Strikes off who is not live any more, until `shutdown`.
+    /// Strikes off who counts no more, until `shutdown`.
     pub(super) async fn strike_off(&self, gateways: &Gateways, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(STRIKE_OFF_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -126,7 +126,7 @@ impl Memory {
         let state = gateways.0.state.lock();
         let now = Instant::now();
         let written = self.written.lock();
-        let over = written.iter().filter(|(id, _)| !state.is_live(id, now));
+        let over = written.iter().filter(|(id, _)| !state.may_count(id, now));
         over.map(|(id, stream)| (id.clone(), stream.clone())).collect()
     }
 }

@@ -205,11 +205,13 @@ impl Roster {
         self.gateways.entry(hello.gateway_id.clone()).or_insert(gateway);
     }
 
-    /// Whether a change waits for this one, or is about to.
+    /// Whether a change may wait for this one, now or after its next heartbeat: one that denies when it is stale and was
+    /// silent for longer than its bound is live again when it is heard.
     #[must_use]
-    pub fn is_live(&self, id: &str, now: Instant) -> bool {
+    pub fn may_count(&self, id: &str, now: Instant) -> bool {
         let known = self.gateways.get(id);
-        self.joining.contains(id) || known.is_some_and(|gateway| gateway.is_live(now))
+        self.joining.contains(id)
+            || known.is_some_and(|gateway| gateway.is_connected() || gateway.is_live(now))
     }
 
     /// Everything up to here is in force at the gateway that has this stream.

@@ -299,7 +299,7 @@ proptest! {
                     lease.answer(answer, now, now, born as u32 % 3);
                 }
                 2 => taken += lease.take(now, GROWTH, 1_000).map_or(0, |_| 1_000),
-                3 => lease.charged(Charged { level, held: held_elsewhere, born }, now, 1),
+                3 => lease.charged(keyward_buckets::Charged { level, held: held_elsewhere, born }, now, 1),
                 4 => drop(lease.charge_ask(now, GROWTH, 1_000, 1)),
                 _ => drop((lease.level(now, GROWTH), lease.review(now), lease.is_idle(now))),
             }

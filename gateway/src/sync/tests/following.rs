@@ -264,6 +264,10 @@ async fn freshness_is_proved_by_an_echo_once_its_revision_is_in_force() {
 async fn what_the_last_stream_had_begun_on_the_disk_ends_before_the_next_says_where_it_stands() {
     let (mut plane, disk) = (ControlPlane::start().await, Disk::new());
     let (follower, gateway) = disk.follower(&[plane.address], Quiescence::new(vec![]));
+    gateway
+        .keys
+        .adopt_digest_key(DigestKey::from_bytes(DIGEST_KEY))
+        .unwrap();
     let (go, told) = std::sync::mpsc::channel::<()>();
     let keys = Arc::clone(&gateway.keys);
     let late = follower.on_disk(move || {
