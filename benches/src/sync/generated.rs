@@ -128,7 +128,7 @@ fn account() -> anyhow::Result<AccountRecord> {
         status: AccountStatus::Active,
         tier: "enterprise".into(),
         limits: UNREACHED,
-        annual_limit: u64::MAX / 2,
+        annual_limit: 1_000_000_000_000,
         contract: Contract::default(),
         test_environment: EnvironmentId::random()?,
         production_environment: EnvironmentId::random()?,

@@ -69,7 +69,7 @@ impl Model {
     fn key(&self, number: u64, revision: u64) -> feed::Record {
         (&Record::Key(KeyRecord {
             digest: self.digest(number),
-            id: KeyId::from_slice(&[number as u8; 16]).unwrap(),
+            id: KeyId::from_slice(&(u128::from(number) + 1).to_be_bytes()).unwrap(),
             account: self.account,
             environment: Environment::Production,
             customer: None,

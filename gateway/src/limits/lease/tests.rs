@@ -5,7 +5,7 @@ use keyward_buckets::{Answer, Ask};
 use keyward_contract::{AccountId, Environment};
 use proptest::prelude::*;
 
-use keyward_buckets::{Charged, Known, LeaseAnswer};
+use keyward_buckets::{Known, LeaseAnswer};
 
 use super::*;
 
