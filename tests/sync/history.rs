@@ -354,9 +354,10 @@ impl World {
         if self.blocked[gateway].down {
             return;
         }
-        let is_mangled = self.mangles && !self.is_quiet && self.chance.once_in(30);
-        let mangling = is_mangled.then(|| self.chance.below(3));
+        let may_mangle = self.mangles && !self.is_quiet && !self.streams[stream].is_mangled;
+        let mangling = (may_mangle && self.chance.once_in(30)).then(|| self.chance.below(3));
         let at = &mut self.streams[stream];
+        at.is_mangled |= mangling.is_some();
         if mangling == Some(0) {
             at.down.swap();
         }

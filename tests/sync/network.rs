@@ -68,6 +68,9 @@ pub(crate) struct Stream {
     pub(crate) gateway: usize,
     pub(crate) up: Pipe<gateway_frame::Frame>,
     pub(crate) down: Pipe<control_frame::Frame>,
+    /// One frame on its way down was lost, repeated or exchanged. A second one could undo what shows the first: a chunk of
+    /// a snapshot lost and another of its length repeated.
+    pub(crate) is_mangled: bool,
 }
 
 impl Stream {
@@ -76,6 +79,7 @@ impl Stream {
             gateway,
             up: Pipe::new(),
             down: Pipe::new(),
+            is_mangled: false,
         }
     }
 }

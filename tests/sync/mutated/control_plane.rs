@@ -132,7 +132,7 @@ fn hello(id: &str) -> Hello {
 
 /// A gateway's stream with some frames mutated, and how many were.
 fn frames(chance: &mut Chance) -> (Vec<GatewayFrame>, u64) {
-    let mut frames = vec![Frame::Hello(hello(&format!("edge-{}", chance.below(1_000_000))))];
+    let mut frames = vec![Frame::Hello(hello(&format!("edge-{}", chance.below(5_000))))];
     for sequence in 1..=chance.between(5, 30) {
         frames.push(frame(sequence, chance));
     }
