@@ -109,7 +109,8 @@ impl Replica {
     }
 
     fn freeze(&self, writer: &mut Writer, keyed: &Arc<Keyed>) -> Result<()> {
-        let number = writer.journal.number.saturating_add(1);
+        let number = writer.journal.number.checked_add(1);
+        let number = number.ok_or_else(|| ReplicaError::Damaged("no journal has a later number".into()))?;
         let journal = Journal::create(&self.folder, number, writer.journal.chain)?;
         writer.frozen = Some(Frozen {
             overlay: std::mem::take(&mut writer.active),

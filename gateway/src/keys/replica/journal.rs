@@ -127,9 +127,11 @@ impl Journal {
         };
         loop {
             let is_whole = replayed.read(overlay, key)?;
-            let number = replayed.journal.number.saturating_add(1);
-            let next = folder.join(folder::journal_name(number));
-            if !is_whole || !next.exists() {
+            // No journal of ours has the last number; a forged one is not gone round.
+            let Some(number) = replayed.journal.number.checked_add(1).filter(|_| is_whole) else {
+                break;
+            };
+            if !folder.join(folder::journal_name(number)).exists() {
                 break;
             }
             replayed.journal = Self::open(folder, number, replayed.journal.chain)?;
@@ -161,9 +163,7 @@ impl Journal {
 
 /// Journals behind one that was cut off: they follow nothing any more.
 fn drop_later(folder: &Path, last: u64) {
-    let mut number = last;
-    loop {
-        number = number.saturating_add(1);
+    for number in last.saturating_add(1)..u64::MAX {
         if std::fs::remove_file(folder.join(folder::journal_name(number))).is_err() {
             return;
         }
