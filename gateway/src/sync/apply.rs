@@ -3,7 +3,7 @@
 //! Changes that have come by the time one is applied are applied with it, as one write to the disk and one
 //! acknowledgement. A record that can't be true is refused alone, told upstream before the acknowledgement.
 //!
-//! A snapshot that would drop more than half of the keys is held ([`held`]): nothing is acknowledged, until it comes again
+//! A snapshot that would drop more than half of the keys is held (`apply/held.rs`): nothing is acknowledged, until it comes again
 //! confirmed.
 //!
 //! What it does it does to a [`Ground`]: in the gateway a stream and the key set, in the simulation of the whole
