@@ -107,9 +107,7 @@ pub async fn configure(
             .as_ref()
             .is_some_and(|accounts| accounts.contains(account));
         if !was_there && accounts::load(&mut change.tx, *account).await?.is_none() {
-            return Err(
-                InvalidField::new("accounts", format!("has {account}, which is no customer's id")).into(),
-            );
+            return Err(Missing::Account.into());
         }
     }
     let settled = if after == before {

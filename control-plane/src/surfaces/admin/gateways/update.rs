@@ -27,7 +27,7 @@ pub struct GatewayWanted {
     #[schema(nullable = false)]
     pub blocked: Option<bool>,
     /// It is sent these customers alone; null: all.
-    #[schema(max_items = 1000)]
+    #[schema(format = "uuid", max_items = 1000)]
     pub accounts: Option<Vec<String>>,
     /// It is sent keys of this environment alone; null: of both.
     #[schema(format = "environment")]
