@@ -3,6 +3,8 @@
 //! [`walk`] is one pass over all of them, for snapshots; the others read a page inside a transaction. A stored row that
 //! no gateway could decide by is an error, never skipped.
 
+use std::borrow::Cow;
+
 use keyward_contract::{
     AccountRecord, AddressList, Contract, EnvironmentId, KeyDigest, KeyRecord, KeyState, Limits, UnixMillis,
 };
@@ -24,13 +26,20 @@ macro_rules! accounts {
 }
 
 /// Every key with its end customer's own limits, which few have: they have an index to themselves, and the database may
-/// need to be told so. In the order of [`key_columns`].
+/// need to be told so. By default in the order of [`key_columns`].
 macro_rules! keys {
     ($by:literal) => {
+        keys!(
+            "k.id, k.account_id, k.environment, k.customer_id, k.digest, k.state, k.expires_at, k.allowed_ips, \
+             k.api_version, k.rotated_at, c.rate_limit, c.burst_limit, k.number",
+            $by
+        )
+    };
+    ($columns:literal, $by:literal) => {
         concat!(
-            "SELECT k.id, k.account_id, k.environment, k.customer_id, k.digest, k.state, k.expires_at, \
-             k.allowed_ips, k.api_version, k.rotated_at, c.rate_limit, c.burst_limit, k.number FROM api_keys k \
-             LEFT JOIN end_customers c ",
+            "SELECT ",
+            $columns,
+            " FROM api_keys k LEFT JOIN end_customers c ",
             $by,
             " ON c.account_id = k.account_id AND c.environment = k.environment \
              AND c.id = k.customer_id AND c.rate_limit IS NOT NULL"
@@ -65,8 +74,8 @@ macro_rules! key_columns {
             digest: $row.try_get(4)?,
             state: $row.try_get(5)?,
             expires_at: $row.try_get(6)?,
-            allowed_ips: $row.try_get(7)?,
-            api_version: $row.try_get(8)?,
+            allowed_ips: $row.try_get::<Option<&str>, _>(7)?.map(Cow::Borrowed),
+            api_version: Cow::Borrowed($row.try_get(8)?),
             rotated_at: $row.try_get(9)?,
             customer_limits: ($row.try_get(10)?, $row.try_get(11)?),
         }
@@ -192,8 +201,8 @@ struct KeyColumns<'r> {
     digest: &'r [u8],
     state: &'r str,
     expires_at: Option<i64>,
-    allowed_ips: Option<&'r str>,
-    api_version: &'r str,
+    allowed_ips: Option<Cow<'r, str>>,
+    api_version: Cow<'r, str>,
     rotated_at: Option<i64>,
     customer_limits: (Option<i64>, Option<i64>),
 }
@@ -218,8 +227,8 @@ impl KeyColumns<'_> {
                 .transpose()?,
             state: key_state(self.state)?,
             expires_at: self.expires_at.map(UnixMillis),
-            allowed_ips: self.allowed_ips.map(listed).transpose()?,
-            api_version: self.api_version.to_owned(),
+            allowed_ips: self.allowed_ips.as_deref().map(listed).transpose()?,
+            api_version: self.api_version.into_owned(),
             rotated_at: self.rotated_at.map(UnixMillis),
             customer_limits,
         })

@@ -1,7 +1,8 @@
 //! Putting in force what came, in its order, and acknowledging it when nothing acts on what was before.
 //!
 //! Changes that have come by the time one is applied are applied with it, as one write to the disk and one
-//! acknowledgement. A record that can't be true is refused alone, told upstream before the acknowledgement.
+//! acknowledgement; soon after such a write the next ones are waited for a little, so that a thousand changes a second
+//! are a hundred writes. A record that can't be true is refused alone, told upstream before the acknowledgement.
 //!
 //! A snapshot that would drop more than half of the keys is held (`apply/held.rs`): nothing is acknowledged, until it comes again
 //! confirmed.
@@ -27,6 +28,8 @@ pub use ground::{Event, Ground};
 
 /// Frames that are looked at together.
 const TOGETHER: usize = 256;
+/// So many are worth a write, however soon after the last.
+const WORTH_A_WRITE: usize = 32;
 /// So many refused records of one batch are told upstream one by one.
 const TOLD_REFUSALS: usize = 100;
 /// Heartbeats whose revision is not in force yet.
@@ -69,6 +72,7 @@ impl<'g, G: Ground> Applier<'g, G> {
     pub async fn run(mut self, mut frames: mpsc::Receiver<Frame>) -> Result<(), SyncError> {
         let mut came = Vec::with_capacity(TOGETHER);
         while frames.recv_many(&mut came, TOGETHER).await > 0 {
+            self.gather(&mut came, &mut frames).await;
             let mut changes = Vec::new();
             for frame in came.drain(..) {
                 if let Frame::Change(change) = frame {
@@ -81,6 +85,22 @@ impl<'g, G: Ground> Applier<'g, G> {
             self.changes(changes).await?;
         }
         Err(SyncError::Closed)
+    }
+
+    /// Waits for more while it is too soon for the next write.
+    async fn gather(&self, came: &mut Vec<Frame>, frames: &mut mpsc::Receiver<Frame>) {
+        let rested = self.ground.rested();
+        tokio::pin!(rested);
+        while came.len() < WORTH_A_WRITE {
+            let more = TOGETHER.saturating_sub(came.len());
+            tokio::select! {
+                biased;
+                () = &mut rested => return,
+                count = frames.recv_many(came, more) => if count == 0 {
+                    return;
+                }
+            }
+        }
     }
 
     async fn other(&mut self, frame: Frame) -> Result<(), SyncError> {

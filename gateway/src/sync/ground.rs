@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use keyward_contract::Record;
 use keyward_contract::feed::{self, Change, gateway_frame::Frame};
+use tokio::time::Instant;
 
 use super::apply::{Event, Ground};
 use super::stream::{Stream, blocking};
 use super::{Follower, SyncError};
 use crate::keys::{Loss, Position, RefusedRecord, SnapshotWriter};
+
+/// From one write of changes to the next, unless many wait: what a steady flow of them costs is then bounded, and a
+/// change alone waits for nothing.
+const REST: Duration = Duration::from_millis(10);
 
 impl Follower {
     /// Waits for what the last stream left: what a Hello says is in force counts as acknowledged. Work that had begun on
@@ -60,7 +66,14 @@ impl Ground for Stream<'_> {
         self.follower.keys.position()
     }
 
+    async fn rested(&self) {
+        if let Some(written) = self.written.get() {
+            tokio::time::sleep_until(written + REST).await;
+        }
+    }
+
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError> {
+        self.written.set(Some(Instant::now()));
         let keys = Arc::clone(&self.follower.keys);
         Ok(self.follower.on_disk(move || keys.apply(changes)).await??)
     }

@@ -3,13 +3,14 @@
 //! Everything runs at once on the control thread: `apply` puts changes in force in their order, `usage` sends
 //! reports, `quota` takes what others spent. The first that fails ends the stream.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use keyward_contract::feed::{
     ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, control_frame, gateway_frame::Frame,
 };
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
@@ -37,6 +38,8 @@ pub(super) struct Stream<'f> {
     /// Under which scope it is sent.
     pub(super) scope: String,
     pub(super) quota: QuotaNews,
+    /// When changes were last written.
+    pub(super) written: Cell<Option<Instant>>,
     /// The last usage report that was acknowledged.
     pub(super) acknowledged: watch::Sender<u64>,
     up: mpsc::Sender<GatewayFrame>,
@@ -60,6 +63,7 @@ impl Follower {
             feed_epoch: opened.welcome.feed_epoch,
             scope: opened.welcome.scope,
             quota: QuotaNews::default(),
+            written: Cell::default(),
             acknowledged: watch::Sender::new(0),
             up: opened.up,
         };

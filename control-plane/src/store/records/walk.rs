@@ -1,13 +1,17 @@
 //! One pass over everything that gateways are told, as it was at one moment, while changes go on.
 //!
 //! It has a connection of its own with the database's own driver, and reads every table once, from one end to the
-//! other: with `sqlx::Any`, in pages, the same takes several times as long. Rows become records in a task of their own,
-//! a bounded number of them ahead of who takes them.
+//! other: with `sqlx::Any`, in pages, the same takes several times as long. SQLite's driver pays for every column of every
+//! row, so there a key is one column. Rows become records in a task of their own, a bounded number of them ahead of
+//! who takes them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use futures_util::TryStreamExt;
 use keyward_contract::{AccountId, Grant, KeyRecord, Record, UnixMillis};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{PgConnection, Row, SqliteConnection};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -130,7 +134,7 @@ const GRANTS: &str =
 
 /// The same for each driver: their rows have nothing in common but the names of their methods.
 macro_rules! pass {
-    ($name:ident, $connection:ty, $begin:expr, $keys:expr) => {
+    ($name:ident, $connection:ty, $begin:expr, $keys:expr, $key:expr) => {
         mod $name {
             use super::*;
 
@@ -164,8 +168,7 @@ macro_rules! pass {
                 drop(rows);
                 let mut rows = sqlx::query($keys).fetch(&mut *connection);
                 while let Some(row) = rows.try_next().await? {
-                    let key: KeyRecord = key_columns!(row).record()?;
-                    out.add(Record::Key(key)).await;
+                    out.add(Record::Key($key(&row)?)).await;
                 }
                 Ok(())
             }
@@ -177,7 +180,12 @@ pass!(
     sqlite,
     SqliteConnection,
     ["BEGIN"],
-    keys!("INDEXED BY end_customers_limited")
+    keys!(
+        "json_array(k.id, k.account_id, k.environment, k.customer_id, hex(k.digest), k.state, k.expires_at, \
+         k.allowed_ips, k.api_version, k.rotated_at, c.rate_limit, c.burst_limit)",
+        "INDEXED BY end_customers_limited"
+    ),
+    key_of_sqlite
 );
 pass!(
     postgres,
@@ -188,8 +196,63 @@ pass!(
         "SET LOCAL statement_timeout = '600s'",
         "SET LOCAL idle_in_transaction_session_timeout = '330s'",
     ],
-    keys!("")
+    keys!(""),
+    key_of_postgres
 );
+
+fn key_of_postgres(row: &PgRow) -> Result<KeyRecord> {
+    key_columns!(row).record()
+}
+
+/// The columns of a key as one JSON list.
+#[derive(serde::Deserialize)]
+struct Listed<'r>(
+    &'r str,
+    &'r str,
+    &'r str,
+    Option<&'r str>,
+    &'r str,
+    &'r str,
+    Option<i64>,
+    #[serde(borrow)] Option<Cow<'r, str>>,
+    #[serde(borrow)] Cow<'r, str>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+);
+
+fn key_of_sqlite(row: &SqliteRow) -> Result<KeyRecord> {
+    let list = serde_json::from_str(row.try_get(0)?).map_err(StoreError::corrupt)?;
+    let Listed(
+        id,
+        account,
+        environment,
+        customer,
+        digest,
+        state,
+        expires_at,
+        allowed_ips,
+        api_version,
+        rotated_at,
+        rate,
+        burst,
+    ) = list;
+    let digest = blake3::Hash::from_hex(digest).map_err(StoreError::corrupt)?;
+    let columns = KeyColumns {
+        id,
+        account,
+        environment,
+        customer,
+        digest: digest.as_bytes(),
+        state,
+        expires_at,
+        allowed_ips,
+        api_version,
+        rotated_at,
+        customer_limits: (rate, burst),
+    };
+    columns.record()
+}
 
 #[cfg(test)]
 mod tests;

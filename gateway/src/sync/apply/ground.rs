@@ -19,6 +19,8 @@ pub trait Ground {
     fn source(&self) -> (&str, &str);
     /// Up to where the key set follows the log.
     fn position(&self) -> Position;
+    /// Resolves when the next changes may be written: at once, unless some were a moment ago.
+    async fn rested(&self) {}
     /// Puts changes on disk and in force.
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError>;
     /// Puts in force what these records take away; the position stays.
