@@ -134,10 +134,12 @@ pub fn shared(mode: &str, redis: &str) -> String {
     format!("mode = \"{mode}\"\nredis = \"{redis}\"\n")
 }
 
-/// The middle one; 0 when there is none.
+/// The middle one, or halfway between the two in the middle; 0 when there is none.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    let middle = values.len().saturating_sub(1) / 2;
-    values.get(middle).copied().unwrap_or_default()
+    let upper = values.len() / 2;
+    let lower = values.len().saturating_sub(1) / 2;
+    let at = |index: usize| values.get(index).copied().unwrap_or_default();
+    f64::midpoint(at(lower), at(upper))
 }

@@ -47,7 +47,8 @@ fn wire(record: &Record) -> feed::Record {
     feed::Record::from(record)
 }
 
-fn account() -> Result<AccountRecord> {
+/// An account whose limits no benchmark reaches.
+pub(crate) fn account() -> Result<AccountRecord> {
     Ok(AccountRecord {
         id: AccountId::new(),
         status: AccountStatus::Active,

@@ -4,17 +4,12 @@
 //! their text. Digests come in no order, as those of a real control plane do, which sends keys in the order in which
 //! they were made.
 
-use keyward_contract::{
-    AccountId, AccountRecord, AccountStatus, Contract, DigestKey, Environment, EnvironmentId, KeyId, KeyKind,
-    LimitMode, Limits, PlainKey, Record, feed,
-};
+use keyward_contract::{AccountRecord, DigestKey, Environment, KeyId, KeyKind, PlainKey, Record, feed};
+
+use crate::replica::account;
 
 /// Keys of one account.
 const TO_AN_ACCOUNT: u64 = 1_000;
-const UNREACHED: Limits = Limits {
-    rate: 1_000_000,
-    burst: 4_000_000,
-};
 
 /// A key set.
 pub struct Generated {
@@ -120,22 +115,6 @@ impl Generated {
             record: Some(feed::record::Record::Key(key)),
         }
     }
-}
-
-fn account() -> anyhow::Result<AccountRecord> {
-    Ok(AccountRecord {
-        id: AccountId::new(),
-        status: AccountStatus::Active,
-        tier: "enterprise".into(),
-        limits: UNREACHED,
-        annual_limit: 1_000_000_000_000,
-        contract: Contract::default(),
-        test_environment: EnvironmentId::random()?,
-        production_environment: EnvironmentId::random()?,
-        limit_mode: LimitMode::Enforce,
-        fallback: None,
-        grants: Vec::new(),
-    })
 }
 
 #[cfg(test)]

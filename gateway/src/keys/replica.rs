@@ -15,9 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use keyward_contract::{
-    AccountId, AccountRecord, DigestKey, InvalidRecord, KeyDigest, KeyRecord, Record, feed,
-};
+use keyward_contract::{DigestKey, InvalidRecord, Record, feed};
 use parking_lot::Mutex;
 
 mod acknowledged;
@@ -35,6 +33,7 @@ mod record;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod view;
 mod writer;
 
 use acknowledged::Acknowledged;
@@ -44,12 +43,12 @@ pub(super) use draft::Draft;
 pub use error::ReplicaError;
 use error::Result;
 use journal::{Batch, Journal};
-use merge::{BaseRecords, OverlayRecords, Source, step};
 use overlay::Overlay;
 pub use position::Position;
 use quotas::Quotas;
 use record::Place;
 use tag::{Kind, TagKey};
+pub(super) use view::{View, Whole};
 
 use super::RefusedRecord;
 
@@ -93,129 +92,8 @@ struct Writer {
     keys: u64,
 }
 
-/// What is in force; readers share it without locks. It sees changes as they come, and never a part of a record.
-#[derive(Debug)]
-pub(super) struct View {
-    base: Arc<Base>,
-    frozen: Option<Arc<Overlay>>,
-    active: Arc<Overlay>,
-    keyed: Arc<Keyed>,
-}
-
-/// A key set that came whole, on disk and not in force. Dropped, it is removed, unless it took over.
-#[derive(Debug)]
-pub(super) struct Whole {
-    view: View,
-    name: String,
-    folder: PathBuf,
-}
-
-impl Whole {
-    /// What it holds.
-    pub(super) fn view(&self) -> &View {
-        &self.view
-    }
-}
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        if folder::current(&self.folder).ok().flatten().as_deref() != Some(&self.name) {
-            let _ = std::fs::remove_file(self.view.base.path());
-        }
-    }
-}
-
 /// A record as it is stored, and where.
 pub(super) type Stored = (Place, Vec<u8>);
-
-impl View {
-    fn value(&self, place: &Place) -> Result<Option<Box<[u8]>>> {
-        let changed = self.active.value(place);
-        match changed.or_else(|| self.frozen.as_ref()?.value(place)) {
-            Some(value) => Ok(Some(value)),
-            None => self.base.value(place, &self.keyed.key),
-        }
-    }
-
-    fn holds(&self, place: &Place) -> bool {
-        self.active.holds(place)
-            || self.frozen.as_ref().is_some_and(|frozen| frozen.holds(place))
-            || matches!(self.base.value(place, &self.keyed.key), Ok(Some(_)))
-    }
-
-    /// The key with this digest.
-    ///
-    /// # Errors
-    /// When the disk fails or holds other bytes than were written.
-    pub(super) fn key(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>> {
-        let Some(stored) = self.value(digest.as_bytes())? else {
-            return Ok(None);
-        };
-        record::decode_key(*digest, &stored)
-            .map(Some)
-            .ok_or_else(|| ReplicaError::Record("a key can't be read".into()))
-    }
-
-    /// The account with this id.
-    ///
-    /// # Errors
-    /// When the disk fails or holds other bytes than were written.
-    pub(super) fn account(&self, id: AccountId) -> Result<Option<AccountRecord>> {
-        let Some(stored) = self.value(&self.keyed.key.place_of(id))? else {
-            return Ok(None);
-        };
-        record::decode_account(&stored)
-            .filter(|account| account.id == id)
-            .map(Some)
-            .ok_or_else(|| ReplicaError::Record(format!("account {id} can't be read")))
-    }
-
-    /// Everything, in the order of the places.
-    fn records(&self) -> Result<impl Iterator<Item = Result<(Place, Box<[u8]>)>> + '_> {
-        let mut sources: Vec<Box<dyn Source + '_>> =
-            vec![Box::new(BaseRecords::new(&self.base, &self.keyed.key)?)];
-        for overlay in self.frozen.iter().chain([&self.active]) {
-            sources.push(Box::new(OverlayRecords::new(Arc::clone(overlay))));
-        }
-        Ok(std::iter::from_fn(move || step(&mut sources).transpose()))
-    }
-
-    /// The digest of every key, in order.
-    ///
-    /// # Errors
-    /// When the disk fails; so may every step.
-    pub(super) fn digests(&self) -> Result<impl Iterator<Item = Result<KeyDigest>> + '_> {
-        let keys = self.records()?.filter_map(|record| match record {
-            Ok((place, value)) if value.first() == Some(&record::KEY) => {
-                Some(Ok(KeyDigest::from_bytes(place)))
-            }
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        });
-        Ok(keys)
-    }
-
-    /// Every account.
-    ///
-    /// # Errors
-    /// When the disk fails; so may every step, also for a stored record that is broken.
-    pub(super) fn accounts(&self) -> Result<impl Iterator<Item = Result<AccountRecord>> + '_> {
-        let accounts = self.records()?.filter_map(|record| match record {
-            Ok((_, value)) if value.first() == Some(&record::ACCOUNT) => Some(
-                record::decode_account(&value)
-                    .ok_or_else(|| ReplicaError::Record("an account can't be read".into())),
-            ),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        });
-        Ok(accounts)
-    }
-
-    /// What was last kept of an account's quota; `None` also when it can't be read.
-    pub(super) fn quota(&self, account: AccountId) -> Option<feed::QuotaUsage> {
-        self.keyed.quotas.of(account, &self.keyed.key)
-    }
-}
 
 impl Replica {
     /// Opens the replica in this folder, reads all of it once, and removes what a crash left. What fails is set aside.
@@ -388,7 +266,7 @@ impl Replica {
         if self.is_damaged() {
             return Err(ReplicaError::Damaged("a snapshot is needed".into()));
         }
-        let keys = writer.keys.saturating_add(new_keys(&view, records));
+        let keys = writer.keys.saturating_add(view.new_keys(records));
         let batch = Batch {
             position,
             keys,
@@ -570,15 +448,6 @@ fn too_long(record: &Record) -> InvalidRecord {
         },
         reason: "is too long".into(),
     }
-}
-
-/// How many keys of a change are not held yet.
-fn new_keys(view: &View, records: &[Stored]) -> u64 {
-    let mut seen = rustc_hash::FxHashSet::default();
-    let new = records.iter().filter(|(place, value)| {
-        value.first() == Some(&record::KEY) && !view.holds(place) && seen.insert(place)
-    });
-    new.count() as u64
 }
 
 fn new_id() -> String {

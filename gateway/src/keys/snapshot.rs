@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use keyward_contract::{AccountId, InvalidRecord, KeyRecord, Record, feed};
 
+use super::change::check;
 use super::replica::{Draft, Position, ReplicaError, View, Whole};
-use super::{KeySet, RefusedRecord, check};
+use super::{KeySet, RefusedRecord};
 
 /// As many keys may come before their accounts; a control plane sends the accounts first.
 const MOST_EARLY: usize = 10_000;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use keyward_contract::{
-    AccountRecord, AccountStatus, Contract, EnvironmentId, KeyId, KeyKind, KeyState, Limits, PlainKey,
+    AccountRecord, AccountStatus, Contract, EnvironmentId, KeyId, KeyKind, KeyState, Limits, PlainKey, Record,
 };
 use proptest::prelude::*;
 

@@ -67,13 +67,14 @@ impl Ground for Stream<'_> {
     }
 
     async fn rested(&self) {
-        if let Some(written) = self.written.get() {
+        let written = *self.written.lock();
+        if let Some(written) = written {
             tokio::time::sleep_until(written + REST).await;
         }
     }
 
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError> {
-        self.written.set(Some(Instant::now()));
+        *self.written.lock() = Some(Instant::now());
         let keys = Arc::clone(&self.follower.keys);
         Ok(self.follower.on_disk(move || keys.apply(changes)).await??)
     }

@@ -3,12 +3,12 @@
 //! Everything runs at once on the control thread: `apply` puts changes in force in their order, `usage` sends
 //! reports, `quota` takes what others spent. The first that fails ends the stream.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use keyward_contract::feed::{
     ControlFrame, GatewayFrame, GatewayHeartbeat, Goodbye, control_frame, gateway_frame::Frame,
 };
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub(super) struct Stream<'f> {
     pub(super) scope: String,
     pub(super) quota: QuotaNews,
     /// When changes were last written.
-    pub(super) written: Cell<Option<Instant>>,
+    pub(super) written: Mutex<Option<Instant>>,
     /// The last usage report that was acknowledged.
     pub(super) acknowledged: watch::Sender<u64>,
     up: mpsc::Sender<GatewayFrame>,
@@ -63,7 +63,7 @@ impl Follower {
             feed_epoch: opened.welcome.feed_epoch,
             scope: opened.welcome.scope,
             quota: QuotaNews::default(),
-            written: Cell::default(),
+            written: Mutex::default(),
             acknowledged: watch::Sender::new(0),
             up: opened.up,
         };

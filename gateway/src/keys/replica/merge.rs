@@ -23,38 +23,38 @@ pub(super) fn merge(
     sources: &mut [Box<dyn Source + '_>],
     mut each: impl FnMut(&Place, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    loop {
-        let places = sources.iter().filter_map(|source| source.place());
-        let Some(least) = places.min().copied() else {
-            return Ok(());
-        };
-        let mut is_put = false;
-        for source in sources.iter_mut().rev() {
-            if source.place() == Some(&least) {
-                if !is_put {
-                    each(&least, source.value())?;
-                    is_put = true;
-                }
-                source.advance()?;
-            }
-        }
+    while let Some(least) = least(sources) {
+        each(&least, newest(sources, &least))?;
+        pass(sources, &least)?;
     }
+    Ok(())
 }
 
 /// The next record, one at a time: [`merge`] for who asks.
 pub(super) fn step(sources: &mut [Box<dyn Source + '_>]) -> Result<Option<(Place, Box<[u8]>)>> {
-    let places = sources.iter().filter_map(|source| source.place());
-    let Some(least) = places.min().copied() else {
+    let Some(least) = least(sources) else {
         return Ok(None);
     };
-    let mut last = None;
-    for source in sources.iter_mut().rev() {
-        if source.place() == Some(&least) {
-            last = last.or_else(|| Some(source.value().into()));
-            source.advance()?;
-        }
+    let value = newest(sources, &least).into();
+    pass(sources, &least)?;
+    Ok(Some((least, value)))
+}
+
+fn least(sources: &[Box<dyn Source + '_>]) -> Option<Place> {
+    sources.iter().filter_map(|source| source.place()).min().copied()
+}
+
+fn newest<'s>(sources: &'s [Box<dyn Source + '_>], place: &Place) -> &'s [u8] {
+    let last = sources.iter().rfind(|source| source.place() == Some(place));
+    last.map(|source| source.value()).unwrap_or_default()
+}
+
+fn pass(sources: &mut [Box<dyn Source + '_>], place: &Place) -> Result<()> {
+    let there = sources.iter_mut().filter(|source| source.place() == Some(place));
+    for source in there {
+        source.advance()?;
     }
-    Ok(last.map(|value| (least, value)))
+    Ok(())
 }
 
 /// The records of a base, each block seen to be whole.

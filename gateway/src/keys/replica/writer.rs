@@ -1,14 +1,15 @@
-//! Writing a base: records that come in order, cut into blocks. Holds the list of blocks and one block.
+//! Writing a base: records that come in order, cut into blocks. Holds the list of blocks, with two bytes of each record,
+//! and one block.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::Result;
-use super::base::{Block, MAGIC, Trailer, head_of, write_index};
+use super::base::{Block, Blocks, MAGIC, Trailer, fingerprint_of, head_of};
 use super::folder::{self, at};
 use super::record::{KEY, Place, put_entry};
 use super::tag::TagKey;
+use super::{ReplicaError, Result};
 
 /// A block is closed once it is this long.
 const BLOCK: usize = 3 << 10;
@@ -20,9 +21,11 @@ pub(super) struct BaseWriter<'k> {
     out: BufWriter<File>,
     path: PathBuf,
     key: &'k TagKey,
-    blocks: Vec<Block>,
+    list: Blocks,
     block: Vec<u8>,
     head: u64,
+    /// Where the fingerprints of the block begin.
+    prints: u32,
     offset: u64,
     keys: u64,
 }
@@ -36,9 +39,10 @@ impl<'k> BaseWriter<'k> {
             out,
             path: path.to_owned(),
             key,
-            blocks: Vec::new(),
+            list: Blocks::default(),
             block: Vec::with_capacity(2 * BLOCK),
             head: 0,
+            prints: 0,
             offset: MAGIC.len() as u64,
             keys: 0,
         })
@@ -49,6 +53,7 @@ impl<'k> BaseWriter<'k> {
         if self.block.is_empty() {
             self.head = head_of(place);
         }
+        self.list.prints.push(fingerprint_of(place));
         put_entry(&mut self.block, place, value);
         self.keys += u64::from(value.first() == Some(&KEY));
         if self.block.len() >= BLOCK {
@@ -59,7 +64,10 @@ impl<'k> BaseWriter<'k> {
 
     fn close_block(&mut self) -> Result<()> {
         let length = self.block.len() as u32;
-        self.blocks.push(Block {
+        let next = u32::try_from(self.list.prints.len())
+            .map_err(|_| ReplicaError::Record("there are more than four thousand million".into()))?;
+        self.list.blocks.push(Block {
+            prints: std::mem::replace(&mut self.prints, next),
             head: self.head,
             offset: self.offset,
             length,
@@ -79,8 +87,8 @@ impl<'k> BaseWriter<'k> {
             self.close_block()?;
         }
         trailer.keys = self.keys;
-        let index = write_index(&self.blocks);
-        let end = trailer.encode(&self.blocks, &index, self.key);
+        let index = self.list.encode();
+        let end = trailer.encode(&index, self.key);
         let out = &mut self.out;
         out.write_all(&index)
             .and_then(|()| out.write_all(&end))

@@ -76,6 +76,24 @@ fn mangle(files: &mut Files, chance: &mut Chance) -> String {
 }
 
 #[test]
+fn a_key_that_is_not_held_is_answered_without_the_disk() {
+    let (model, folder) = (Model::new(), folder());
+    let set = model.open(folder.path());
+    model.snapshot(&set, 20).unwrap();
+    for (name, bytes) in read(folder.path()) {
+        if name.ends_with(".base") {
+            fs::write(folder.path().join(name), vec![0; bytes.len()]).unwrap();
+        }
+    }
+    let mut recent = Recent::with_capacity(64);
+    let mut found = |number| set.find_digest(&model.digest(number), &mut recent).0;
+    assert!(matches!(found(7), Lookup::Unavailable), "the disk was not read");
+    let read = (1_000..2_000).filter(|number| !matches!(found(*number), Lookup::Unknown));
+    // Some thirty fingerprints of 65 536 lie in a block.
+    assert!(read.count() <= 5);
+}
+
+#[test]
 fn whatever_is_done_to_the_files_is_found_or_changes_nothing() {
     const ACKNOWLEDGED: u64 = 47;
     let (model, made) = (Model::new(), folder());
