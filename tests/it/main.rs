@@ -19,6 +19,7 @@ mod control_plane_away;
 mod cut;
 mod cut_link;
 mod flood_of_unknown_keys;
+mod full_disk;
 mod keys_of_every_surface;
 mod link;
 mod mass_deletion;
