@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateways::Gateways;
 use super::quota::QuotaBook;
-use crate::store::changes::{self, Keep};
+use crate::store::changes::{self, Keep, Place};
 use crate::store::{self, Store};
 
 mod epoch;
@@ -59,6 +59,23 @@ pub(super) struct Feed {
     look: Notify,
     doubt: Notify,
     epoch: epoch::Keeper,
+}
+
+/// What was read as what comes after a place; `None`: it does not.
+fn following(mut last: Place, rows: Vec<(u64, Vec<u8>)>) -> Option<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(rows.len());
+    for (revision, encoded) in rows {
+        let read = Read::of(revision, encoded).ok()?;
+        let is_next = last.revision.checked_add(1) == Some(revision);
+        // What an earlier version made, or sent, has no history to go by.
+        let can_follow = last.history.is_none() || read.follows(last.history.as_ref());
+        if !is_next || !can_follow {
+            return None;
+        }
+        last = read.entry.place;
+        entries.push(read.entry);
+    }
+    Some(entries)
 }
 
 impl Feed {
@@ -110,25 +127,18 @@ impl Feed {
         }
     }
 
-    /// The next changes after a revision: from memory, or from the database for who is far behind.
-    pub(super) async fn after(&self, revision: u64) -> store::Result<Next> {
-        if revision >= *self.head.borrow() {
+    /// The next changes after a place: from memory, or from the database for who is far behind.
+    pub(super) async fn after(&self, place: Place) -> store::Result<Next> {
+        if place.revision >= *self.head.borrow() {
             return Ok(Next::Nothing);
         }
-        let here = self.tail.read().after(revision, READ_AT_ONCE as usize);
+        let here = self.tail.read().after(place.revision, READ_AT_ONCE as usize);
         let entries = match here {
             Some(entries) => entries,
             None => {
-                let rows = changes::after(&self.store, revision, READ_AT_ONCE).await?;
-                let entries: Option<Vec<Entry>> = (revision + 1..)
-                    .zip(rows)
-                    .map(|(expected, (revision, encoded))| {
-                        let read = Read::of(revision, encoded).ok();
-                        read.filter(|_| revision == expected).map(|read| read.entry)
-                    })
-                    .collect();
-                // A gap, an unreadable row, or nothing where the head says there is something.
-                entries.unwrap_or_default()
+                let rows = changes::after(&self.store, place.revision, READ_AT_ONCE).await?;
+                // A gap, an unreadable row, one of another log, or nothing where the head says there is something.
+                following(place, rows).unwrap_or_default()
             }
         };
         let sendable = entries
@@ -218,7 +228,7 @@ impl Feed {
         }
     }
 
-    async fn compact(&self, needed: Option<u64>) {
+    pub(super) async fn compact(&self, needed: Option<u64>) {
         let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let keep = Keep {
             newest: KEPT_CHANGES,

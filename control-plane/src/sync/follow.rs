@@ -22,6 +22,7 @@ use super::resume::{self, spoken};
 use super::session::{self, Shared};
 use super::snapshot::Snapshots;
 use crate::store::Store;
+use crate::store::changes::{Place, named};
 
 const FIRST_FRAME: Duration = Duration::from_secs(5);
 
@@ -114,6 +115,10 @@ impl Follow {
             admitted,
             protocol,
             epoch,
+            begins_at: Place {
+                revision: position,
+                history: named(Some(&hello.history)),
+            },
             membership,
             out,
             shared,

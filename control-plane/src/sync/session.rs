@@ -19,6 +19,7 @@ use super::follow::Service;
 use super::frames::Outbox;
 use super::gateways::Membership;
 use super::quota::Boot;
+use crate::store::changes::Place;
 
 mod echo;
 mod reader;
@@ -42,6 +43,8 @@ pub(super) struct Session {
     pub(super) protocol: u32,
     /// What its revisions belong to.
     pub(super) epoch: Epoch,
+    /// Up to where the gateway holds that log; a revision of 0 when it needs a snapshot.
+    pub(super) begins_at: Place,
     pub(super) membership: Membership,
     pub(super) out: Outbox,
     pub(super) shared: Shared,

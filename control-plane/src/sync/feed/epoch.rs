@@ -40,6 +40,12 @@ impl Epoch {
         &self.name
     }
 
+    /// Whether another one is in force. Asked after something was read, it says whether that is of this one's log: an
+    /// epoch ends before anything of the next one's log is shown.
+    pub(in crate::sync) fn is_over(&self) -> bool {
+        *self.present.borrow() != self.name
+    }
+
     /// Until another one is in force.
     pub(in crate::sync) async fn over(&self) {
         let mut present = self.present.clone();

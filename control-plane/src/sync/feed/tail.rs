@@ -84,7 +84,7 @@ impl Read {
     }
 
     /// Whether it can have been written after a change with this history.
-    fn follows(&self, before: Option<&History>) -> bool {
+    pub(super) fn follows(&self, before: Option<&History>) -> bool {
         let Place {
             revision,
             history: is,

@@ -10,6 +10,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
 
 use super::Session;
+use crate::store::changes::{Place, named};
 use crate::sync::feed::{Entry, Next};
 use crate::sync::frames::{Gone, Outgoing};
 use crate::sync::quota::Seen;
@@ -89,27 +90,32 @@ impl<'s> Writer<'s> {
     }
 
     pub(super) async fn run(mut self) -> Result<(), Status> {
-        let mut position = self.session.shared.sent.load(Ordering::Relaxed);
+        let mut place = self.session.begins_at;
         self.welcome().await?;
-        if position == 0 {
-            position = self.snapshot(0).await?;
+        if place.revision == 0 {
+            place = self.snapshot(0).await?;
         }
         loop {
             if self.is_confirmed {
-                position = self.snapshot(position).await?;
+                place = self.snapshot(place.revision).await?;
             }
             self.head.borrow_and_update();
-            let next = self.session.service.feed.after(position).await;
-            match next.map_err(|_| Status::unavailable("the change log can't be read"))? {
+            let next = self.session.service.feed.after(place).await;
+            let next = next.map_err(|_| Status::unavailable("the change log can't be read"))?;
+            if self.session.epoch.is_over() {
+                // What was read may be of another log. The session is about to end.
+                return std::future::pending().await;
+            }
+            match next {
                 Next::Changes(changes) => {
-                    position = self.changes(position, changes).await?;
+                    place = self.changes(place, changes).await?;
                     // More may have come; what else is due must not wait for all of it.
                     while let Some(due) = self.due_now() {
                         self.serve(due).await?;
                     }
                 }
                 // One that is no later than what is held would lead here again.
-                Next::Snapshot => position = self.snapshot(position.saturating_add(1)).await?,
+                Next::Snapshot => place = self.snapshot(place.revision.saturating_add(1)).await?,
                 Next::Nothing => {
                     let due = self.due().await;
                     self.serve(due).await?;
@@ -118,16 +124,16 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Sends changes; answers how far the gateway is then.
-    async fn changes(&mut self, mut position: u64, changes: Vec<Entry>) -> Result<u64, Status> {
+    /// Sends changes; answers where the gateway is then.
+    async fn changes(&mut self, mut place: Place, changes: Vec<Entry>) -> Result<Place, Status> {
         for change in changes {
             let Some(message) = change.cut(&self.session.admitted.scope) else {
                 return self.snapshot(change.place.revision).await;
             };
-            position = change.place.revision;
-            self.send_log(message, position).await?;
+            place = change.place;
+            self.send_log(message, place.revision).await?;
         }
-        Ok(position)
+        Ok(place)
     }
 
     async fn welcome(&self) -> Result<(), Status> {
@@ -148,13 +154,14 @@ impl<'s> Writer<'s> {
         .await
     }
 
-    /// Sends a whole snapshot of this revision or a later one, with heartbeats between its pieces; answers its revision.
-    async fn snapshot(&mut self, least: u64) -> Result<u64, Status> {
+    /// Sends a whole snapshot of this revision or a later one, with heartbeats between its pieces; answers where it
+    /// stands.
+    async fn snapshot(&mut self, least: u64) -> Result<Place, Status> {
         metrics::counter!("keyward_sync_snapshots_total").increment(1);
         let head = *self.head.borrow();
         let snapshots = &self.session.service.snapshots;
         let mut snapshot: Snapshot = snapshots.begin(&self.session.admitted.scope, least, head);
-        let mut begun = None;
+        let (mut begun, mut history) = (None, None);
         loop {
             let piece = tokio::select! {
                 piece = snapshot.next() => piece.unwrap_or(Err(NoSnapshot::Broken("its task has ended"))),
@@ -172,6 +179,7 @@ impl<'s> Writer<'s> {
             }
             match piece {
                 Ok(Piece::Begin(mut begin)) => {
+                    history = named(Some(&begin.history));
                     begin.confirmed = std::mem::take(&mut self.is_confirmed);
                     self.send(Frame::SnapshotBegin(begin)).await?;
                 }
@@ -179,7 +187,10 @@ impl<'s> Writer<'s> {
                 Ok(Piece::End(end)) => {
                     self.send_log(Frame::SnapshotEnd(end).into(), end.revision)
                         .await?;
-                    return Ok(end.revision);
+                    return Ok(Place {
+                        revision: end.revision,
+                        history,
+                    });
                 }
                 Err(error) => {
                     tracing::error!(%error, "a snapshot can't be sent");

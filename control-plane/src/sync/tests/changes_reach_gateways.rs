@@ -97,6 +97,14 @@ async fn another_history_or_a_revision_from_the_future_means_a_snapshot() {
     );
 }
 
+/// A place of which no more is known.
+fn at(revision: u64) -> changes::Place {
+    changes::Place {
+        revision,
+        history: None,
+    }
+}
+
 #[tokio::test]
 async fn a_compacted_log_means_a_snapshot() {
     let plane = Plane::start().await;
@@ -121,9 +129,9 @@ async fn a_compacted_log_means_a_snapshot() {
     let feed = feed::Feed::start(&plane.store, &gateways, Arc::default())
         .await
         .unwrap();
-    assert!(matches!(feed.after(3).await, Ok(feed::Next::Snapshot)));
-    assert!(matches!(feed.after(6).await, Ok(feed::Next::Changes(changes)) if changes.len() == 4));
-    assert!(matches!(feed.after(10).await, Ok(feed::Next::Nothing)));
+    assert!(matches!(feed.after(at(3)).await, Ok(feed::Next::Snapshot)));
+    assert!(matches!(feed.after(at(6)).await, Ok(feed::Next::Changes(changes)) if changes.len() == 4));
+    assert!(matches!(feed.after(at(10)).await, Ok(feed::Next::Nothing)));
 }
 
 #[tokio::test]

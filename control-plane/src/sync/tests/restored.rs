@@ -183,26 +183,80 @@ async fn a_log_that_goes_back_under_a_running_control_plane_is_noticed_by_all_of
     assert_eq!(gateway.next_change().await.revision, 4);
 }
 
+/// Puts the log back, and goes on otherwise, between two looks of a running control plane.
+async fn put_back_and_go_on(store: &Store, back_to: i64, on_to: u64) {
+    let mut tx = store.begin(crate::store::Purpose::Change).await.unwrap();
+    for statement in [
+        "DELETE FROM changes WHERE revision > $1",
+        "UPDATE change_head SET revision = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(back_to)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+    }
+    while changes::append(&mut tx, UnixMillis(1), &[]).await.unwrap() < on_to {}
+    tx.commit().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_change_that_does_not_follow_the_one_before_is_never_sent() {
     let plane = Plane::start().await;
     follow_to(&plane, 6).await;
     let mut gateway = plane.join(plane.hello("a", 6)).await.unwrap();
-    // Between two looks the log went back and grew past what was read.
-    let mut tx = plane.store.begin(crate::store::Purpose::Change).await.unwrap();
-    for statement in [
-        "DELETE FROM changes WHERE revision > 3",
-        "UPDATE change_head SET revision = 3",
-    ] {
-        sqlx::query(statement).execute(&mut *tx).await.unwrap();
-    }
-    for _ in 0..5 {
-        changes::append(&mut tx, UnixMillis(1), &[]).await.unwrap();
-    }
-    tx.commit().await.unwrap();
+    put_back_and_go_on(&plane.store, 3, 8).await;
     plane.gateways.announce(8);
     assert_eq!(
         gateway.next().await.err().map(|status| status.code()),
         Some(Code::Aborted)
     );
+}
+
+#[tokio::test]
+async fn a_log_of_the_same_length_with_another_end_is_noticed() {
+    let plane = Plane::start().await;
+    follow_to(&plane, 6).await;
+    let mut gateway = plane.join(plane.hello("a", 6)).await.unwrap();
+    put_back_and_go_on(&plane.store, 3, 6).await;
+    assert_eq!(
+        gateway.next().await.err().map(|status| status.code()),
+        Some(Code::Aborted)
+    );
+}
+
+#[tokio::test]
+async fn who_is_far_behind_is_sent_nothing_of_another_log_either() {
+    let plane = Plane::start().await;
+    let history = changes::named(Some(&follow_to(&plane, 4).await));
+    follow_to(&plane, 6).await;
+    // Its memory holds nothing: what it sends comes from the database.
+    let feed = feed::Feed::start(&plane.store, &Gateways::new(Duration::ZERO), Arc::default())
+        .await
+        .unwrap();
+    let place = changes::Place { revision: 4, history };
+    assert!(matches!(feed.after(place).await, Ok(feed::Next::Changes(changes)) if changes.len() == 2));
+    put_back_and_go_on(&plane.store, 3, 6).await;
+    assert!(matches!(feed.after(place).await, Ok(feed::Next::Snapshot)));
+}
+
+#[tokio::test]
+async fn what_somebody_is_about_to_read_is_not_compacted_however_old_it_is() {
+    // No control plane runs on it, which would compact it, too.
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/cp.db", folder.path().display());
+    let store = Store::open(&url).await.unwrap();
+    let mut tx = store.begin(crate::store::Purpose::Change).await.unwrap();
+    for _ in 0..6 {
+        changes::append(&mut tx, UnixMillis(1), &[]).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let feed = feed::Feed::start(&store, &Gateways::new(Duration::ZERO), Arc::default())
+        .await
+        .unwrap();
+    let left = async || changes::after(&store, 0, 10).await.unwrap().len();
+    feed.compact(Some(2)).await;
+    assert_eq!(left().await, 4);
+    feed.compact(None).await;
+    assert_eq!(left().await, 1);
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use keyward_config::{CertificateFiles, LinkTls, SyncTls};
 use keyward_harness::{Authority, Certificate, Validity};
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tonic::Code;
 
@@ -201,6 +202,11 @@ async fn handshakes_that_are_never_finished_keep_nobody_out() {
     let joined = Gateway::join_by(plane, hello("edge-1", 1), &secured.shown(Some(&own))).await;
     let gateway = joined.unwrap();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Their number is bounded: the oldest have made room, long before their time was over.
+    let mut byte = [0];
+    let oldest = silent.first_mut().unwrap().read(&mut byte);
+    let closed = tokio::time::timeout(Duration::from_secs(3), oldest).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "it is still open");
     // Nor does one in clear text that says nothing.
     say(plane, "edge-1", json!({"blocked": true})).await;
     assert_eq!(gateway.end().await.code(), Code::PermissionDenied);
