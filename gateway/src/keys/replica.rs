@@ -32,7 +32,7 @@ mod quotas;
 mod record;
 mod tag;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod view;
 mod writer;
 

@@ -5,6 +5,7 @@ use keyward_contract::{
 };
 use proptest::prelude::*;
 
+use super::replica::tests::open_once_free;
 use super::*;
 use crate::telemetry::TierSlot;
 
@@ -15,7 +16,7 @@ struct Fixture {
 }
 
 fn open(folder: &Path) -> Arc<KeySet> {
-    KeySet::open(folder, 1_000, Box::new(|_| TierSlot::NONE)).unwrap()
+    open_once_free(|| KeySet::open(folder, 1_000, Box::new(|_| TierSlot::NONE)))
 }
 
 impl Fixture {

@@ -23,6 +23,8 @@ use crate::keys::{Position, RefusedRecord};
 
 mod ground;
 mod held;
+#[cfg(test)]
+mod tests;
 
 pub use ground::{Event, Ground};
 
