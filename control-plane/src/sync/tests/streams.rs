@@ -138,6 +138,29 @@ async fn a_heartbeat_is_answered_with_its_echo_and_the_head() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_says_the_head_before_its_changes_are_sent() {
+    let plane = Plane::start().await;
+    plane.commit().await;
+    let mut gateway = plane.join(plane.hello("a", 1)).await.unwrap();
+    // Committed, as far as this control plane knows, and not read yet.
+    plane.gateways.announce(9);
+    let heartbeat = wire::GatewayHeartbeat {
+        steady_ms: 4_712,
+        ..wire::GatewayHeartbeat::default()
+    };
+    gateway.say(up::Frame::Heartbeat(heartbeat)).await;
+    let told = loop {
+        let frame = gateway.down.message().await.unwrap().unwrap();
+        if let Some(Frame::Heartbeat(heartbeat)) = frame.frame
+            && heartbeat.echo_ms == 4_712
+        {
+            break heartbeat.revision;
+        }
+    };
+    assert_eq!(told, 9);
+}
+
+#[tokio::test]
 async fn stopping_ends_every_stream_and_the_listener() {
     let mut plane = Plane::start().await;
     let gateway = plane.join(plane.hello("a", 0)).await.unwrap();

@@ -76,6 +76,25 @@ fn mangle(files: &mut Files, chance: &mut Chance) -> String {
 }
 
 #[test]
+fn no_byte_of_a_base_can_be_another() {
+    let (model, made) = (Model::new(), folder());
+    let set = model.open(made.path());
+    model.snapshot(&set, 20).unwrap();
+    drop(set);
+    let files = read(made.path());
+    let (name, base) = files.iter().find(|(name, _)| name.ends_with(".base")).unwrap();
+    // All of the list of blocks and of the trailer, and of the blocks what is as good as any other.
+    let list = base.len() - 1_500;
+    for at in (0..list).step_by(61).chain(list..base.len()) {
+        let mut files = files.clone();
+        files.get_mut(name).unwrap()[at] ^= 1;
+        let folder = write(&files);
+        let set = model.open(folder.path());
+        assert!(set.set_aside().is_some(), "byte {at} of {}", base.len());
+    }
+}
+
+#[test]
 fn a_key_that_is_not_held_is_answered_without_the_disk() {
     let (model, folder) = (Model::new(), folder());
     let set = model.open(folder.path());
