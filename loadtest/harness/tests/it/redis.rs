@@ -45,7 +45,8 @@ async fn a_killed_master_is_replaced_by_its_replica() {
     assert_ne!(sentinels.master().port(), old);
     assert_eq!(sentinels.master().command(&["GET", "a"]).unwrap(), "7");
     sentinels.start_killed_again().await.unwrap();
-    let joined = eventually(SOON, || async {
+    // A Sentinel tells a master that has come back what it is now when it has looked a few times, every ten seconds.
+    let joined = eventually(3 * SOON, || async {
         anyhow::ensure!(sentinels.replica().command(&["GET", "a"])? == "7");
         Ok(())
     });

@@ -83,9 +83,10 @@ fn no_byte_of_a_base_can_be_another() {
     drop(set);
     let files = read(made.path());
     let (name, base) = files.iter().find(|(name, _)| name.ends_with(".base")).unwrap();
-    // All of the list of blocks and of the trailer, and of the blocks what is as good as any other.
+    // All of the list of blocks and of the trailer, and of the blocks what is as good as any other. The magic before
+    // them says nothing that its repetition at the end does not.
     let list = base.len() - 1_500;
-    for at in (0..list).step_by(61).chain(list..base.len()) {
+    for at in (8..list).step_by(61).chain(list..base.len()) {
         let mut files = files.clone();
         files.get_mut(name).unwrap()[at] ^= 1;
         let folder = write(&files);
