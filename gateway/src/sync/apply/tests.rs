@@ -83,6 +83,7 @@ async fn what_can_not_be_noted_as_acknowledged_is_not_acknowledged() {
         ..Change::default()
     };
     frames.send(Frame::Change(change)).await.unwrap();
+    drop(frames);
     let ground = Forgetful::default();
     let ended = Applier::new(&ground).run(coming).await;
     assert!(matches!(ended, Err(SyncError::Task)), "{ended:?}");
