@@ -96,15 +96,18 @@ impl Pair {
         Ok(pair)
     }
 
+    /// Every gateway has what is in force now; while others write, there is always something newer.
     async fn all_follow(&self) -> anyhow::Result<()> {
-        eventually(SOON, || async {
-            for rest in &self.rests {
-                let current = rest.current_gateways().await?;
-                ensure!(current == self.gateways.len(), "only {current} gateways follow");
-            }
-            Ok(())
-        })
-        .await
+        for rest in &self.rests {
+            let newest = rest.newest_revision().await?;
+            eventually(SOON, || async {
+                let there = rest.gateways_at(newest).await?;
+                ensure!(there == self.gateways.len(), "only {there} gateways follow");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Kills one, and answers how long it took until all gateways had their streams on the other.

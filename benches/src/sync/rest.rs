@@ -172,17 +172,33 @@ impl Rest {
         Ok(self.client.get(&self.metrics).send().await?.text().await?)
     }
 
-    /// How many gateways are connected to any control plane of this database and hold its newest revision.
+    /// The newest revision.
     ///
     /// # Errors
     /// When the control plane doesn't answer.
-    pub async fn current_gateways(&self) -> anyhow::Result<usize> {
+    pub async fn newest_revision(&self) -> anyhow::Result<u64> {
+        let told = self.gateways().await?;
+        told["revision"].as_u64().context("no revision")
+    }
+
+    /// How many gateways are connected to any control plane of this database and hold this revision or a later one.
+    ///
+    /// # Errors
+    /// When the control plane doesn't answer.
+    pub async fn gateways_at(&self, revision: u64) -> anyhow::Result<usize> {
+        let told = self.gateways().await?;
+        let gateways = told["gateways"].as_array().context("no gateways")?.iter();
+        let is_there = |gateway: &&Value| {
+            gateway["state"] == "connected"
+                && gateway["revision"].as_u64().is_some_and(|held| held >= revision)
+        };
+        Ok(gateways.filter(is_there).count())
+    }
+
+    async fn gateways(&self) -> anyhow::Result<Value> {
         let told = self
             .call(By::Operator, Method::GET, "/admin/gateways", Value::Null)
             .await?;
-        let gateways = told.body["gateways"].as_array().context("no gateways")?.iter();
-        let newest = &told.body["revision"];
-        let is_current = |gateway: &&Value| gateway["state"] == "connected" && gateway["revision"] == *newest;
-        Ok(gateways.filter(is_current).count())
+        Ok(told.body)
     }
 }

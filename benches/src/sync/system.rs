@@ -79,9 +79,10 @@ impl System {
     /// # Errors
     /// When one doesn't in time.
     pub async fn all_follow(&self) -> anyhow::Result<()> {
+        let newest = self.rest.newest_revision().await?;
         eventually(FOLLOWING_WITHIN, || async {
-            let current = self.rest.current_gateways().await?;
-            anyhow::ensure!(current == self.gateways.len(), "only {current} gateways follow");
+            let there = self.rest.gateways_at(newest).await?;
+            anyhow::ensure!(there == self.gateways.len(), "only {there} gateways follow");
             Ok(())
         })
         .await
