@@ -170,6 +170,8 @@ pub struct Timeouts {
     pub write_stall: Duration,
     /// How long a keep-alive connection may wait for its next request.
     pub idle: Duration,
+    /// How long a connection in another protocol may be silent both ways.
+    pub upgraded_idle: Duration,
     /// To connect to an upstream.
     pub connect: Duration,
     /// From the end of the request to the upstream's answer head.

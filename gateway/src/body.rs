@@ -140,7 +140,8 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub struct AnswerBody {
     kind: Kind,
-    call: Box<Call>,
+    /// `None` when the call goes on without this body.
+    call: Option<Box<Call>>,
     connection: Rc<ConnectionState>,
 }
 
@@ -164,12 +165,22 @@ pub struct Streamed {
 }
 
 impl AnswerBody {
+    /// No body, of a call that goes on.
+    #[must_use]
+    pub fn none(connection: Rc<ConnectionState>) -> Self {
+        Self {
+            kind: Kind::Fixed(None),
+            call: None,
+            connection,
+        }
+    }
+
     /// A body made here.
     #[must_use]
     pub fn fixed(bytes: Bytes, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
         Self {
             kind: Kind::Fixed(Some(bytes).filter(|bytes| !bytes.is_empty())),
-            call,
+            call: Some(call),
             connection,
         }
     }
@@ -179,7 +190,7 @@ impl AnswerBody {
     pub fn streamed(streamed: Streamed, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
         Self {
             kind: Kind::Streamed(streamed),
-            call,
+            call: Some(call),
             connection,
         }
     }
@@ -194,18 +205,21 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
+        let Some(call) = &mut this.call else {
+            return Poll::Ready(None);
+        };
         let piece = match &mut this.kind {
             Kind::Fixed(bytes) => bytes.take().map(Ok),
             Kind::Streamed(streamed) => match streamed.stream.poll_piece(context) {
                 Poll::Ready(piece) => piece,
-                Poll::Pending if this.call.is_late(streamed.deadline, context) => {
+                Poll::Pending if call.is_late(streamed.deadline, context) => {
                     Some(Err(io::ErrorKind::TimedOut.into()))
                 }
                 Poll::Pending => return Poll::Pending,
             },
         };
         if let Some(Ok(bytes)) = &piece {
-            this.call.add_bytes_out(bytes.len());
+            call.add_bytes_out(bytes.len());
         }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
@@ -231,10 +245,10 @@ impl Body for AnswerBody {
 impl Drop for AnswerBody {
     fn drop(&mut self) {
         self.connection.call_over();
-        if let Kind::Streamed(streamed) = &self.kind {
-            self.call.add_bytes_in(streamed.fate.bytes());
+        if let (Kind::Streamed(streamed), Some(call)) = (&self.kind, &self.call) {
+            call.add_bytes_in(streamed.fate.bytes());
             if !streamed.stream.is_over() {
-                self.call.cut_short();
+                call.cut_short();
             }
         }
     }

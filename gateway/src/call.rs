@@ -264,6 +264,18 @@ impl Call {
         self.upstream_time.set(upstream_time);
     }
 
+    /// The upstream has agreed to another protocol. From now on the tunnel sees to it that it ends with its rights.
+    pub fn switched(&self, upstream_time: Duration) {
+        self.status.set(http::StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        self.upstream_time.set(upstream_time);
+    }
+
+    /// Whether it is to end because rights are gone.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.vigil.as_ref().and_then(Vigil::cut).is_some()
+    }
+
     /// The gateway itself answered, without a refusal.
     pub fn answered_at_edge(&self, status: u16) {
         self.status.set(status);

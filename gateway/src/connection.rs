@@ -1,5 +1,6 @@
 //! One client connection: whose it is and what is known of it for all its calls.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -8,18 +9,28 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::address::{TrustedProxies, client_address};
 use crate::onward::{Forwarding, Origin, Trust};
 use crate::server::watch::ConnectionState;
+use crate::upgrade::Switched;
 use crate::worker::Worker;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A client connection.
-#[derive(Debug)]
 pub struct Connection {
     worker: Rc<Worker>,
     peer: IpAddr,
     forwarding: Forwarding,
     trust: Trust,
     state: Rc<ConnectionState>,
+    switched: Cell<Option<Box<Switched>>>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -38,7 +49,19 @@ impl Connection {
                 Trust::Untrusted
             },
             state,
+            switched: Cell::new(None),
         }
+    }
+
+    /// It goes on in another protocol once the answer that is made now is out.
+    pub fn switch(&self, switched: Switched) {
+        self.switched.set(Some(Box::new(switched)));
+    }
+
+    /// What it goes on with, if it does.
+    #[must_use]
+    pub fn take_switched(&self) -> Option<Box<Switched>> {
+        self.switched.take()
     }
 
     /// The worker that serves it.

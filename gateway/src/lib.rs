@@ -42,6 +42,8 @@ pub mod route;
 pub mod server;
 pub mod sync;
 pub mod telemetry;
+pub mod tunnel;
+pub mod upgrade;
 pub mod upstream;
 pub mod vigil;
 pub mod worker;

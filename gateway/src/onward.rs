@@ -88,6 +88,8 @@ pub struct Additions<'a> {
     pub default_host: &'a str,
     /// How the body is framed.
     pub framing: BodyFraming,
+    /// The protocol that the client asks to switch to.
+    pub upgrade: Option<&'a HeaderValue>,
 }
 
 /// Writes the head of the forwarded request into `out`.
@@ -118,6 +120,10 @@ pub fn write_request(
     }
     if with.framing == BodyFraming::Chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if let Some(protocol) = with.upgrade {
+        field(out, b"connection", b"upgrade");
+        field(out, b"upgrade", protocol.as_bytes());
     }
     write_origin(out, headers, with);
     match via {
@@ -401,6 +407,7 @@ mod tests {
             request_id: &HeaderValue::from_static("r-1"),
             default_host: "upstream:80",
             framing: BodyFraming::Sized,
+            upgrade: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, &Method::GET, "/x?y", &headers, &with);

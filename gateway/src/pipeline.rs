@@ -34,8 +34,9 @@ use crate::me;
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
+use crate::upgrade::{self, Switched};
 use crate::upstream::pump::BodyFraming;
-use crate::upstream::{Answered, Departure, Onward, Reach, Unanswered};
+use crate::upstream::{self, Answered, Departure, Onward, Reach, Unanswered};
 use crate::vigil;
 
 /// Serves one call. Never fails: every "no" is an answer.
@@ -127,6 +128,7 @@ async fn handle(
     let outcome = departure.forward(onward).await;
     match outcome {
         Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded {
+            upgrade: upgrade::of(&answered, parts),
             answered,
             fate,
             permit,
@@ -234,6 +236,7 @@ impl<'a> Asked<'a> {
             BodyFraming::Chunked
         };
         let credentials = &worker.shared().credentials;
+        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream());
         let with = Additions {
             origin: self.connection.origin(),
             caller: permit.caller(),
@@ -241,6 +244,7 @@ impl<'a> Asked<'a> {
             request_id: self.request_id,
             default_host: destination.authority(),
             framing,
+            upgrade,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
         let mut head = worker.pools().buffer();
@@ -251,6 +255,7 @@ impl<'a> Asked<'a> {
             head,
             body,
             framing,
+            upgrade: upgrade.cloned(),
             fate: Rc::clone(&fate),
             began: now.monotonic,
             timeout: route.timeout,
@@ -329,6 +334,8 @@ impl Departure for Leaving<'_> {
 /// A call that an upstream answered.
 struct Forwarded {
     answered: Answered,
+    /// The protocol that it goes on in.
+    upgrade: Option<HeaderValue>,
     fate: Rc<BodyFate>,
     permit: Permit,
     deadline: Duration,
@@ -343,16 +350,21 @@ impl Forwarded {
     ) -> Response<AnswerBody> {
         let Self {
             answered: Answered { head, stream, took },
+            upgrade,
             fate,
             permit,
             deadline,
         } = self;
-        call.answered(head.status.as_u16(), took);
         let mut headers = head.headers;
         finish_headers(&mut headers, request_id, permit.standing(), &call);
         if let Some(caller) = permit.caller() {
             onward::rotation(&mut headers, caller);
         }
+        if let Some(protocol) = upgrade {
+            call.switched(took);
+            return switch(headers, (protocol, stream.into_connection()), call, connection);
+        }
+        call.answered(head.status.as_u16(), took);
         let streamed = Streamed {
             stream,
             fate,
@@ -364,6 +376,29 @@ impl Forwarded {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// The answer after which both sides speak a protocol that is none of ours.
+fn switch(
+    mut headers: HeaderMap,
+    (protocol, upstream): (HeaderValue, Option<upstream::Connection>),
+    call: Box<Call>,
+    connection: &Rc<Connection>,
+) -> Response<AnswerBody> {
+    let is_websocket = upgrade::is_websocket(&protocol);
+    headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(http::header::UPGRADE, protocol);
+    if let Some(upstream) = upstream {
+        connection.switch(Switched {
+            upstream,
+            call,
+            is_websocket,
+        });
+    }
+    let mut response = Response::new(AnswerBody::none(Rc::clone(connection.state())));
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// An answer of the gateway's own.

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::deadlines::TICK;
 use crate::pipeline;
+use crate::tunnel;
 use crate::worker::Worker;
 
 pub mod listener;
@@ -201,17 +202,17 @@ async fn serve(
         let connection = Rc::clone(&connection);
         async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&connection, request).await) }
     });
-    let mut serving = pin!(builder.serve_connection(WatchedStream::new(stream, Rc::clone(&state)), service));
+    let mut serving = builder.serve_connection(WatchedStream::new(stream, Rc::clone(&state)), service);
     let mut is_told = false;
-    let _ended = poll_fn(|context| {
+    let ended = poll_fn(|context| {
         if state.is_aborted() {
             return Poll::Ready(Ok(()));
         }
         if state.is_to_end() && !is_told {
             is_told = true;
-            serving.as_mut().graceful_shutdown();
+            Pin::new(&mut serving).graceful_shutdown();
         }
-        match serving.as_mut().poll(context) {
+        match Pin::new(&mut serving).poll(context) {
             Poll::Ready(outcome) => Poll::Ready(outcome),
             Poll::Pending => {
                 state.note(context);
@@ -220,6 +221,11 @@ async fn serve(
         }
     })
     .await;
+    let switched = connection.take_switched().filter(|_| !state.is_aborted());
+    if let (Ok(()), Some(switched)) = (ended, switched) {
+        let parts = serving.into_parts();
+        tunnel::run(parts.io, parts.read_buf, *switched, &state).await;
+    }
 }
 
 /// Twenty times a second: the tick clock, the connections' limits and the calls' deadlines.

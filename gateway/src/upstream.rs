@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use keyward_config::{Timeouts, Upstream};
 use tokio::net::TcpStream;
 
@@ -28,8 +28,9 @@ pub mod pool;
 pub mod pump;
 
 use exchange::{AnswerStream, Failure, exchange};
-use head::AnswerHead;
-use pool::{Connection, EndpointPool};
+use head::{AnswerHead, Question};
+pub use pool::Connection;
+use pool::EndpointPool;
 use pump::{BodyFraming, Pump};
 
 /// Attempts of one call: more stale connections than this in a row are no accident.
@@ -59,6 +60,8 @@ pub struct Onward<'a> {
     pub body: RequestBody,
     /// How the body is framed in the head.
     pub framing: BodyFraming,
+    /// The protocol that it asks to switch to.
+    pub upgrade: Option<HeaderValue>,
     /// How the body fares.
     pub fate: Rc<BodyFate>,
     /// When the call began, monotonic: deciding takes too little time to read the clock again.
@@ -257,9 +260,14 @@ impl Pools {
             head,
             body,
             framing,
+            upgrade,
             fate,
             ..
         } = onward;
+        let question = Question {
+            method,
+            upgrade: upgrade.as_ref(),
+        };
         let mut pump = Pump::new(head, body, framing);
         for _ in 0..MAX_ATTEMPTS {
             let opened = self.open(worker, &destination).await;
@@ -269,7 +277,7 @@ impl Pools {
                 is_pooled,
             } = opened.ok_or(Rejection::UpstreamUnavailable)?;
             departure.depart()?;
-            let failure = match exchange(&mut connection, &mut pump, method, departure).await {
+            let failure = match exchange(&mut connection, &mut pump, question, departure).await {
                 Ok(head) => {
                     let unfinished = if pump.is_over() {
                         self.keep_buffer(pump.into_buffer());

@@ -134,6 +134,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
             request_body_idle: second,
             write_stall: second,
             idle: second,
+            upgraded_idle: second,
             connect: second,
             response_headers: second,
             request: second,

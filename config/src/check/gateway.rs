@@ -208,6 +208,7 @@ fn timeouts(typed: &typed::gateway::Timeouts, report: &mut Report<'_>) -> Timeou
         request_body_idle: checked("request_body_idle", typed.request_body_idle),
         write_stall: checked("write_stall", typed.write_stall),
         idle: checked("idle", typed.idle),
+        upgraded_idle: checked("upgraded_idle", typed.upgraded_idle),
         connect: checked("connect", typed.connect),
         response_headers: checked("response_headers", typed.response_headers),
         request: checked("request", typed.request),

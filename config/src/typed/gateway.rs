@@ -268,6 +268,8 @@ pub(crate) struct Timeouts {
     pub(crate) write_stall: Time,
     /// How long a kept connection may wait for its next request.
     pub(crate) idle: Time,
+    /// How long a connection in another protocol, such as a WebSocket, may be silent both ways.
+    pub(crate) upgraded_idle: Time,
     /// To connect to an upstream.
     pub(crate) connect: Time,
     /// From the end of the request to the head of the upstream's answer.
@@ -284,6 +286,7 @@ impl Default for Timeouts {
             request_body_idle: Time::seconds(10),
             write_stall: Time::seconds(30),
             idle: Time::seconds(60),
+            upgraded_idle: Time::seconds(600),
             connect: Time::seconds(1),
             response_headers: Time::seconds(30),
             request: Time::seconds(300),

@@ -38,6 +38,8 @@ enum Phase {
     Serving,
     /// Between two calls.
     Idle,
+    /// In a protocol that is none of ours.
+    Tunnel,
 }
 
 /// What is known of one client connection.
@@ -82,6 +84,18 @@ impl ConnectionState {
         self.enter(Phase::Idle);
     }
 
+    /// It goes on in another protocol, which has limits of its own.
+    pub fn tunnel_began(&self) {
+        self.body_awaited_since.set(None);
+        self.enter(Phase::Tunnel);
+    }
+
+    /// The time as of the worker's last tick, monotonic.
+    #[must_use]
+    pub fn ticked(&self) -> Duration {
+        self.clock.get()
+    }
+
     /// The call waits for a piece of its body.
     pub fn waits_for_body(&self) {
         if self.body_awaited_since.get().is_none() {
@@ -108,7 +122,7 @@ impl ConnectionState {
             return false;
         };
         match self.phase.get() {
-            Phase::Serving | Phase::Idle => true,
+            Phase::Serving | Phase::Idle | Phase::Tunnel => true,
             Phase::Silent | Phase::Head => self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE,
         }
     }
@@ -139,7 +153,7 @@ impl ConnectionState {
             Phase::Silent => Some(limits.first_byte),
             Phase::Head => Some(limits.request_headers),
             Phase::Idle => Some(limits.idle),
-            Phase::Serving => None,
+            Phase::Serving | Phase::Tunnel => None,
         };
         let is_over = limit.is_some_and(|limit| longer_than(self.since.get(), limit))
             || self
@@ -171,7 +185,7 @@ impl ConnectionState {
         }
     }
 
-    pub(super) fn note(&self, context: &Context<'_>) {
+    pub(crate) fn note(&self, context: &Context<'_>) {
         let mut known = self.waker.borrow_mut();
         if !known
             .as_ref()

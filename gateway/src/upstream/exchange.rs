@@ -8,11 +8,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::Method;
 
 use super::Departure;
 use super::framing::{Framing, Malformed, Piece};
-use super::head::{self, AnswerHead, Read};
+use super::head::{self, AnswerHead, Question, Read};
 use super::pool::{Connection, EndpointPool};
 use super::pump::{Pump, PumpFault};
 use crate::body::BodyFault;
@@ -45,7 +44,7 @@ pub enum Failure {
 pub async fn exchange(
     connection: &mut Connection,
     pump: &mut Pump,
-    method: &Method,
+    question: Question<'_>,
     departure: &impl Departure,
 ) -> Result<AnswerHead, Failure> {
     let (mut has_begun, mut is_broken) = (false, false);
@@ -66,19 +65,19 @@ pub async fn exchange(
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        poll_head(connection, method, context)
+        poll_head(connection, question, context)
     })
     .await
 }
 
 fn poll_head(
     connection: &mut Connection,
-    method: &Method,
+    question: Question<'_>,
     context: &mut Context<'_>,
 ) -> Poll<Result<AnswerHead, Failure>> {
     loop {
         if !connection.buffer.is_empty() {
-            match head::read(&mut connection.buffer, method) {
+            match head::read(&mut connection.buffer, question) {
                 Ok(Read::Final(head)) => return Poll::Ready(Ok(head)),
                 Ok(Read::Interim) => continue,
                 Ok(Read::Partial) => {}
@@ -142,6 +141,12 @@ impl AnswerStream {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.connection.is_none()
+    }
+
+    /// The connection itself, with what was read beyond the head: for a protocol that is none of ours.
+    #[must_use]
+    pub fn into_connection(mut self) -> Option<Connection> {
+        self.connection.take()
     }
 
     /// How many bytes are to come, when that is known.

@@ -4,7 +4,7 @@
 //! the buffer that they came in.
 
 use bytes::BytesMut;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::framing::{Chunks, Framing, Malformed};
@@ -14,6 +14,15 @@ use crate::onward;
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most fields of an answer.
 const MAX_FIELDS: usize = 128;
+
+/// What of a request its answer is read by.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// The protocol that it asked to switch to.
+    pub upgrade: Option<&'a HeaderValue>,
+}
 
 /// The head of a final answer.
 #[derive(Debug)]
@@ -43,7 +52,7 @@ pub enum Read {
 ///
 /// # Errors
 /// When it is malformed, too large, or can be read in two ways.
-pub fn read(buffer: &mut BytesMut, method: &Method) -> Result<Read, Malformed> {
+pub fn read(buffer: &mut BytesMut, question: Question<'_>) -> Result<Read, Malformed> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -56,10 +65,11 @@ pub fn read(buffer: &mut BytesMut, method: &Method) -> Result<Read, Malformed> {
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.filter(|status| status.as_u16() < 600);
     let status = status.ok_or(Malformed("the service answered with an impossible status"))?;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
+    let is_switching = status == StatusCode::SWITCHING_PROTOCOLS;
+    if is_switching && question.upgrade.is_none() {
         return Err(Malformed("the service switched protocols without being asked"));
     }
-    if status.is_informational() {
+    if status.is_informational() && !is_switching {
         bytes::Buf::advance(buffer, length);
         return Ok(Read::Interim);
     }
@@ -84,7 +94,7 @@ pub fn read(buffer: &mut BytesMut, method: &Method) -> Result<Read, Malformed> {
             value.map_err(|_| Malformed("the service sent a malformed field value"))?,
         )?;
     }
-    fields.finish(status, method, is_http11).map(Read::Final)
+    fields.finish(status, question, is_http11).map(Read::Final)
 }
 
 /// The fields of a head, sorted by what they mean.
@@ -96,6 +106,7 @@ struct Fields {
     closes: bool,
     keeps: bool,
     nominated: Vec<HeaderName>,
+    upgrade: Option<HeaderValue>,
 }
 
 impl Fields {
@@ -122,6 +133,8 @@ impl Fields {
                 ));
             }
             self.is_chunked = true;
+        } else if name == UPGRADE {
+            self.upgrade = Some(value);
         } else if name == CONNECTION {
             self.connection(&value);
         } else if !onward::is_dropped_from_answers(name.as_str()) {
@@ -151,7 +164,7 @@ impl Fields {
     fn finish(
         mut self,
         status: StatusCode,
-        method: &Method,
+        Question { method, upgrade }: Question<'_>,
         is_http11: bool,
     ) -> Result<AnswerHead, Malformed> {
         if self.is_chunked && (self.length.is_some() || !is_http11) {
@@ -159,6 +172,9 @@ impl Fields {
         }
         for name in &self.nominated {
             self.headers.remove(name);
+        }
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(upgrade);
         }
         let has_no_body =
             *method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
@@ -179,15 +195,72 @@ impl Fields {
     }
 }
 
+impl Fields {
+    /// RFC 9110 §7.8: the answer names the protocol that comes next, which is one that was asked for.
+    fn switched(self, asked: Option<&HeaderValue>) -> Result<AnswerHead, Malformed> {
+        let is_asked = match (&self.upgrade, asked) {
+            (Some(to), Some(asked)) => to.as_bytes().eq_ignore_ascii_case(asked.as_bytes()),
+            _ => false,
+        };
+        if !is_asked || !self.nominated.contains(&UPGRADE) || self.is_chunked || self.length.is_some() {
+            return Err(Malformed(
+                "the service switched to a protocol that was not asked for",
+            ));
+        }
+        Ok(AnswerHead {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            headers: self.headers,
+            framing: Framing::UntilClose,
+            keeps_alive: false,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    fn plain(method: &Method) -> Question<'_> {
+        Question {
+            method,
+            upgrade: None,
+        }
+    }
+
+    #[test]
+    fn a_switch_is_an_answer_to_who_asked_for_that_protocol_alone() {
+        let websocket = HeaderValue::from_static("websocket");
+        let switched = |fields: &str| {
+            let mut buffer = BytesMut::from(format!("HTTP/1.1 101 Switching\r\n{fields}\r\nfirst").as_str());
+            let question = Question {
+                method: &Method::GET,
+                upgrade: Some(&websocket),
+            };
+            match read(&mut buffer, question) {
+                Ok(Read::Final(head)) => Some((head.headers.len(), buffer.to_vec())),
+                Ok(Read::Interim | Read::Partial) => panic!("no answer"),
+                Err(_) => None,
+            }
+        };
+        let accepted = "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Accept: x\r\n";
+        assert_eq!(switched(accepted), Some((1, b"first".to_vec())));
+        for wrong in [
+            "",
+            "Upgrade: websocket\r\n",
+            "Connection: upgrade\r\n",
+            "Connection: upgrade\r\nUpgrade: h2c\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert_eq!(switched(wrong), None, "{wrong:?}");
+        }
+    }
+
     fn parse(head: &str, method: Method) -> Result<Option<(u16, Framing, bool)>, Malformed> {
         let mut buffer = BytesMut::from(head);
-        match read(&mut buffer, &method)? {
+        match read(&mut buffer, plain(&method))? {
             Read::Final(head) => Ok(Some((head.status.as_u16(), head.framing, head.keeps_alive))),
             Read::Interim | Read::Partial => Ok(None),
         }
@@ -277,7 +350,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nConnection: x-hop\r\nx-hop: 1\r\nKeep-Alive: 5\r\nKeyward-Account: forged\r\n\
              X-RateLimit-Limit: 9\r\nRateLimit: x\r\nX-Request-Id: y\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\nrest",
         );
-        let Read::Final(head) = read(&mut buffer, &Method::GET).unwrap() else {
+        let Read::Final(head) = read(&mut buffer, plain(&Method::GET)).unwrap() else {
             panic!()
         };
         assert_eq!(
@@ -291,9 +364,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read(&mut BytesMut::from(bytes.as_slice()), &Method::GET);
+            let _ = read(&mut BytesMut::from(bytes.as_slice()), plain(&Method::GET));
             let text = [b"HTTP/1.1 200 OK\r\n".as_slice(), &bytes, b"\r\n\r\n"].concat();
-            let _ = read(&mut BytesMut::from(text.as_slice()), &Method::GET);
+            let _ = read(&mut BytesMut::from(text.as_slice()), plain(&Method::GET));
         }
     }
 }

@@ -24,8 +24,8 @@ pub struct EndpointPool {
 /// A connection to an endpoint, and what was read from it and not yet used.
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) stream: TcpStream,
-    pub(super) buffer: BytesMut,
+    pub(crate) stream: TcpStream,
+    pub(crate) buffer: BytesMut,
 }
 
 impl EndpointPool {
