@@ -86,7 +86,7 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 #[track_caller]
-fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
@@ -95,7 +95,7 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Puts a record in force, as the stream would.
-fn put(world: &World, record: Record) {
+pub(crate) fn put(world: &World, record: Record) {
     let keys = &world.gateway.as_ref().unwrap().shared().keys;
     let change = feed::Change {
         revision: keys.position().revision + 1,
@@ -105,13 +105,13 @@ fn put(world: &World, record: Record) {
     assert!(keys.apply(vec![change]).unwrap().is_empty());
 }
 
-fn put_key(world: &World, key: &Key, change: impl FnOnce(&mut KeyRecord)) {
+pub(crate) fn put_key(world: &World, key: &Key, change: impl FnOnce(&mut KeyRecord)) {
     let mut record = key.record.clone();
     change(&mut record);
     put(world, Record::Key(record));
 }
 
-fn put_account(world: &World, account: &AccountRecord, change: impl FnOnce(&mut AccountRecord)) {
+pub(crate) fn put_account(world: &World, account: &AccountRecord, change: impl FnOnce(&mut AccountRecord)) {
     let mut record = account.clone();
     change(&mut record);
     put(world, Record::Account(record));
@@ -168,7 +168,7 @@ impl Events {
     }
 }
 
-fn metric(world: &World, line: &str) -> Option<u64> {
+pub(crate) fn metric(world: &World, line: &str) -> Option<u64> {
     let text = world.gateway.as_ref().unwrap().shared().telemetry.render();
     let line = text.lines().find_map(|known| known.strip_prefix(line))?;
     line.trim().parse().ok()

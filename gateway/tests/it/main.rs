@@ -13,3 +13,4 @@ mod killed;
 mod lifecycle;
 mod limits;
 mod me;
+mod upgrades;
