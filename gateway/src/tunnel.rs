@@ -222,7 +222,10 @@ impl Tunnel {
 
     /// Sends the last words, and waits for the client to have read them.
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let _ = self.up.flush(context, &mut self.upstream)?;
+        // An upstream that doesn't hear it sees the connection end.
+        if let Poll::Ready(Err(_)) = self.up.flush(context, &mut self.upstream) {
+            self.up.buffer = BytesMut::new();
+        }
         ready!(self.down.flush(context, &mut self.client))?;
         ready!(self.up.discard(context, &mut self.client));
         Poll::Ready(Ok(()))
