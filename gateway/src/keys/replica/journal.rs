@@ -134,9 +134,19 @@ impl Journal {
             if !folder.join(folder::journal_name(number)).exists() {
                 break;
             }
-            replayed.journal = Self::open(folder, number, replayed.journal.chain)?;
+            let next = Self::open(folder, number, replayed.journal.chain)?;
+            if !next.has_begun() {
+                break;
+            }
+            replayed.journal = next;
         }
         Ok(replayed)
+    }
+
+    /// Whether its first bytes are there. A kill may come between its name and them; then nothing was ever in it.
+    fn has_begun(&self) -> bool {
+        let mut begins = [0; MAGIC.len()];
+        self.file.read_exact_at(&mut begins, 0).is_ok() && begins == MAGIC
     }
 
     /// Cuts off what was not whole, so that it can be appended to.

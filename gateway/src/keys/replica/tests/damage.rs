@@ -76,6 +76,33 @@ fn mangle(files: &mut Files, chance: &mut Chance) -> String {
 }
 
 #[test]
+fn a_journal_that_was_named_and_never_begun_is_no_damage() {
+    for begun in [&[][..], b"KEYW", &[0; 8]] {
+        let (model, made) = (Model::new(), folder());
+        let set = model.open(made.path());
+        model.snapshot(&set, 20).unwrap();
+        model.go_on(&set, 22);
+        drop(set);
+        let files = read(made.path());
+        let last = files
+            .keys()
+            .filter(|name| name.ends_with(".journal"))
+            .max()
+            .unwrap();
+        let number = u64::from_str_radix(last.trim_end_matches(".journal"), 16).unwrap();
+        let next = format!("{:016x}.journal", number + 1);
+        fs::write(made.path().join(&next), begun).unwrap();
+        let set = model.open(made.path());
+        assert_eq!((set.set_aside(), set.position().revision), (None, 22));
+        model.go_on(&set, 60);
+        drop(set);
+        let set = model.open(made.path());
+        assert_eq!((set.set_aside(), set.position().revision), (None, 60));
+        model.verify(&set).unwrap();
+    }
+}
+
+#[test]
 fn no_byte_of_a_base_can_be_another() {
     let (model, made) = (Model::new(), folder());
     let set = model.open(made.path());
