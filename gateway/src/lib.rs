@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use keyward_config::GatewayConfig;
 use keyward_contract::DigestKey;
+use keyward_tls::EdgeTls;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ pub mod clock;
 pub mod connection;
 pub mod credential;
 pub mod deadlines;
+pub mod grpc;
 pub mod head;
 pub mod keys;
 pub mod ledger;
@@ -36,6 +38,7 @@ pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
+pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
 pub mod route;
@@ -205,7 +208,9 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
             Arc::clone(&ledger),
         )),
     };
+    let tls = config.listen.tls.as_ref().map(edge_tls).transpose()?;
     Ok(Shared {
+        tls,
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         clock,
@@ -217,6 +222,13 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         telemetry,
         config,
     })
+}
+
+/// What partners are shown, made anew when its files change.
+fn edge_tls(tls: &keyward_config::ListenTls) -> anyhow::Result<keyward_tls::Reloading<EdgeTls>> {
+    let clients = tls.client_certificates;
+    let make = move |sources: &keyward_tls::Sources| EdgeTls::make(sources, clients);
+    keyward_tls::Reloading::open(EdgeTls::files(tls), make).context("can't serve TLS")
 }
 
 fn digest_key(file: &Path) -> anyhow::Result<DigestKey> {

@@ -43,6 +43,8 @@ pub struct Shared {
     pub limiter: Limiter,
     /// Usage.
     pub ledger: Arc<Ledger>,
+    /// What partners are shown; `None`: they are spoken to in clear text.
+    pub tls: Option<keyward_tls::Reloading<keyward_tls::EdgeTls>>,
     /// How the link to the control plane stands.
     pub sync: Arc<SyncState>,
     /// Metrics.
