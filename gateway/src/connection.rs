@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::address::{TrustedProxies, client_address};
+use crate::address::client_address;
 use crate::onward::{Forwarding, Origin, Trust};
+use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
 use crate::upgrade::Switched;
 use crate::worker::Worker;
@@ -19,7 +20,9 @@ pub struct Connection {
     worker: Rc<Worker>,
     peer: IpAddr,
     forwarding: Forwarding,
-    trust: Trust,
+    trust: Cell<Trust>,
+    /// By which rules that was said.
+    trust_as_of: Cell<u64>,
     state: Rc<ConnectionState>,
     switched: Cell<Option<Box<Switched>>>,
 }
@@ -28,7 +31,7 @@ impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
             .field("peer", &self.peer)
-            .field("trust", &self.trust)
+            .field("trust", &self.trust.get())
             .finish_non_exhaustive()
     }
 }
@@ -38,16 +41,13 @@ impl Connection {
     #[must_use]
     pub fn new(worker: &Rc<Worker>, peer: SocketAddr, state: Rc<ConnectionState>) -> Self {
         let peer = peer.ip().to_canonical();
-        let is_trusted = worker.shared().trusted.contains(peer);
+        let terms = worker.terms();
         Self {
             worker: Rc::clone(worker),
             peer,
             forwarding: Forwarding::of(peer),
-            trust: if is_trusted {
-                Trust::Trusted
-            } else {
-                Trust::Untrusted
-            },
+            trust: Cell::new(trust_in(peer, terms.rules())),
+            trust_as_of: Cell::new(terms.generation()),
             state,
             switched: Cell::new(None),
         }
@@ -81,19 +81,35 @@ impl Connection {
     pub fn origin(&self) -> Origin<'_> {
         Origin {
             forwarding: &self.forwarding,
-            trust: self.trust,
+            trust: self.trust.get(),
         }
     }
 
-    /// The client's address: the peer's, or what a trusted peer says.
+    /// The client's address: the peer's, or what a peer says that these terms trust.
     #[must_use]
-    pub fn client_address(&self, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
-        match self.trust {
+    pub fn client_address(&self, headers: &HeaderMap, terms: &Terms) -> IpAddr {
+        if self.trust_as_of.get() != terms.generation() {
+            self.trust.set(trust_in(self.peer, terms.rules()));
+            self.trust_as_of.set(terms.generation());
+        }
+        match self.trust.get() {
             Trust::Untrusted => self.peer,
             Trust::Trusted => {
                 let fields = headers.get_all(X_FORWARDED_FOR).iter();
-                client_address(self.peer, fields.map(HeaderValue::as_bytes), trusted)
+                client_address(
+                    self.peer,
+                    fields.map(HeaderValue::as_bytes),
+                    &terms.rules().trusted,
+                )
             }
         }
+    }
+}
+
+fn trust_in(peer: IpAddr, rules: &Rules) -> Trust {
+    if rules.trusted.contains(peer) {
+        Trust::Trusted
+    } else {
+        Trust::Untrusted
     }
 }
