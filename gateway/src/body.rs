@@ -214,7 +214,10 @@ impl Streamed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if self.last_word == LastWord::GrpcStatus && call.is_cut() {
-            return self.say(grpc::UNAUTHENTICATED, "the key, its account or its address has lost its rights");
+            return self.say(
+                grpc::UNAUTHENTICATED,
+                "the key, its account or its address has lost its rights",
+            );
         }
         match self.stream.poll_piece(context) {
             Poll::Ready(piece) => Poll::Ready(piece.map(|piece| piece.map(Frame::data))),
@@ -226,11 +229,7 @@ impl Streamed {
         }
     }
 
-    fn say(
-        &mut self,
-        status: u16,
-        message: &'static str,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn say(&mut self, status: u16, message: &'static str) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         self.last_word = LastWord::Said;
         Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(status, message)))))
     }

@@ -37,7 +37,8 @@ pub(crate) struct Services {
 
 /// The link to the control plane, with the credentials read from their files.
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
-    let config = &shared.config;
+    let rules = shared.rules();
+    let config = &rules.config;
     for url in &config.control_plane.urls {
         if is_overheard(url) {
             tracing::warn!(
@@ -231,7 +232,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
     let position = shared.keys.position();
     let ledger = shared.ledger.standing();
     serde_json::json!({
-        "gatewayId": shared.config.id,
+        "gatewayId": shared.rules().config.id,
         "keys": {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,

@@ -42,6 +42,7 @@ pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
 pub mod route;
+pub mod rules;
 pub mod server;
 pub mod sync;
 pub mod telemetry;
@@ -86,7 +87,8 @@ impl Gateway {
     /// When an address can't be bound, or a file that is needed can't be read or written.
     pub fn start(config: GatewayConfig) -> anyhow::Result<RunningGateway> {
         let shared = Arc::new(share(config)?);
-        let config = &shared.config;
+        let rules = shared.rules();
+        let config = &rules.config;
         let listeners = listener::bind(config.listen.proxy, config.workers.max(1))
             .with_context(|| format!("can't listen on {} (listen.proxy)", config.listen.proxy))?;
         let admin = std::net::TcpListener::bind(config.listen.admin)
@@ -214,13 +216,10 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         clock,
-        routes: route::RouteTable::compile(&config),
-        credentials: credential::CredentialNames::new(&config.credentials),
-        trusted: address::TrustedProxies::new(&config.trusted_proxies),
         keys,
         ledger,
         telemetry,
-        config,
+        in_force: rules::InForce::new(rules::Rules::new(config)),
     })
 }
 

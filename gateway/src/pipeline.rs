@@ -35,6 +35,7 @@ use crate::me;
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
+use crate::rules::Terms;
 use crate::upgrade::{self, Switched};
 use crate::upstream::pump::BodyFraming;
 use crate::upstream::{self, Answered, Departure, Onward, Reach, Unanswered};
@@ -77,28 +78,29 @@ async fn handle(
     request_id: &HeaderValue,
 ) -> Result<Outcome, Refused> {
     let worker = Rc::clone(call.worker());
-    let (shared, now) = (worker.shared(), call.started());
-    let client = connection.client_address(&parts.headers, &shared.trusted);
+    let terms = Rc::clone(call.terms());
+    let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
+    let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
-    if worker.is_full() {
+    if worker.is_full(rules) {
         return Err(
             Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
         );
     }
 
-    let parsed = match head::parse(parts, shared.config.bounds.uri)? {
+    let parsed = match head::parse(parts, rules.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
         Target::Server => return Ok(Outcome::AtEdge(Box::new(AtEdge::methods()))),
     };
     if me::is_asked(&parsed) {
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
-    let route = route(&shared.routes, &parsed, parts)?;
+    let route = route(&rules.routes, &parsed, parts)?;
     call.set_route(route.index);
     if route.require != Require::None {
         hold_unless_fresh(call)?;
     }
-    let presented = shared.credentials.present(&parts.headers)?;
+    let presented = rules.credentials.present(&parts.headers)?;
     let identified = admission::identify(&*worker, &presented, route.require)?;
     let admitted = admission::authorise(identified, route, client, now.unix)
         .inspect_err(|refused| note(call, refused))?;
@@ -111,6 +113,7 @@ async fn handle(
     }
     let asked = Asked {
         connection,
+        terms: &terms,
         parts,
         parsed: &parsed,
         route,
@@ -174,7 +177,7 @@ fn tell(call: &mut Call, parts: &Parts, client: IpAddr) -> Result<AtEdge, Refuse
     let (worker, now) = (Rc::clone(call.worker()), call.started());
     me::check_method(&parts.method)?;
     hold_unless_fresh(call)?;
-    let presented = worker.shared().credentials.present(&parts.headers)?;
+    let presented = call.rules().credentials.present(&parts.headers)?;
     let route = Route::at_edge(me::required_of(&presented));
     let identified = admission::identify(&*worker, &presented, route.require)?;
     let admitted = admission::authorise(identified, &route, client, now.unix)?;
@@ -224,6 +227,7 @@ fn withdraw(limiter: &Limiter, permit: Permit, rejection: Rejection) -> Refused 
 /// What is asked for, once it is known how to read it and where it goes.
 struct Asked<'a> {
     connection: &'a Rc<Connection>,
+    terms: &'a Terms,
     parts: &'a Parts,
     parsed: &'a Parsed<'a>,
     route: &'a Route,
@@ -238,12 +242,12 @@ impl<'a> Asked<'a> {
         permit: &Permit,
         now: Now,
     ) -> Result<(Onward<'a>, Rc<BodyFate>), Rejection> {
-        let (route, worker) = (self.route, self.connection.worker());
+        let (route, pools) = (self.route, self.terms.pools());
         let announced = self.parsed.announced_length;
         if announced.is_some_and(|length| length > route.max_body) {
             return Err(Rejection::PayloadTooLarge(route.max_body));
         }
-        let destination = worker.pools().destination(route.upstream);
+        let destination = pools.destination(route.upstream);
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
@@ -258,7 +262,7 @@ impl<'a> Asked<'a> {
         } else {
             BodyFraming::Chunked
         };
-        let credentials = &worker.shared().credentials;
+        let credentials = &self.terms.rules().credentials;
         let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream());
         let with = Additions {
             origin: self.connection.origin(),
@@ -270,7 +274,7 @@ impl<'a> Asked<'a> {
             upgrade,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
-        let mut head = worker.pools().buffer();
+        let mut head = pools.buffer();
         onward::write_request(&mut head, method, &target, &self.parts.headers, &with);
         let onward = Onward {
             destination,
@@ -327,7 +331,12 @@ impl Leaving<'_> {
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
     async fn forward(&self, onward: Onward<'_>) -> Result<Answered, Unanswered> {
         let worker = self.call.worker();
-        let forwarding = pin!(worker.pools().forward(worker, self.permit, onward, self));
+        let forwarding = pin!(
+            self.call
+                .terms()
+                .pools()
+                .forward(worker, self.permit, onward, self)
+        );
         match self.call.unless_cut(forwarding).await {
             Ok(outcome) => outcome,
             Err(reason) => Err(Unanswered::new(vigil::rejection(reason), self)),
@@ -469,7 +478,7 @@ fn refuse(
     request_id: HeaderValue,
 ) -> Response<AnswerBody> {
     let rejection = &refused.rejection;
-    let documentation_url = &call.worker().shared().config.documentation_url;
+    let documentation_url = &call.rules().config.documentation_url;
     let answer = rejection::response(
         rejection,
         form,

@@ -80,7 +80,8 @@ fn source<'w>(family: &str, words: &mut impl Iterator<Item = &'w str>) -> Result
     let addresses = (address(), address());
     let mut port = || -> Option<u16> {
         let word = words.next()?;
-        let is_plain = word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
+        let is_plain =
+            word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
         word.parse().ok().filter(|_| is_plain)
     };
     let ports = (port(), port());

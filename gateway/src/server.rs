@@ -135,7 +135,7 @@ impl Drop for OpenConnection {
 impl Server {
     /// `None` when there are as many connections as there may be.
     fn opened(self: &Rc<Self>) -> Option<OpenConnection> {
-        let bound = self.worker.shared().config.bounds.connections;
+        let bound = self.worker.terms().rules().config.bounds.connections;
         if self.open.fetch_add(1, Ordering::Relaxed) >= bound {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -169,7 +169,7 @@ impl Server {
             .iter()
             .filter_map(Weak::upgrade)
             .for_each(|connection| connection.drain());
-        let deadline = self.worker.now().monotonic + self.worker.shared().config.drain.timeout;
+        let deadline = self.worker.now().monotonic + self.worker.terms().rules().config.drain.timeout;
         while self.open_here.get() > 0 && self.worker.now().monotonic < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -203,7 +203,7 @@ async fn serve(
         return;
     };
     let connection = Rc::new(Connection::new(worker, &guest, Rc::clone(&state)));
-    let bounds = &worker.shared().config.bounds;
+    let bounds = worker.terms().rules().config.bounds;
     match guest.wire {
         Wire::Http1 => {
             let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(&state));
@@ -212,7 +212,7 @@ async fn serve(
         Wire::Http2 => {
             state.speaks_http2();
             let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(&state));
-            let budget = FrameBudget::new(bounds, state.ticked());
+            let budget = FrameBudget::new(&bounds, state.ticked());
             let stream = stream.within(budget, worker);
             http2::serve(&server, stream, connection).await;
         }
@@ -221,12 +221,13 @@ async fn serve(
 
 /// Twenty times a second: the tick clock, the connections' limits and the calls' deadlines.
 async fn tick(server: Rc<Server>) {
-    let limits = server.worker.shared().config.timeouts;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let now = server.worker.now().monotonic;
+        let terms = server.worker.terms();
+        let limits = &terms.rules().config.timeouts;
         server.clock.set(now);
         server.worker.deadlines().sweep(now);
         server.worker.vigils().sweep(&server.worker, now);
@@ -236,7 +237,7 @@ async fn tick(server: Rc<Server>) {
             .borrow_mut()
             .retain(|connection| match connection.upgrade() {
                 Some(connection) => {
-                    connection.sweep(&limits);
+                    connection.sweep(limits);
                     true
                 }
                 None => false,

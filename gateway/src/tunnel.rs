@@ -44,7 +44,7 @@ pub async fn run(client: WatchedStream, early: Bytes, switched: Switched, state:
         upstream: upstream.stream,
         up: Flow::beginning_with(early.into()),
         down: Flow::beginning_with(upstream.buffer),
-        idle: call.worker().shared().config.timeouts.upgraded_idle,
+        idle: call.rules().config.timeouts.upgraded_idle,
         call,
         is_websocket,
         active: state.ticked(),

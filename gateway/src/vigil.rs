@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::admission::{self, Claim};
 use crate::deadlines::TICK;
 use crate::rejection::Rejection;
+use crate::rules::Terms;
 use crate::server::watch::ConnectionState;
 use crate::telemetry::CutReason;
 use crate::worker::Worker;
@@ -49,10 +50,8 @@ pub fn rejection(reason: CutReason) -> Rejection {
 }
 
 /// The calls in flight of one worker that have rights to lose.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Vigils {
-    /// How long a call may go on without its rights.
-    grace: Duration,
     slab: RefCell<Slab>,
 }
 
@@ -68,10 +67,20 @@ struct Slab {
     any_dead: bool,
 }
 
+/// What a call was let in by.
+#[derive(Debug)]
+pub struct Standing {
+    /// Its keys and its address.
+    pub claim: Claim,
+    /// What it goes by.
+    pub terms: Rc<Terms>,
+    /// The route's index there.
+    pub route: u16,
+}
+
 #[derive(Debug)]
 struct Watched {
-    claim: Claim,
-    route: u16,
+    standing: Standing,
     /// What carries it: for HTTP/1.1 its connection.
     carrier: Rc<ConnectionState>,
     is_answering: bool,
@@ -96,14 +105,12 @@ impl Vigil {
     #[must_use]
     pub fn keep(
         worker: &Rc<Worker>,
-        claim: Claim,
-        route: u16,
+        standing: Standing,
         carrier: &Rc<ConnectionState>,
         since: Duration,
     ) -> Self {
         let watched = Watched {
-            claim,
-            route,
+            standing,
             carrier: Rc::clone(carrier),
             is_answering: false,
             well: since,
@@ -141,28 +148,20 @@ impl Drop for Vigil {
 }
 
 impl Vigils {
-    /// None yet. A call ends at most `grace` after it lost its rights.
-    #[must_use]
-    pub fn new(grace: Duration) -> Self {
-        Self {
-            grace,
-            slab: RefCell::default(),
-        }
-    }
-
     /// Looks through the calls when there is reason to, and ends those whose time is over. To be called every tick.
     pub fn sweep(&self, worker: &Worker, now: Duration) {
+        let grace = worker.terms().rules().config.drain.revoked;
         let mut slab = self.slab.borrow_mut();
         let moved = worker.shared().keys.generations().moved();
         let since = now.saturating_sub(slab.looked);
-        let is_due = since >= LOOK_EVERY.min(self.grace / 8)
-            || (moved != slab.moved && since >= LOOK_EVERY.min(self.grace / 20));
+        let is_due = since >= LOOK_EVERY.min(grace / 8)
+            || (moved != slab.moved && since >= LOOK_EVERY.min(grace / 20));
         if is_due {
             slab.look(worker, now);
             slab.moved = moved;
         }
         if slab.any_dead {
-            let ended = slab.end(now, self.grace);
+            let ended = slab.end(now, grace);
             drop(slab);
             end(ended);
         }
@@ -170,7 +169,7 @@ impl Vigils {
 
     /// Looks now, where calls are to end at once: a change is acknowledged only after this.
     pub fn hurry(&self, worker: &Worker) {
-        if self.grace.is_zero() {
+        if worker.terms().rules().config.drain.revoked.is_zero() {
             self.sweep(worker, worker.now().monotonic);
         }
     }
@@ -194,13 +193,13 @@ impl Slab {
     }
 
     fn look(&mut self, worker: &Worker, now: Duration) {
-        let routes = worker.shared().routes.routes();
         self.any_dead = false;
         for watched in self.calls.iter_mut().flatten().filter(|call| !call.is_cut) {
-            let Some(route) = routes.get(usize::from(watched.route)) else {
+            let Standing { claim, terms, route } = &watched.standing;
+            let Some(route) = terms.rules().routes.routes().get(usize::from(*route)) else {
                 continue;
             };
-            match admission::decide_again(&watched.claim, worker, route) {
+            match admission::decide_again(claim, worker, route) {
                 Ok(()) => {
                     watched.well = now;
                     watched.dead = None;

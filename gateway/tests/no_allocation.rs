@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use http::Method;
 use keyward_config::{
-    AccessLog, Credentials, EncodedSlashes, GatewayConfig, HostPattern, PathPattern, PathSegment, Require, Staleness, WhenStale,
+    AccessLog, Credentials, EncodedSlashes, GatewayConfig, HostPattern, PathPattern, PathSegment, Require,
+    Staleness, WhenStale,
 };
 use keyward_contract::{
     AccountId, AccountRecord, AccountStatus, Contract, CustomerId, DigestKey, Environment, EnvironmentId,
@@ -96,7 +97,8 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
 }
 
 fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
-    let least = "[[upstreams]]\nname = \"api\"\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/\"\n";
+    let least =
+        "[[upstreams]]\nname = \"api\"\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/\"\n";
     let surroundings = keyward_config::Surroundings::default();
     let mut config = GatewayConfig::from_toml(least, "test.toml", &surroundings).unwrap();
     config.routes = routes;

@@ -197,11 +197,7 @@ mod tests {
             ("com", None),
         ] {
             let found = known.of(name);
-            assert_eq!(
-                found.map(Arc::as_ptr),
-                expected.map(Arc::as_ptr),
-                "{name}"
-            );
+            assert_eq!(found.map(Arc::as_ptr), expected.map(Arc::as_ptr), "{name}");
         }
     }
 

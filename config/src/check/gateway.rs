@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::check;
 use crate::gateway::{
-    AccessLog, Bounds, CertificateFiles, ClientCertificates, ControlPlaneLink, Credentials, Drain, GatewayConfig, LinkTls,
-    Listen, ListenTls, Staleness, Timeouts, WhenStale,
+    AccessLog, Bounds, CertificateFiles, ClientCertificates, ControlPlaneLink, Credentials, Drain,
+    GatewayConfig, LinkTls, Listen, ListenTls, Staleness, Timeouts, WhenStale,
 };
 use crate::leaf::name::CredentialHeader;
-use crate::leaf::unit::{Size, Time};
 use crate::leaf::network::Block;
+use crate::leaf::unit::{Size, Time};
 use crate::leaf::word::{self, Stale};
 use crate::report::Report;
 use crate::surroundings::Surroundings;
@@ -299,7 +299,11 @@ fn bounds(typed: &typed::gateway::Bounds, report: &mut Report<'_>) -> Bounds {
     Bounds {
         http2_streams: small("http2_streams", typed.http2_streams, 10_000),
         http2_resets: small("http2_resets", u64::from(typed.http2_resets.0), 1_000_000),
-        http2_empty_frames: small("http2_empty_frames", u64::from(typed.http2_empty_frames.0), 10_000_000),
+        http2_empty_frames: small(
+            "http2_empty_frames",
+            u64::from(typed.http2_empty_frames.0),
+            10_000_000,
+        ),
         http2_continuations: small("http2_continuations", typed.http2_continuations, 1_000),
         connections,
         concurrent_requests,

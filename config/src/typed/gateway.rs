@@ -12,7 +12,8 @@ use crate::leaf::redis::{RedisUrl, RedisUser};
 use crate::leaf::unit::{Rate, Size, Time};
 use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
 use crate::leaf::word::{
-    Balance, ClientCertificates, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
+    Balance, ClientCertificates, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes,
+    Stale, Verb,
 };
 use crate::typed::control_plane::Limit;
 

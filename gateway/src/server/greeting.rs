@@ -57,17 +57,20 @@ pub async fn receive(
     peer: SocketAddr,
     state: &Rc<ConnectionState>,
 ) -> Option<Guest> {
-    let shared = worker.shared();
-    let config = &shared.config;
-    let tls = shared.tls.as_ref().map(|tls| tls.current());
-    let is_announced = config.listen.proxy_protocol && shared.trusted.contains(peer.ip().to_canonical());
+    let terms = worker.terms();
+    let config = &terms.rules().config;
+    let tls = worker.shared().tls.as_ref().map(|tls| tls.current());
+    let is_announced =
+        config.listen.proxy_protocol && terms.rules().trusted.contains(peer.ip().to_canonical());
     if !is_announced && tls.is_none() {
         return in_clear_text(stream, peer, state).await;
     }
     state.greeting_began();
     let greeting = async {
         let peer = if is_announced {
-            announced(&mut stream, peer).await.map_err(|_| Turned::ProxyProtocol)?
+            announced(&mut stream, peer)
+                .await
+                .map_err(|_| Turned::ProxyProtocol)?
         } else {
             peer
         };

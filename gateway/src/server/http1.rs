@@ -18,7 +18,7 @@ const SMALLEST_BUFFER: usize = 8 * 1024;
 
 /// Serves until the client or the gateway ends it.
 pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, state: &Rc<ConnectionState>) {
-    let bounds = connection.worker().shared().config.bounds;
+    let bounds = connection.worker().terms().rules().config.bounds;
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(bounds.head.max(SMALLEST_BUFFER))

@@ -40,7 +40,8 @@ const LOCAL_RESETS: usize = 256;
 /// Serves until the client or the gateway ends it.
 pub(super) async fn serve(server: &Rc<Server>, stream: WatchedStream, connection: Rc<Connection>) {
     let state = connection.state();
-    let config = &server.worker.shared().config;
+    let terms = server.worker.terms();
+    let config = &terms.rules().config;
     let tasks = StreamTasks::default();
     let mut builder = http2::Builder::new(tasks.clone());
     builder
@@ -86,7 +87,7 @@ pub(super) async fn serve(server: &Rc<Server>, stream: WatchedStream, connection
 
 async fn answer(connection: &Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
     let (mut parts, body) = request.into_parts();
-    if parts.headers.len() > connection.worker().shared().config.bounds.headers {
+    if parts.headers.len() > connection.worker().terms().rules().config.bounds.headers {
         let mut refusal = Response::new(AnswerBody::none(Rc::clone(connection.state())));
         *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return refusal;

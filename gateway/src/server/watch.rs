@@ -222,7 +222,9 @@ impl ConnectionState {
         };
         match self.phase.get() {
             Phase::Serving | Phase::Idle | Phase::Tunnel => true,
-            Phase::Greeting | Phase::Silent | Phase::Head => self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE,
+            Phase::Greeting | Phase::Silent | Phase::Head => {
+                self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE
+            }
         }
     }
 
