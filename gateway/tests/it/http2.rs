@@ -283,7 +283,9 @@ fn a_grpc_answer_of_a_revoked_key_ends_with_its_status_and_one_that_nobody_takes
     put_key(&world, &dead, |record| record.state = KeyState::Revoked);
     put_key(&world, &deaf, |record| record.state = KeyState::Revoked);
     let taken = world.runtime.block_on(taken).unwrap();
-    let trailers = taken.trailers.unwrap_or_else(|| panic!("none came: {:?}", taken.reset));
+    let trailers = taken
+        .trailers
+        .unwrap_or_else(|| panic!("none came: {:?}", taken.reset));
     assert_eq!(trailers["grpc-status"], "16");
     eventually("the other has ended, too", || in_flight(&world) == 0);
     drop(not_taken);

@@ -202,8 +202,7 @@ fn a_client_without_a_good_certificate_is_turned_away_where_one_is_required() {
 
 #[test]
 fn half_a_handshake_and_clear_text_are_not_waited_for() {
-    let place =
-        place_with("", "[timeouts]\nhandshake = \"200ms\"\n");
+    let place = place_with("", "[timeouts]\nhandshake = \"200ms\"\n");
     for sent in [
         &b""[..],
         b"\x16\x03\x01\x02\x00\x01",
