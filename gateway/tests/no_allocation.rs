@@ -111,7 +111,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
         control_plane: ControlPlaneLink {
             urls: Vec::new(),
             token_file: PathBuf::new(),
-            tls: keyward_config::LinkTls::default(),
+            tls: keyward_config::ClientTls::default(),
         },
         digest_key_file: None,
         replica_path: PathBuf::new(),
@@ -164,6 +164,8 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
                 host: "127.0.0.1".to_owned(),
                 port: 1,
             }],
+            protocol: keyward_config::UpstreamProtocol::Http1,
+            tls: None,
         }],
         routes,
     }

@@ -1,7 +1,8 @@
-//! TLS between gateways and the control plane: the files that it is made of, and what both ends make of them.
+//! TLS of the link to the control plane, and of gateways towards upstreams: the files that it is made of, and what both
+//! ends make of them.
 //!
 //! Files are read again when they change ([`Reloading`]): a good new content is in force for what is opened next, a bad
-//! one is told once and changes nothing. Certificates are checked by rustls with aws-lc-rs, TLS 1.2 and 1.3, HTTP/2 alone.
+//! one is told once and changes nothing. Certificates are checked by rustls with aws-lc-rs, TLS 1.2 and 1.3.
 //! Nothing of a key or a token is in an error. Opens no connection; reads nothing but the files that it is given.
 
 mod client;
@@ -11,7 +12,7 @@ mod names;
 mod pem;
 mod server;
 
-pub use client::{client_config, client_files};
+pub use client::{Purpose, client_config, client_files};
 pub use error::{FileError, Refused, refused_by_peer};
 pub use files::{Reloading, SettingFile, Source, Sources};
 pub use names::names_gateway;
