@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 
 use crate::call::Call;
 use crate::server::watch::ConnectionState;
-use crate::upstream::exchange::AnswerStream;
+use crate::upstream::answer::AnswerStream;
 
 /// Why a request body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,7 @@ pub struct BodyFate {
     bound: u64,
     bytes: Cell<u64>,
     is_over: Cell<bool>,
+    is_awaited: Cell<bool>,
 }
 
 impl BodyFate {
@@ -51,6 +52,12 @@ impl BodyFate {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_over.get()
+    }
+
+    /// Whether more of it is wanted than the client has sent.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited.get()
     }
 }
 
@@ -106,9 +113,11 @@ impl Body for RequestBody {
             };
             let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
                 self.connection.waits_for_body();
+                self.fate.is_awaited.set(true);
                 return Poll::Pending;
             };
             self.connection.got_body();
+            self.fate.is_awaited.set(false);
             let data = match frame {
                 None => return self.end(None),
                 Some(Err(_)) => return self.end(Some(BodyFault::Client)),
@@ -208,20 +217,22 @@ impl Body for AnswerBody {
         let Some(call) = &mut this.call else {
             return Poll::Ready(None);
         };
-        let piece = match &mut this.kind {
-            Kind::Fixed(bytes) => bytes.take().map(Ok),
-            Kind::Streamed(streamed) => match streamed.stream.poll_piece(context) {
-                Poll::Ready(piece) => piece,
+        let frame = match &mut this.kind {
+            Kind::Fixed(bytes) => bytes.take().map(Frame::data).map(Ok),
+            Kind::Streamed(streamed) => match streamed.stream.poll_frame(context) {
+                Poll::Ready(frame) => frame,
                 Poll::Pending if call.is_late(streamed.deadline, context) => {
                     Some(Err(io::ErrorKind::TimedOut.into()))
                 }
                 Poll::Pending => return Poll::Pending,
             },
         };
-        if let Some(Ok(bytes)) = &piece {
+        if let Some(Ok(frame)) = &frame
+            && let Some(bytes) = frame.data_ref()
+        {
             call.add_bytes_out(bytes.len());
         }
-        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

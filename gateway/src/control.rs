@@ -287,8 +287,19 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
         }
         shared.clock.follow_wall_clock();
         count += 1;
+        if count.is_multiple_of(4) {
+            look_at_files(shared);
+        }
         if count.is_multiple_of(20) {
             shared.keys.forget_idle(shared.clock.now().monotonic_ms());
         }
+    }
+}
+
+/// Takes changed TLS files of upstreams in, on a thread that may wait for a disk.
+fn look_at_files(shared: &Shared) {
+    let all: Vec<_> = shared.upstream_tls.iter().flatten().cloned().collect();
+    if !all.is_empty() {
+        tokio::task::spawn_blocking(move || all.iter().for_each(|tls| tls.look()));
     }
 }

@@ -205,7 +205,9 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
             Arc::clone(&ledger),
         )),
     };
+    let upstream_tls = upstream::tls::UpstreamTls::open(&config.upstreams)?;
     Ok(Shared {
+        upstream_tls,
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         clock,

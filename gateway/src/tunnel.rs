@@ -15,13 +15,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use crate::call::Call;
 use crate::deadlines::Alarm;
 use crate::server::watch::{ConnectionState, WatchedStream};
 use crate::upgrade::Switched;
+use crate::upstream::wire::Wire;
 
 pub mod websocket;
 
@@ -145,7 +145,7 @@ impl Flow {
 
 struct Tunnel {
     client: TokioIo<WatchedStream>,
-    upstream: TcpStream,
+    upstream: Wire,
     up: Flow,
     down: Flow,
     call: Box<Call>,

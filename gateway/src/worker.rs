@@ -22,6 +22,7 @@ use crate::route::RouteTable;
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
 use crate::upstream::Pools;
+use crate::upstream::tls::UpstreamTls;
 use crate::vigil::Vigils;
 
 /// What all workers share, made once.
@@ -39,6 +40,8 @@ pub struct Shared {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// TLS towards the upstreams, in their order.
+    pub upstream_tls: Vec<Option<Arc<UpstreamTls>>>,
     /// Where buckets and quotas are.
     pub limiter: Limiter,
     /// Usage.
@@ -71,7 +74,7 @@ impl Worker {
         let config = &shared.config;
         Self {
             recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
-            pools: Pools::new(&config.upstreams, config.timeouts),
+            pools: Pools::new(&config.upstreams, &shared.upstream_tls, config.timeouts),
             book: shared.ledger.book(),
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),

@@ -38,7 +38,9 @@ impl LinkCredentials {
         let make = move |sources: &Sources| {
             Ok(Credentials {
                 token: token(sources, has_certificate)?,
-                tls: needs_tls.then(|| client_config(sources, Purpose::ControlPlane)).transpose()?,
+                tls: needs_tls
+                    .then(|| client_config(sources, Purpose::ControlPlane))
+                    .transpose()?,
             })
         };
         Reloading::open(files, make).map(Self)
