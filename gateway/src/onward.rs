@@ -10,11 +10,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use crate::admission::Caller;
 use crate::credential::CredentialNames;
+use crate::grpc;
+use crate::server::greeting::Wire;
 use crate::upstream::pump::BodyFraming;
 use crate::upstream::request::{HeadSink, RequestHead};
 
@@ -56,24 +58,45 @@ pub struct Forwarding {
     /// The beginning of its `Forwarded` element, up to the host (RFC 7239 §4; an IPv6 address is bracketed and
     /// quoted, §6).
     element: String,
+    scheme: &'static str,
+    /// What `Via` says of the call.
+    via: &'static str,
 }
 
 impl Forwarding {
-    /// Of the peer at this address.
+    /// Of the peer at this address, which speaks so.
     #[must_use]
-    pub fn of(peer: IpAddr) -> Self {
+    pub fn of(peer: IpAddr, scheme: Scheme, wire: Wire) -> Self {
         let address = peer.to_canonical().to_string();
-        let element = match peer.to_canonical() {
-            IpAddr::V4(_) => format!("for={address};proto=http;host=\""),
-            IpAddr::V6(_) => format!("for=\"[{address}]\";proto=http;host=\""),
+        let scheme = match scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
         };
-        let lines = lines(&[("x-forwarded-for", &address), ("x-forwarded-proto", "http")]);
+        let element = match peer.to_canonical() {
+            IpAddr::V4(_) => format!("for={address};proto={scheme};host=\""),
+            IpAddr::V6(_) => format!("for=\"[{address}]\";proto={scheme};host=\""),
+        };
+        let lines = lines(&[("x-forwarded-for", &address), ("x-forwarded-proto", scheme)]);
         Self {
             address,
             lines,
             element,
+            scheme,
+            via: match wire {
+                Wire::Http1 => "1.1 keyward",
+                Wire::Http2 => "2.0 keyward",
+            },
         }
     }
+}
+
+/// How a client speaks to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear text.
+    Http,
+    /// With TLS.
+    Https,
 }
 
 /// Whether a peer is in `trusted_proxies`.
@@ -147,13 +170,16 @@ fn write_request(
     if let Some(protocol) = with.upgrade {
         out.upgrade(protocol);
     }
-    if is_grpc(headers) {
+    if grpc::is_spoken(headers) {
         out.trailers_welcome();
     }
     write_origin(out, headers, with);
     match via {
-        None => out.field(b"via", b"1.1 keyward"),
-        Some(via) => out.pieces(b"via", &[&via, b", 1.1 keyward"]),
+        None => out.field(b"via", with.origin.forwarding.via.as_bytes()),
+        Some(before) => {
+            let own = with.origin.forwarding.via.as_bytes();
+            out.pieces(b"via", &[&before, b", ", own]);
+        }
     }
     out.field(b"x-request-id", with.request_id.as_bytes());
     match trace.filter(|trace| is_traceparent(trace)) {
@@ -168,14 +194,6 @@ fn write_request(
         }
     }
     out.end();
-}
-
-/// Whether it is a gRPC call.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.as_bytes().get(..16))
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/grpc"))
 }
 
 /// Lines of a head that are made once and then copied: `name: value` each.
@@ -338,7 +356,7 @@ fn write_origin(out: &mut impl HeadSink, headers: &HeaderMap, with: &Additions<'
             appended(out, headers, &X_FORWARDED_FOR, forwarding.address.as_bytes());
             appended(out, headers, &FORWARDED, &element.concat());
             if !headers.contains_key(X_FORWARDED_PROTO) {
-                out.field(b"x-forwarded-proto", b"http");
+                out.field(b"x-forwarded-proto", forwarding.scheme.as_bytes());
             }
             if !headers.contains_key(X_FORWARDED_HOST) {
                 out.field(b"x-forwarded-host", host);
@@ -409,7 +427,7 @@ mod tests {
                 HeaderValue::from_bytes(value).unwrap(),
             );
         }
-        let forwarding = Forwarding::of("192.0.2.7".parse().unwrap());
+        let forwarding = Forwarding::of("192.0.2.7".parse().unwrap(), Scheme::Http, Wire::Http1);
         let names = CredentialNames::new(&keyward_config::Credentials {
             account: vec!["authorization".into(), "x-api-key".into()],
             customer: vec!["x-customer-key".into()],

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use keyward_config::{Timeouts, Upstream, UpstreamProtocol};
+use keyward_config::{Endpoint, Timeouts, Upstream, UpstreamProtocol};
 use tokio::net::TcpStream;
 
 use crate::body::{BodyFate, BodyFault, RequestBody};
@@ -83,6 +83,7 @@ pub struct Onward<'a> {
 /// An upstream's endpoints, taken in turn.
 #[derive(Debug)]
 struct Endpoints {
+    name: String,
     pools: Rc<[Rc<EndpointPool>]>,
     next: Cell<usize>,
 }
@@ -188,11 +189,58 @@ impl Pools {
     /// Empty pools for these upstreams.
     #[must_use]
     pub fn new(upstreams: &[Upstream], tls: &[Option<Arc<UpstreamTls>>], timeouts: Timeouts) -> Self {
+        Self::with((upstreams, tls), timeouts, &|upstream, tls, endpoint| {
+            Rc::new(EndpointPool::new(endpoint, upstream, tls))
+        })
+    }
+
+    /// Pools for what upstreams are after a reload. An endpoint that the upstream of the same name had already, and that is
+    /// spoken to in the same way, keeps its connections; the idle ones of all others are closed, and those in use when
+    /// their calls are over.
+    #[must_use]
+    pub fn succeeded_by(
+        &self,
+        upstreams: &[Upstream],
+        tls: &[Option<Arc<UpstreamTls>>],
+        timeouts: Timeouts,
+    ) -> Self {
+        let taken = RefCell::new(Vec::new());
+        let next = Self::with((upstreams, tls), timeouts, &|upstream, tls, endpoint| {
+            let mut before = self.upstreams.iter().filter(|known| known.name == upstream.name);
+            let kept = before.find_map(|known| {
+                let mut pools = known.pools.iter();
+                pools.find(|pool| pool.is_of(upstream, endpoint))
+            });
+            let pool = kept.map_or_else(
+                || Rc::new(EndpointPool::new(endpoint, upstream, tls)),
+                |kept| {
+                    kept.adopt(tls);
+                    Rc::clone(kept)
+                },
+            );
+            taken.borrow_mut().push(Rc::clone(&pool));
+            pool
+        });
+        let taken = taken.into_inner();
+        for pool in self.upstreams.iter().flat_map(|known| known.pools.iter()) {
+            if !taken.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
+                pool.retire();
+            }
+        }
+        next
+    }
+
+    fn with(
+        (upstreams, tls): (&[Upstream], &[Option<Arc<UpstreamTls>>]),
+        timeouts: Timeouts,
+        pool: &dyn Fn(&Upstream, Option<&Arc<UpstreamTls>>, &Endpoint) -> Rc<EndpointPool>,
+    ) -> Self {
         let endpoints = |(index, upstream): (usize, &Upstream)| {
             let tls = tls.get(index).and_then(Option::as_ref);
-            let pool = |endpoint| Rc::new(EndpointPool::new(endpoint, upstream, tls));
+            let pools = upstream.endpoints.iter();
             Endpoints {
-                pools: upstream.endpoints.iter().map(pool).collect(),
+                name: upstream.name.clone(),
+                pools: pools.map(|endpoint| pool(upstream, tls, endpoint)).collect(),
                 next: Cell::new(0),
             }
         };

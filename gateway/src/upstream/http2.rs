@@ -123,6 +123,14 @@ impl Connections {
         open.iter().find_map(Multiplexed::place)
     }
 
+    /// None of them gets more calls; each ends with those that it has.
+    pub(super) fn retire(&self) {
+        self.open
+            .borrow_mut()
+            .drain(..)
+            .for_each(|connection| connection.retire());
+    }
+
     fn is_full(&self) -> bool {
         self.open.borrow().len() >= MAX_CONNECTIONS
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::uri::Scheme;
-use keyward_config::{Endpoint, Upstream, UpstreamProtocol};
+use keyward_config::{ClientTls, Endpoint, Upstream, UpstreamProtocol};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -31,10 +31,14 @@ pub struct EndpointPool {
     port: u16,
     authority: String,
     protocol: UpstreamProtocol,
-    tls: Option<Arc<UpstreamTls>>,
+    tls: RefCell<Option<Arc<UpstreamTls>>>,
+    /// What that was made of.
+    tls_settings: Option<ClientTls>,
     idle: RefCell<Vec<Connection>>,
     streams: http2::Connections,
     told: Cell<Option<Instant>>,
+    /// No rules that are in force name it any more.
+    is_retired: Cell<bool>,
 }
 
 /// A connection to an endpoint in HTTP/1.1, and what was read from it and not yet used.
@@ -107,11 +111,33 @@ impl EndpointPool {
             port,
             authority,
             protocol: upstream.protocol,
-            tls: tls.map(Arc::clone),
+            tls: RefCell::new(tls.map(Arc::clone)),
+            tls_settings: upstream.tls.clone(),
             idle: RefCell::default(),
             streams: http2::Connections::default(),
             told: Cell::default(),
+            is_retired: Cell::new(false),
         }
+    }
+
+    /// Whether it is this endpoint's, spoken to in this upstream's way.
+    pub(super) fn is_of(&self, upstream: &Upstream, endpoint: &Endpoint) -> bool {
+        self.host == endpoint.host
+            && self.port == endpoint.port
+            && self.protocol == upstream.protocol
+            && self.tls_settings == upstream.tls
+    }
+
+    /// What is opened from now on goes by these files: the same, read by newer rules.
+    pub(super) fn adopt(&self, tls: Option<&Arc<UpstreamTls>>) {
+        self.tls.replace(tls.map(Arc::clone));
+    }
+
+    /// Closes what is idle now, and what would become so.
+    pub(super) fn retire(&self) {
+        self.is_retired.set(true);
+        self.idle.borrow_mut().clear();
+        self.streams.retire();
     }
 
     /// `Host` for requests that come without one, and its name in logs.
@@ -129,7 +155,7 @@ impl EndpointPool {
         match self.protocol {
             UpstreamProtocol::Http1 => RequestHead::Http1(buffer()),
             UpstreamProtocol::Http2 => {
-                let scheme = if self.tls.is_some() {
+                let scheme = if self.tls_settings.is_some() {
                     Scheme::HTTPS
                 } else {
                     Scheme::HTTP
@@ -187,7 +213,8 @@ impl EndpointPool {
             let connected = TcpStream::connect((self.host.as_str(), self.port)).await;
             let socket = connected.and_then(|socket| socket.set_nodelay(true).map(|()| socket));
             let socket = socket.map_err(|error| Unreachable::Refused(error.kind()))?;
-            match &self.tls {
+            let tls = self.tls.borrow().clone();
+            match tls {
                 None => Ok(Wire::Plain(socket)),
                 Some(tls) => {
                     let stream = tls.handshake(&self.host, socket).await;
@@ -215,7 +242,7 @@ impl EndpointPool {
     /// Keeps a connection for the next call.
     pub(super) fn keep(self: &Rc<Self>, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if idle.len() < MAX_IDLE && !self.is_retired.get() {
             idle.push(connection);
         }
     }
