@@ -4,6 +4,7 @@
 
 mod accounting;
 mod answers;
+mod bad_answers;
 mod cut;
 mod decisions;
 mod fixture;
@@ -12,10 +13,15 @@ mod framing;
 mod http2;
 mod http2_client;
 mod http2_floods;
+mod http2_service;
 mod killed;
 mod lifecycle;
 mod limits;
 mod me;
 mod proxy_protocol;
+mod services;
 mod tls;
+mod trailers;
 mod upgrades;
+mod upstream_http2;
+mod upstream_tls;
