@@ -219,7 +219,7 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         keys,
         ledger,
         telemetry,
-        in_force: rules::InForce::new(rules::Rules::new(config)),
+        in_force: rules::InForce::new(rules::Rules::new(config)?),
     })
 }
 

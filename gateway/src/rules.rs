@@ -4,8 +4,8 @@
 //! those of its own rules. [`InForce`] holds the newest rules of the process; each worker picks them up by itself, with the
 //! connections to endpoints that are still there.
 //!
-//! Cost: a call compares one number and counts one reference that no other thread touches. Nothing here fails: rules are made
-//! of a configuration that has passed its checks.
+//! Cost: a call compares one number and counts one reference that no other thread touches. Rules are made of a configuration
+//! that has passed its checks; what can fail are the TLS files that it names.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use keyward_config::GatewayConfig;
+use keyward_tls::FileError;
 
 use crate::address::TrustedProxies;
 use crate::credential::CredentialNames;
 use crate::route::RouteTable;
 use crate::upstream::Pools;
+use crate::upstream::tls::UpstreamTls;
 
 /// Everything that calls go by and that a reload may change.
 #[derive(Debug)]
@@ -30,18 +32,23 @@ pub struct Rules {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// TLS towards the upstreams, in their order.
+    pub upstream_tls: Vec<Option<Arc<UpstreamTls>>>,
 }
 
 impl Rules {
     /// What this configuration means.
-    #[must_use]
-    pub fn new(config: GatewayConfig) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When a TLS file of an upstream can't be used.
+    pub fn new(config: GatewayConfig) -> Result<Self, FileError> {
+        Ok(Self {
+            upstream_tls: UpstreamTls::open(&config.upstreams)?,
             routes: RouteTable::compile(&config),
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),
             config,
-        }
+        })
     }
 }
 
@@ -95,7 +102,11 @@ impl Terms {
         let generation = in_force.generation();
         let rules = in_force.rules();
         Rc::new(Self {
-            pools: Pools::new(&rules.config.upstreams, rules.config.timeouts),
+            pools: Pools::new(
+                &rules.config.upstreams,
+                &rules.upstream_tls,
+                rules.config.timeouts,
+            ),
             rules,
             generation,
         })
@@ -112,7 +123,9 @@ impl Terms {
         let rules = in_force.rules();
         let config = &rules.config;
         Some(Rc::new(Self {
-            pools: self.pools.succeeded_by(&config.upstreams, config.timeouts),
+            pools: self
+                .pools
+                .succeeded_by(&config.upstreams, &rules.upstream_tls, config.timeouts),
             rules,
             generation,
         }))

@@ -4,6 +4,7 @@
 
 mod accounting;
 mod answers;
+mod bad_answers;
 mod cut;
 mod decisions;
 mod fixture;
@@ -13,11 +14,16 @@ mod http2;
 mod http2_cases;
 mod http2_client;
 mod http2_floods;
+mod http2_service;
 mod killed;
 mod lifecycle;
 mod limits;
 mod me;
 mod proxy_protocol;
 mod recorder;
+mod services;
 mod tls;
+mod trailers;
 mod upgrades;
+mod upstream_http2;
+mod upstream_tls;
