@@ -128,7 +128,6 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
 fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
     let log = Arc::clone(log);
     shared.telemetry.observe(Box::new(move |sums| log.observe(sums)));
-    let started = shared.clock.now().unix;
     // Weak: the telemetry is itself a part of what is shared.
     let known = Arc::downgrade(shared);
     shared.telemetry.observe(Box::new(move |sums| {
@@ -169,7 +168,7 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.gauge(&catalogue::LEDGER_IN_MEMORY, [], ledger.in_memory as f64);
         sums.gauge(&catalogue::LEDGER_OLD_BOOTS, [], ledger.old_boots as f64);
         sums.counter(&catalogue::LEDGER_CORRUPT, [], ledger.corrupt_records);
-        sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
+        shared.reloads.observe(sums);
     }));
 }
 
@@ -233,6 +232,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
     let ledger = shared.ledger.standing();
     serde_json::json!({
         "gatewayId": shared.rules().config.id,
+        "configuration": shared.reloads.detail(),
         "keys": {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,

@@ -166,6 +166,15 @@ impl Ledger {
         self.store.backlog.oldest().unwrap_or(self.boot.epoch())
     }
 
+    /// Takes the names of routes that a reload brings; `names` are all, by their numbers, and begin with those that there
+    /// were.
+    ///
+    /// # Errors
+    /// When they can't be put on the disk: nothing may be counted under them then.
+    pub fn name_routes(&self, names: &[Arc<str>]) -> std::io::Result<()> {
+        self.store.shelf.name_routes(names)
+    }
+
     fn first_open_hour(&self) -> i64 {
         self.first_open_hour.load(Ordering::SeqCst)
     }
@@ -203,7 +212,7 @@ impl Ledger {
         let (shelf, epoch) = (&self.store.shelf, self.boot_epoch());
         wire.extend(counters.iter().map(|counter| {
             let key = &counter.key;
-            counter.tally().wire(key, shelf.route(key.route), epoch)
+            counter.tally().wire(key, &shelf.route(key.route), epoch)
         }));
         let mut reports = self.reports.lock();
         reports.sequence += 1;

@@ -31,6 +31,7 @@ pub mod deadlines;
 pub mod head;
 pub mod keys;
 pub mod ledger;
+pub mod lifecycle;
 pub mod limits;
 pub mod me;
 pub mod onward;
@@ -38,6 +39,7 @@ pub mod path;
 pub mod pipeline;
 pub mod random;
 pub mod rejection;
+pub mod reload;
 pub mod route;
 pub mod rules;
 pub mod server;
@@ -52,6 +54,8 @@ pub mod worker;
 mod control;
 
 use limits::shared::LimiterThread;
+use rules::names::{Names, Numbers};
+use rules::{InForce, Rules};
 use server::{Quiescence, Service, listener};
 use worker::{Shared, Worker};
 
@@ -172,15 +176,24 @@ impl RunningGateway {
 }
 
 fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
-    let names = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>();
+    let mut names = Names::default();
+    let rules = Rules::new(config, &mut names)?;
+    let config = &rules.config;
+    let listed = |numbers: &Numbers| {
+        numbers
+            .names()
+            .iter()
+            .map(|name| (**name).to_owned())
+            .collect::<Vec<_>>()
+    };
     let telemetry = telemetry::Telemetry::new(telemetry::TelemetryShape {
-        routes: names(&mut config.routes.iter().map(|route| &route.name)),
-        upstreams: names(&mut config.upstreams.iter().map(|upstream| &upstream.name)),
+        routes: listed(names.routes()),
+        upstreams: listed(names.upstreams()),
         decisions: rejection::DECISIONS,
         version: VERSION,
     });
     // First, because its lock tells a second gateway in the same folders apart from a broken file.
-    let route_names = names(&mut config.routes.iter().map(|route| &route.name));
+    let route_names = listed(names.routes());
     let bounds = ledger::LedgerBounds {
         max_size: config.ledger_max_size,
         sync_interval: config.ledger_sync_interval,
@@ -210,11 +223,12 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
     Ok(Shared {
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
-        clock,
         keys,
         ledger,
         telemetry,
-        in_force: rules::InForce::new(rules::Rules::new(config)),
+        reloads: reload::Reloads::new(names, clock.now().unix),
+        clock,
+        in_force: InForce::new(rules),
     })
 }
 

@@ -95,7 +95,7 @@ async fn handle(
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
     let route = route(&rules.routes, &parsed, parts)?;
-    call.set_route(route.index);
+    call.set_route(route);
     if route.require != Require::None {
         hold_unless_fresh(call)?;
     }
@@ -331,7 +331,7 @@ impl Departure for Leaving<'_> {
     }
 
     fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        let upstream = u16::try_from(self.route.upstream).unwrap_or(u16::MAX);
+        let upstream = self.call.rules().upstream_label(self.route.upstream);
         self.call.send(socket, bytes, upstream, self.permit.standing())
     }
 

@@ -7,6 +7,7 @@
 //! Cost: a call compares one number and counts one reference that no other thread touches. Nothing here fails: rules are made
 //! of a configuration that has passed its checks.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,11 @@ use crate::credential::CredentialNames;
 use crate::route::RouteTable;
 use crate::upstream::Pools;
 
+pub mod fixed;
+pub mod names;
+
+use names::{Names, TooMany};
+
 /// Everything that calls go by and that a reload may change.
 #[derive(Debug)]
 pub struct Rules {
@@ -30,18 +36,37 @@ pub struct Rules {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// The label of each upstream in metrics.
+    upstream_labels: Box<[u16]>,
 }
 
 impl Rules {
-    /// What this configuration means.
-    #[must_use]
-    pub fn new(config: GatewayConfig) -> Self {
-        Self {
-            routes: RouteTable::compile(&config),
+    /// What this configuration means. Routes and upstreams that there were before keep their numbers.
+    ///
+    /// # Errors
+    /// When there are no numbers left for new names.
+    pub fn new(config: GatewayConfig, names: &mut Names) -> Result<Self, TooMany> {
+        let numbers = names.number_routes(&config)?;
+        Ok(Self {
+            routes: RouteTable::numbered(&config, &numbers),
+            upstream_labels: names.number_upstreams(&config)?,
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),
             config,
-        }
+        })
+    }
+
+    /// The files that a configuration names and whose content is part of what calls go by: who changes one of them has
+    /// changed the configuration.
+    #[must_use]
+    pub fn files(_config: &GatewayConfig) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// The label in metrics of an upstream, by its place in the configuration.
+    #[must_use]
+    pub fn upstream_label(&self, upstream: usize) -> u16 {
+        self.upstream_labels.get(upstream).copied().unwrap_or(u16::MAX)
     }
 }
 
@@ -95,7 +120,7 @@ impl Terms {
         let generation = in_force.generation();
         let rules = in_force.rules();
         Rc::new(Self {
-            pools: Pools::new(&rules.config.upstreams, rules.config.timeouts),
+            pools: Pools::new(&rules),
             rules,
             generation,
         })
@@ -110,9 +135,8 @@ impl Terms {
             return None;
         }
         let rules = in_force.rules();
-        let config = &rules.config;
         Some(Rc::new(Self {
-            pools: self.pools.succeeded_by(&config.upstreams, config.timeouts),
+            pools: self.pools.succeeded_by(&rules),
             rules,
             generation,
         }))

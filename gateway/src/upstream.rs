@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
+use crate::rules::Rules;
 use crate::telemetry::UpstreamFailure;
 use crate::worker::Worker;
 
@@ -74,6 +75,7 @@ pub struct Onward<'a> {
 #[derive(Debug)]
 struct Endpoints {
     name: String,
+    label: u16,
     pools: Rc<[Rc<EndpointPool>]>,
     next: Cell<usize>,
 }
@@ -83,6 +85,7 @@ struct Endpoints {
 pub struct Destination {
     endpoints: Rc<[Rc<EndpointPool>]>,
     first: usize,
+    /// Its label in metrics.
     upstream: u16,
 }
 
@@ -162,20 +165,18 @@ pub trait Departure {
 }
 
 impl Pools {
-    /// Empty pools for these upstreams.
+    /// Empty pools for the upstreams of these rules.
     #[must_use]
-    pub fn new(upstreams: &[Upstream], timeouts: Timeouts) -> Self {
-        Self::with(upstreams, timeouts, &|_, endpoint| {
-            Rc::new(EndpointPool::new(endpoint))
-        })
+    pub fn new(rules: &Rules) -> Self {
+        Self::with(rules, &|_, endpoint| Rc::new(EndpointPool::new(endpoint)))
     }
 
     /// Pools for what upstreams are after a reload. An endpoint that the upstream of the same name had already keeps its
     /// connections; the idle ones of all others are closed, and those in use when their call is over.
     #[must_use]
-    pub fn succeeded_by(&self, upstreams: &[Upstream], timeouts: Timeouts) -> Self {
+    pub fn succeeded_by(&self, rules: &Rules) -> Self {
         let taken = RefCell::new(Vec::new());
-        let next = Self::with(upstreams, timeouts, &|upstream, endpoint| {
+        let next = Self::with(rules, &|upstream, endpoint| {
             let mut before = self.upstreams.iter().filter(|known| known.name == upstream.name);
             let kept = before.find_map(|known| known.pools.iter().find(|pool| pool.is_of(endpoint)));
             let pool = kept.map_or_else(|| Rc::new(EndpointPool::new(endpoint)), Rc::clone);
@@ -191,13 +192,11 @@ impl Pools {
         next
     }
 
-    fn with(
-        upstreams: &[Upstream],
-        timeouts: Timeouts,
-        pool: &dyn Fn(&Upstream, &Endpoint) -> Rc<EndpointPool>,
-    ) -> Self {
-        let endpoints = |upstream: &Upstream| Endpoints {
+    fn with(rules: &Rules, pool: &dyn Fn(&Upstream, &Endpoint) -> Rc<EndpointPool>) -> Self {
+        let upstreams = &rules.config.upstreams;
+        let endpoints = |(index, upstream): (usize, &Upstream)| Endpoints {
             name: upstream.name.clone(),
+            label: rules.upstream_label(index),
             pools: upstream
                 .endpoints
                 .iter()
@@ -206,8 +205,8 @@ impl Pools {
             next: Cell::new(0),
         };
         Self {
-            upstreams: upstreams.iter().map(endpoints).collect(),
-            timeouts,
+            upstreams: upstreams.iter().enumerate().map(endpoints).collect(),
+            timeouts: rules.config.timeouts,
             spare: RefCell::default(),
         }
     }
@@ -219,11 +218,10 @@ impl Pools {
         let count = endpoints.pools.len();
         let first = endpoints.next.get();
         endpoints.next.set(if first + 1 < count { first + 1 } else { 0 });
-        let upstream = u16::try_from(upstream).unwrap_or(u16::MAX);
         (count > 0).then(|| Destination {
             endpoints: Rc::clone(&endpoints.pools),
             first,
-            upstream,
+            upstream: endpoints.label,
         })
     }
 

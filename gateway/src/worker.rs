@@ -15,6 +15,7 @@ use crate::deadlines::Deadlines;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
+use crate::reload::Reloads;
 use crate::rules::{InForce, Rules, Terms};
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
@@ -23,6 +24,8 @@ use crate::vigil::Vigils;
 /// What all workers share, made once.
 #[derive(Debug)]
 pub struct Shared {
+    /// How reloads went.
+    pub reloads: Reloads,
     /// What a reload changes.
     pub in_force: InForce,
     /// The process's clock.

@@ -13,4 +13,5 @@ mod killed;
 mod lifecycle;
 mod limits;
 mod me;
+mod reload;
 mod upgrades;
