@@ -23,6 +23,7 @@ use keyward_contract::{AccountId, CustomerId, Environment};
 
 pub mod elder;
 pub mod heir;
+pub mod parting;
 mod wire;
 
 /// Says to a program that it is an heir: its standard input is the socket to its elder.
@@ -77,7 +78,7 @@ impl HeldTokens {
         millitokens: u64,
     ) -> Self {
         Self {
-            account: account.into(),
+            account: *account.as_uuid().as_bytes(),
             is_production: environment == Environment::Production,
             customer: customer.map(|id| id.as_str().to_owned()),
             millitokens,
@@ -92,7 +93,7 @@ impl HeldTokens {
             false => Environment::Test,
         };
         let customer = self.customer.as_deref().map(str::parse).transpose().ok()?;
-        Some((AccountId::from_slice(&self.account)?, environment, customer))
+        Some((AccountId::from_slice(&self.account).ok()?, environment, customer))
     }
 
     /// Thousandths of a token.

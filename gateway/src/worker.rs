@@ -12,6 +12,7 @@ use crate::access_log::{AccessLog, WorkerLog};
 use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
 use crate::deadlines::Deadlines;
+use crate::handover::parting::Parting;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
@@ -24,6 +25,8 @@ use crate::vigil::Vigils;
 /// What all workers share, made once.
 #[derive(Debug)]
 pub struct Shared {
+    /// How it stops, once it does.
+    pub parting: Parting,
     /// How reloads went.
     pub reloads: Reloads,
     /// What a reload changes.

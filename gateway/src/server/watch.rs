@@ -53,6 +53,8 @@ pub struct ConnectionState {
     is_over: Cell<bool>,
     is_aborted: Cell<bool>,
     draining_since: Cell<Option<Duration>>,
+    /// Whether it may wait for its next call, however long the drain is.
+    drains_gently: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -69,6 +71,7 @@ impl ConnectionState {
             is_over: Cell::new(false),
             is_aborted: Cell::new(false),
             draining_since: Cell::new(None),
+            drains_gently: Cell::new(false),
             waker: RefCell::new(None),
         })
     }
@@ -114,6 +117,13 @@ impl ConnectionState {
         self.wake();
     }
 
+    /// Asks the connection to end after the call it serves or the next one, whose answer says so: a client that is told
+    /// loses no call, as it could on a connection that is closed while its next one is on the way.
+    pub fn drain_gently(&self) {
+        self.drains_gently.set(true);
+        self.drain();
+    }
+
     /// Whether it is to end after the call it serves. A connection whose first call is on its way is given a
     /// moment: the client could not know better when it sent it.
     #[must_use]
@@ -122,7 +132,9 @@ impl ConnectionState {
             return false;
         };
         match self.phase.get() {
-            Phase::Serving | Phase::Idle | Phase::Tunnel => true,
+            Phase::Serving | Phase::Tunnel => true,
+            _ if self.drains_gently.get() => false,
+            Phase::Idle => true,
             Phase::Silent | Phase::Head => self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE,
         }
     }
