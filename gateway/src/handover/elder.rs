@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wire::{Estate, Piece, Step, Wire, Word};
 use super::{HandoverError, HeldTokens, STEP, VARIABLE};
@@ -22,6 +22,9 @@ use crate::worker::Shared;
 
 /// How long letting the control plane go may take: what is being written to the disk ends first.
 const LETTING_GO: Duration = Duration::from_secs(10);
+/// How long the end of the gateway before this one is waited for.
+const ENDING: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How to start the next version of this program.
 #[derive(Clone, Debug)]
@@ -82,7 +85,7 @@ impl RunningGateway {
     /// # Errors
     /// Why nobody took over. Then this one serves on, and nothing has changed.
     pub fn hand_over(&self, program: &Program) -> Result<(), HandoverError> {
-        if self.elder.as_ref().is_some_and(|elder| !elder.has_ended()) || self.is_handed_over() {
+        if !self.is_alone() {
             return Err(HandoverError::Busy);
         }
         if self.shared.ledger.standing().in_memory > 0 {
@@ -99,6 +102,18 @@ impl RunningGateway {
         }
         self.leave(wire);
         Ok(())
+    }
+
+    /// Whether nobody else has these folders open. One that is just ending is waited for.
+    fn is_alone(&self) -> bool {
+        let deadline = Instant::now() + ENDING;
+        while self.elder.as_ref().is_some_and(|elder| !elder.has_ended()) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        !self.is_handed_over()
     }
 
     fn see_it_serve(&self, wire: &Wire) -> Result<(), HandoverError> {

@@ -9,6 +9,7 @@ mod decisions;
 mod fixture;
 mod forwarding;
 mod framing;
+mod handover;
 mod killed;
 mod lifecycle;
 mod limits;
