@@ -1,14 +1,16 @@
 //! One client connection: whose it is and what is known of it for all its calls.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::address::client_address;
-use crate::onward::{Forwarding, Origin, Trust};
+use crate::onward::{Forwarding, Origin, Scheme, Trust};
 use crate::rules::{Rules, Terms};
+use crate::server::greeting::Guest;
+use crate::server::socket::ClientSocket;
 use crate::server::watch::ConnectionState;
 use crate::upgrade::Switched;
 use crate::worker::Worker;
@@ -19,7 +21,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct Connection {
     worker: Rc<Worker>,
     peer: IpAddr,
-    forwarding: Forwarding,
+    forwarding: Rc<Forwarding>,
     trust: Cell<Trust>,
     /// By which rules that was said.
     trust_as_of: Cell<u64>,
@@ -37,18 +39,36 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// A connection that was just accepted.
+    /// A connection that is ready to be served.
     #[must_use]
-    pub fn new(worker: &Rc<Worker>, peer: SocketAddr, state: Rc<ConnectionState>) -> Self {
-        let peer = peer.ip().to_canonical();
+    pub fn new(worker: &Rc<Worker>, guest: &Guest, state: Rc<ConnectionState>) -> Self {
+        let peer = guest.peer.ip().to_canonical();
+        let scheme = match guest.socket {
+            ClientSocket::Plain(_) => Scheme::Http,
+            ClientSocket::Tls(_) => Scheme::Https,
+        };
         let terms = worker.terms();
         Self {
             worker: Rc::clone(worker),
             peer,
-            forwarding: Forwarding::of(peer),
+            forwarding: Rc::new(Forwarding::of(peer, scheme, guest.wire)),
             trust: Cell::new(trust_in(peer, terms.rules())),
             trust_as_of: Cell::new(terms.generation()),
             state,
+            switched: Cell::new(None),
+        }
+    }
+
+    /// The same, for the call on one of its streams.
+    #[must_use]
+    pub fn on_stream(&self, stream: Rc<ConnectionState>) -> Self {
+        Self {
+            worker: Rc::clone(&self.worker),
+            peer: self.peer,
+            forwarding: Rc::clone(&self.forwarding),
+            trust: self.trust.clone(),
+            trust_as_of: self.trust_as_of.clone(),
+            state: stream,
             switched: Cell::new(None),
         }
     }

@@ -299,5 +299,19 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
         if count.is_multiple_of(20) {
             shared.keys.forget_idle(shared.clock.now().monotonic_ms());
         }
+        if count.is_multiple_of(2) {
+            look_at_certificates(shared);
+        }
+    }
+}
+
+/// Takes new certificates of the proxy listener; bad ones are told once, and the old ones stay.
+fn look_at_certificates(shared: &Shared) {
+    let rules = shared.rules();
+    let Some(tls) = &rules.tls else { return };
+    match tls.look() {
+        Ok(None) => {}
+        Ok(Some(_)) => tracing::info!("new certificates are shown to partners from now on"),
+        Err(error) => tracing::error!(%error, "new certificates can't be used; the old ones stay in force"),
     }
 }

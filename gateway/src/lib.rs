@@ -28,6 +28,7 @@ pub mod clock;
 pub mod connection;
 pub mod credential;
 pub mod deadlines;
+pub mod grpc;
 pub mod handover;
 pub mod head;
 pub mod keys;
@@ -38,6 +39,7 @@ pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
+pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
 pub mod reload;
@@ -260,7 +262,7 @@ fn listen(config: &GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyh
 
 fn share(config: GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow::Result<Shared> {
     let mut names = Names::default();
-    let rules = Rules::new(config, &mut names)?;
+    let rules = Rules::new(config, &mut names, None)?;
     let config = &rules.config;
     let listed = |numbers: &Numbers| {
         numbers

@@ -17,16 +17,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use keyward_config::Require;
 use tokio::net::TcpStream;
 
 use crate::admission::{self, Admitted, Claim, Refused};
-use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
+use crate::body::{AnswerBody, BodyFate, LastWord, RequestBody, Streamed, Trailers};
 use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
+use crate::grpc;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
 use crate::limits::{Limiter, Permit};
@@ -135,12 +136,29 @@ async fn handle(
             answered,
             fate,
             permit,
-            deadline: now.monotonic + route.timeout,
+            deadline: now.monotonic + patience(route, parts),
+            last_word: last_word(parts),
         }))),
         Err(unanswered) if unanswered.reach == Reach::Never => {
             Err(withdraw(&shared.limiter, permit, unanswered.rejection))
         }
         Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
+    }
+}
+
+/// How long the whole call may take: as the route says, and no longer than a gRPC client waits.
+fn patience(route: &Route, parts: &Parts) -> Duration {
+    match grpc::timeout(&parts.headers).filter(|_| grpc::is_spoken(&parts.headers)) {
+        Some(patience) => patience.min(route.timeout),
+        None => route.timeout,
+    }
+}
+
+fn last_word(parts: &Parts) -> LastWord {
+    if parts.version == Version::HTTP_2 && grpc::is_spoken(&parts.headers) {
+        LastWord::GrpcStatus
+    } else {
+        LastWord::None
     }
 }
 
@@ -233,6 +251,11 @@ impl<'a> Asked<'a> {
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
+        let body = body.with(if grpc::is_spoken(&self.parts.headers) {
+            Trailers::OfGrpc
+        } else {
+            Trailers::Dropped
+        });
         let is_sized = body.is_end_stream() || announced.is_some();
         let framing = if is_sized {
             BodyFraming::Sized
@@ -262,7 +285,7 @@ impl<'a> Asked<'a> {
             upgrade: upgrade.cloned(),
             fate: Rc::clone(&fate),
             began: now.monotonic,
-            timeout: route.timeout,
+            timeout: patience(route, self.parts),
         };
         Ok((onward, fate))
     }
@@ -348,6 +371,7 @@ struct Forwarded {
     fate: Rc<BodyFate>,
     permit: Permit,
     deadline: Duration,
+    last_word: LastWord,
 }
 
 impl Forwarded {
@@ -363,6 +387,7 @@ impl Forwarded {
             fate,
             permit,
             deadline,
+            last_word,
         } = self;
         let mut headers = head.headers;
         finish_headers(&mut headers, request_id, permit.standing(), &call);
@@ -378,6 +403,7 @@ impl Forwarded {
             stream,
             fate,
             deadline,
+            last_word,
         };
         let body = AnswerBody::streamed(streamed, call, Rc::clone(connection.state()));
         let mut response = Response::new(body);

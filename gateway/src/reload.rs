@@ -1,7 +1,6 @@
 //! Taking a changed configuration in while calls go on: all of it, or nothing.
 //!
-//! The file is read when somebody asks (`SIGHUP`) and when its content, or that of a file that it names, has changed and stayed
-//! so for a look. What is wrong with it, or can't change without a restart, is said once in the log; what was in force stays
+//! The file is read when somebody asks (`SIGHUP`) and when its content has changed and stayed so for a look. What is wrong with it, or can't change without a restart, is said once in the log; what was in force stays
 //! in force. Environment variables override the file as they did at the start.
 //!
 //! One thread at a time works here, and none that serves calls. A look reads the files once a second.
@@ -13,12 +12,12 @@ use keyward_config::{ConfigError, GatewayConfig, Surroundings};
 use keyward_contract::UnixMillis;
 use parking_lot::Mutex;
 
-use crate::rules::names::{Names, TooMany};
-use crate::rules::{Rules, fixed};
+use crate::rules::names::Names;
+use crate::rules::{Rules, Unusable, fixed};
 use crate::telemetry::{Sums, catalogue};
 use crate::worker::Shared;
 
-/// What a configuration file holds, with the files that it names.
+/// What a configuration file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(blake3::Hash);
 
@@ -37,9 +36,9 @@ pub enum ReloadError {
     /// It changes what only a restart changes.
     #[error("{}: this needs a restart; nothing of the file was taken", .0.join(", "))]
     Fixed(Vec<&'static str>),
-    /// It names more than there is room for.
+    /// It is right in itself and can't be in force all the same.
     #[error("{0}; nothing of the file was taken")]
-    Names(#[from] TooMany),
+    Unusable(#[from] Unusable),
     /// The names of its routes could not be put on disk, so that usage would be counted under none.
     #[error("the ledger can't take the names of new routes: {0}")]
     Ledger(std::io::Error),
@@ -86,7 +85,7 @@ impl ConfigFile {
             path: path.to_owned(),
             followed: Mutex::default(),
         };
-        let digest = file.read(&config).digest;
+        let digest = file.read().digest;
         file.followed.lock().decided = Some(digest);
         Ok((file, config))
     }
@@ -103,35 +102,23 @@ impl ConfigFile {
         self.followed.lock().decided
     }
 
-    /// The file as it is now, and the files that the configuration in force names.
-    fn read(&self, config: &GatewayConfig) -> Text {
+    fn read(&self) -> Text {
         let text = std::fs::read_to_string(&self.path);
-        let mut hasher = blake3::Hasher::new();
-        let mut add = |content: Option<&[u8]>| {
-            let content = content.unwrap_or(b"absent");
-            hasher
-                .update(&(content.len() as u64).to_le_bytes())
-                .update(content);
-        };
-        add(text.as_ref().ok().map(String::as_bytes));
-        for named in Rules::files(config) {
-            add(std::fs::read(named).ok().as_deref());
-        }
+        let content = text.as_ref().map_or(&b"absent"[..], |text| text.as_bytes());
         Text {
+            digest: Digest(blake3::hash(content)),
             text,
-            digest: Digest(hasher.finalize()),
         }
     }
 
     /// Reads it because somebody asked, and puts it in force, changed or not.
     pub fn reload(&self, shared: &Shared) -> Outcome {
-        let read = self.read(&shared.rules().config);
-        self.take(shared, read)
+        self.take(shared, self.read())
     }
 
     /// Takes it in when it has changed and holds still; `None` when there is nothing to do.
     pub fn look(&self, shared: &Shared) -> Option<Outcome> {
-        let read = self.read(&shared.rules().config);
+        let read = self.read();
         {
             let mut followed = self.followed.lock();
             let is_settled = followed.seen.replace(read.digest) == Some(read.digest);
@@ -146,14 +133,10 @@ impl ConfigFile {
     fn take(&self, shared: &Shared, read: Text) -> Outcome {
         let file = self.path.display();
         let taken = self.parse(read.text).and_then(|config| shared.take(config));
-        let digest = match &taken {
-            // It may name other files than the one before.
-            Ok(rules) => self.read(&rules.config).digest,
-            Err(_) => read.digest,
-        };
+        let digest = read.digest;
         self.followed.lock().decided = Some(digest);
         match taken {
-            Ok(_) => {
+            Ok(()) => {
                 shared.reloads.applied(digest, shared.clock.now().unix);
                 tracing::info!(%file, %digest, "the configuration was reloaded");
                 Outcome::Applied
@@ -182,14 +165,15 @@ impl Shared {
     ///
     /// # Errors
     /// When it can't be in force as a whole; what was before stays so.
-    pub fn take(&self, config: GatewayConfig) -> Result<std::sync::Arc<Rules>, ReloadError> {
+    pub fn take(&self, config: GatewayConfig) -> Result<(), ReloadError> {
         let mut names = self.reloads.names.lock();
-        let fixed = fixed::changed(&self.rules().config, &config);
+        let before = self.rules();
+        let fixed = fixed::changed(&before.config, &config);
         if !fixed.is_empty() {
             return Err(ReloadError::Fixed(fixed));
         }
         let mut wanted = names.clone();
-        let rules = Rules::new(config, &mut wanted)?;
+        let rules = Rules::new(config, &mut wanted, Some(&before))?;
         // Before anything can be counted under them.
         self.ledger
             .name_routes(wanted.routes().names())
@@ -202,7 +186,7 @@ impl Shared {
             let _ = self.telemetry.upstream(name);
         });
         self.in_force.put(rules);
-        Ok(self.rules())
+        Ok(())
     }
 }
 

@@ -7,13 +7,13 @@
 //! Cost: a call compares one number and counts one reference that no other thread touches. Nothing here fails: rules are made
 //! of a configuration that has passed its checks.
 
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use keyward_config::GatewayConfig;
+use keyward_tls::{EdgeTls, FileError, Reloading, Sources};
 
 use crate::address::TrustedProxies;
 use crate::credential::CredentialNames;
@@ -24,6 +24,17 @@ pub mod fixed;
 pub mod names;
 
 use names::{Names, TooMany};
+
+/// Why a configuration that is right in itself can't be in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It names more than there is room for.
+    #[error(transparent)]
+    Names(#[from] TooMany),
+    /// A file that it names.
+    #[error("can't serve TLS: {0}")]
+    Tls(#[from] FileError),
+}
 
 /// Everything that calls go by and that a reload may change.
 #[derive(Debug)]
@@ -36,31 +47,27 @@ pub struct Rules {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// What is shown to partners; `None`: clear text. Follows its files by itself.
+    pub tls: Option<Arc<Reloading<EdgeTls>>>,
     /// The label of each upstream in metrics.
     upstream_labels: Box<[u16]>,
 }
 
 impl Rules {
-    /// What this configuration means. Routes and upstreams that there were before keep their numbers.
+    /// What this configuration means, after these rules. Routes and upstreams that there were before keep their numbers.
     ///
     /// # Errors
-    /// When there are no numbers left for new names.
-    pub fn new(config: GatewayConfig, names: &mut Names) -> Result<Self, TooMany> {
+    /// When there are no numbers left for new names, or a certificate is of no use.
+    pub fn new(config: GatewayConfig, names: &mut Names, before: Option<&Self>) -> Result<Self, Unusable> {
         let numbers = names.number_routes(&config)?;
         Ok(Self {
             routes: RouteTable::numbered(&config, &numbers),
             upstream_labels: names.number_upstreams(&config)?,
+            tls: edge_tls(&config, before)?,
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),
             config,
         })
-    }
-
-    /// The files that a configuration names and whose content is part of what calls go by: who changes one of them has
-    /// changed the configuration.
-    #[must_use]
-    pub fn files(_config: &GatewayConfig) -> Vec<PathBuf> {
-        Vec::new()
     }
 
     /// The label in metrics of an upstream, by its place in the configuration.
@@ -68,6 +75,24 @@ impl Rules {
     pub fn upstream_label(&self, upstream: usize) -> u16 {
         self.upstream_labels.get(upstream).copied().unwrap_or(u16::MAX)
     }
+}
+
+/// The certificates: those that there are, where the settings are the same.
+fn edge_tls(
+    config: &GatewayConfig,
+    before: Option<&Rules>,
+) -> Result<Option<Arc<Reloading<EdgeTls>>>, FileError> {
+    let Some(tls) = &config.listen.tls else {
+        return Ok(None);
+    };
+    if let Some(before) = before
+        && before.config.listen.tls.as_ref() == Some(tls)
+    {
+        return Ok(before.tls.clone());
+    }
+    let clients = tls.client_certificates;
+    let make = move |sources: &Sources| EdgeTls::make(sources, clients);
+    Reloading::open(EdgeTls::files(tls), make).map(|tls| Some(Arc::new(tls)))
 }
 
 /// The newest rules of the process.

@@ -89,6 +89,8 @@ struct Watched {
     /// Why it would be refused now.
     dead: Option<CutReason>,
     is_cut: bool,
+    /// It was told and has not ended.
+    is_stubborn: bool,
 }
 
 /// One call's place; dropping it leaves it.
@@ -114,6 +116,7 @@ impl Vigil {
             well: since,
             dead: None,
             is_cut: false,
+            is_stubborn: false,
         };
         Self {
             place: worker.vigils().slab.borrow_mut().occupy(watched),
@@ -205,30 +208,54 @@ impl Slab {
             }
             self.any_dead |= watched.dead.is_some();
         }
+        self.any_dead |= self.calls.iter().flatten().any(|call| call.is_cut);
         self.looked = now;
     }
 
-    /// Marks those whose time is over; answers what carries them, and whether they are being answered.
-    fn end(&mut self, now: Duration, grace: Duration) -> Vec<(Rc<ConnectionState>, bool)> {
+    /// Marks those whose time is over; answers what carries them, and how they end.
+    fn end(&mut self, now: Duration, grace: Duration) -> Vec<(Rc<ConnectionState>, Ending)> {
         let mut ended = Vec::new();
         for watched in self.calls.iter_mut().flatten() {
             // Not to be late, it is done one tick early.
             let is_over = now.saturating_add(TICK) >= watched.well.saturating_add(grace);
-            if watched.dead.is_some() && is_over && !watched.is_cut {
-                watched.is_cut = true;
-                ended.push((Rc::clone(&watched.carrier), watched.is_answering));
-            }
+            let ending = match watched.is_cut {
+                true if watched.is_answering && !watched.is_stubborn => {
+                    watched.is_stubborn = true;
+                    Ending::AtOnce
+                }
+                false if watched.dead.is_some() && is_over => {
+                    watched.is_cut = true;
+                    if watched.is_answering {
+                        Ending::Cut
+                    } else {
+                        Ending::Refused
+                    }
+                }
+                true | false => continue,
+            };
+            ended.push((Rc::clone(&watched.carrier), ending));
         }
         ended
     }
 }
 
-fn end(calls: Vec<(Rc<ConnectionState>, bool)>) {
-    for (carrier, is_answering) in calls {
-        if is_answering {
-            carrier.abort();
-        } else {
-            carrier.rouse();
+/// How a call ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// Nothing was answered yet: by the refusal.
+    Refused,
+    /// Within its answer: with a word, where its protocol has one.
+    Cut,
+    /// It was told, and is still there: the client takes nothing.
+    AtOnce,
+}
+
+fn end(calls: Vec<(Rc<ConnectionState>, Ending)>) {
+    for (carrier, ending) in calls {
+        match ending {
+            Ending::Refused => carrier.rouse(),
+            Ending::Cut => carrier.cut(),
+            Ending::AtOnce => carrier.abort(),
         }
     }
 }

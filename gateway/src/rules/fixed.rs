@@ -2,14 +2,21 @@
 //!
 //! Every setting is named here, on one side or the other: one that is added without saying where it belongs doesn't compile.
 
-use keyward_config::GatewayConfig;
+use keyward_config::{GatewayConfig, Listen};
 
 /// The settings that differ and that only a restart changes, as they are written in the file.
 #[must_use]
 pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static str> {
+    let Listen {
+        proxy,
+        admin,
+        // Asked of every new connection.
+        proxy_protocol: _,
+        tls: _,
+    } = &before.listen;
     let GatewayConfig {
         id,
-        listen,
+        listen: _,
         control_plane,
         digest_key_file,
         replica_path,
@@ -33,7 +40,8 @@ pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static st
     } = before;
     let settings = [
         ("gateway.id", *id != after.id),
-        ("listen", *listen != after.listen),
+        ("listen.proxy", *proxy != after.listen.proxy),
+        ("listen.admin", *admin != after.listen.admin),
         ("control_plane", *control_plane != after.control_plane),
         (
             "secrets.digest_key_file",
