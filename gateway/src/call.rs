@@ -30,7 +30,7 @@ use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::server::watch::ConnectionState;
-use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
+use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot};
 use crate::vigil::Vigil;
 use crate::worker::{InFlight, Worker};
 
@@ -63,6 +63,8 @@ pub struct Call {
     /// Over its rights, while it has any to lose.
     vigil: Option<Vigil>,
     cut: Cell<Option<CutReason>>,
+    /// Who was asked, where somebody else forwards it.
+    endpoint: Option<Endpoint>,
     log: Option<Box<Logged>>,
 }
 
@@ -109,8 +111,14 @@ impl Call {
             alarm: None,
             vigil: None,
             cut: Cell::new(None),
+            endpoint: None,
             log: None,
         }
+    }
+
+    /// Somebody else forwards it, and asks here whether it may.
+    pub fn is_asked_about(&mut self, endpoint: Endpoint) {
+        self.endpoint = Some(endpoint);
     }
 
     /// When it began.
@@ -238,15 +246,29 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.decision.set(Some(ACCEPTED));
-            self.code.set("accepted");
             self.upstream.set(Some(upstream));
-            let customers = standing.filter(|standing| standing.which == Which::Customer);
-            if let (Some(counter), Some(standing)) = (counter, customers) {
-                counter.bucket(standing.level.millitokens, now);
-            }
+            self.accepted(standing);
         }
         Ok(taken)
+    }
+
+    /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
+    /// the count, whenever the process is killed.
+    pub fn accept(&self, standing: Option<&Standing>) {
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.status.set(http::StatusCode::OK.as_u16());
+        self.accepted(standing);
+    }
+
+    fn accepted(&self, standing: Option<&Standing>) {
+        self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
+        let customers = standing.filter(|standing| standing.which == Which::Customer);
+        if let (Some(counter), Some(standing)) = (&self.counter, customers) {
+            counter.bucket(standing.level.millitokens, self.started.unix.0);
+        }
     }
 
     /// Whether an upstream may have seen it.
@@ -319,6 +341,7 @@ impl Call {
             | Rejection::MethodNotAllowed(_)
             | Rejection::Unauthorized
             | Rejection::PayloadTooLarge(_)
+            | Rejection::UnsupportedMediaType
             | Rejection::Overloaded(_)
             | Rejection::UpstreamUnavailable
             | Rejection::BadGateway(_)
@@ -376,19 +399,28 @@ impl Call {
                 counter.would_limit();
             }
         }
+        self.count(decision, duration);
+        self.log(duration);
+    }
+
+    fn count(&self, decision: Option<u8>, duration: Duration) {
+        let decision = Decision(decision.unwrap_or(CLIENT_GONE));
+        if let Some(endpoint) = self.endpoint {
+            self.worker.telemetry().checked(endpoint, decision);
+            return;
+        }
         self.worker.telemetry().finished(&Finished {
             route: self.route.get(),
             tier: self.tier.get(),
-            status,
-            decision: Decision(decision.unwrap_or(CLIENT_GONE)),
+            status: self.status.get(),
+            decision,
             duration,
             overhead: duration.saturating_sub(self.upstream_time.get()),
             upstream: self.upstream.get(),
             upstream_time: self.upstream_time.get(),
-            bytes_in,
-            bytes_out,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
         });
-        self.log(duration);
     }
 
     fn log(&mut self, duration: Duration) {
@@ -425,6 +457,7 @@ impl Call {
             key_id: log.caller.map(|who| who.key),
             customer: log.caller.and_then(|who| who.customer),
             client: log.client,
+            endpoint: self.endpoint.map(Endpoint::label),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             duration,

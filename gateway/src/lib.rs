@@ -1,7 +1,7 @@
 //! Keyward's data plane: checks keys and limits, forwards, counts.
 //!
 //! Start with [`pipeline`]: it is a call, top to bottom. [`keys`] is what decisions rest on, [`sync`] is how it
-//! changes, [`limits`] what a call costs, [`upstream`] where it goes, [`ledger`] how it is counted, [`server`]
+//! changes, [`authz`] who asks without being proxied, [`limits`] what a call costs, [`upstream`] where it goes, [`ledger`] how it is counted, [`server`]
 //! the threads it runs on. Nothing here knows a database or a REST surface.
 
 use std::net::SocketAddr;
@@ -22,6 +22,7 @@ pub mod access_log;
 pub mod address;
 pub mod admin;
 pub mod admission;
+pub mod authz;
 pub mod body;
 pub mod call;
 pub mod clock;
@@ -51,7 +52,7 @@ pub mod worker;
 mod control;
 
 use limits::shared::LimiterThread;
-use server::{Quiescence, Service, listener};
+use server::{Door, Quiescence, Service, listener};
 use worker::{Shared, Worker};
 
 /// The version that is compiled in.
@@ -67,6 +68,7 @@ pub struct RunningGateway {
     shared: Arc<Shared>,
     proxy_address: SocketAddr,
     admin_address: SocketAddr,
+    authz_address: Option<SocketAddr>,
     stop_workers: CancellationToken,
     stop_control: CancellationToken,
     workers: Vec<JoinHandle<()>>,
@@ -86,6 +88,12 @@ impl Gateway {
         let config = &shared.config;
         let listeners = listener::bind(config.listen.proxy, config.workers.max(1))
             .with_context(|| format!("can't listen on {} (listen.proxy)", config.listen.proxy))?;
+        let authz = match config.listen.authz {
+            None => Vec::new(),
+            Some(address) => listener::bind(address, config.workers.max(1))
+                .with_context(|| format!("can't listen on {address} (listen.authz)"))?,
+        };
+        let authz_address = authz.first().map(std::net::TcpListener::local_addr).transpose()?;
         let admin = std::net::TcpListener::bind(config.listen.admin)
             .with_context(|| format!("can't listen on {} (listen.admin)", config.listen.admin))?;
         admin.set_nonblocking(true)?;
@@ -96,7 +104,7 @@ impl Gateway {
         let log = Arc::new(log);
         let limiter = shared.limiter.shared().map(Arc::clone);
         let limiter = limiter.map(LimiterThread::start).transpose()?;
-        let (workers, quiescence) = start_workers(&shared, listeners, &log, &stop_workers)?;
+        let (workers, quiescence) = start_workers(&shared, (listeners, authz), &log, &stop_workers)?;
         let link = control::link(&shared, proxy_address)?;
         let services = control::Services {
             admin,
@@ -116,6 +124,7 @@ impl Gateway {
             shared,
             proxy_address,
             admin_address,
+            authz_address,
             stop_workers,
             stop_control,
             workers,
@@ -136,6 +145,12 @@ impl RunningGateway {
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where it is asked about calls that others forward, if anywhere.
+    #[must_use]
+    pub fn authz_address(&self) -> Option<SocketAddr> {
+        self.authz_address
     }
 
     /// Whether it has a whole key set to decide by.
@@ -225,19 +240,27 @@ fn digest_key(file: &Path) -> anyhow::Result<DigestKey> {
 
 type Workers = (Vec<JoinHandle<()>>, Quiescence);
 
+/// One of each a worker; those for validations are none where nobody asks.
+type Listeners = (Vec<std::net::TcpListener>, Vec<std::net::TcpListener>);
+
 fn start_workers(
     shared: &Arc<Shared>,
-    listeners: Vec<std::net::TcpListener>,
+    (listeners, authz): Listeners,
     log: &Arc<access_log::AccessLog>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Workers> {
     let (mut threads, mut questions) = (Vec::new(), Vec::new());
-    let open = Arc::new(AtomicUsize::new(0));
+    let (open, authz_open) = (Arc::new(AtomicUsize::new(0)), Arc::<AtomicUsize>::default());
+    let mut authz = authz.into_iter();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (ask, asked) = mpsc::unbounded_channel();
         questions.push(ask);
         let service = Service {
             listener,
+            authz: authz.next().map(|listener| Door {
+                listener,
+                open: Arc::clone(&authz_open),
+            }),
             questions: asked,
             open: Arc::clone(&open),
             stop: stop.clone(),

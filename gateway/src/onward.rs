@@ -136,11 +136,7 @@ pub fn write_request(
         None => write_traceparent(out),
     }
     if let Some(caller) = with.caller {
-        out.extend_from_slice(caller.policy().identity(caller.environment()));
-        out.extend_from_slice(&caller.key().identity);
-        if let Some(customer) = caller.customer() {
-            out.extend_from_slice(&customer.identity);
-        }
+        caller.identity().for_each(|lines| out.extend_from_slice(lines));
     }
     out.extend_from_slice(b"\r\n");
 }

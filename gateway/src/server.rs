@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::authz;
 use crate::connection::Connection;
 use crate::deadlines::TICK;
 use crate::pipeline;
@@ -48,7 +49,7 @@ impl Quiescence {
     /// Resolves when no worker still acts on anything that it decided before this was called.
     ///
     /// A worker runs one task at a time, and a call goes from its last look at the key set to the hand-over of
-    /// the request within one turn of its task. So once a worker has come round to answer, every such turn is
+    /// the request within one turn of its task; so does a validation, to the hand-over of its answer. So once a worker has come round to answer, every such turn is
     /// over; it answers after two more rounds, in which the connections have written what was handed over.
     pub async fn passed(&self) {
         let mut answers = Vec::with_capacity(self.workers.len());
@@ -70,6 +71,8 @@ impl Quiescence {
 pub struct Service {
     /// Its listener.
     pub listener: std::net::TcpListener,
+    /// Its listener for validations, where there is one.
+    pub authz: Option<Door>,
     /// Questions of [`Quiescence`].
     pub questions: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     /// Open connections of all workers.
@@ -78,30 +81,50 @@ pub struct Service {
     pub stop: CancellationToken,
 }
 
+/// A way in beside the one of the calls.
+#[derive(Debug)]
+pub struct Door {
+    /// Its listener.
+    pub listener: std::net::TcpListener,
+    /// Open connections of all workers through it: partners' calls can't take its places.
+    pub open: Arc<AtomicUsize>,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entrance {
+    Calls,
+    Validations,
+}
+
 /// Serves until `stop` is cancelled and every call has ended, or `drain.timeout` is over.
 pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
     let listener = TcpListener::from_std(service.listener)?;
+    let (authz, authz_open) = match service.authz {
+        Some(door) => (Some(TcpListener::from_std(door.listener)?), door.open),
+        None => (None, Arc::default()),
+    };
     let server = Rc::new(Server {
         connections: RefCell::default(),
         clock: Rc::new(Cell::new(worker.now().monotonic)),
         open_here: Cell::new(0),
         open: service.open,
+        authz_open,
         worker,
     });
     tokio::task::spawn_local(answer_questions(Rc::clone(&server.worker), service.questions));
     tokio::task::spawn_local(tick(Rc::clone(&server)));
     tokio::select! {
-        () = accept(&server, &listener) => {}
+        () = accept(&server, Some(&listener), Entrance::Calls) => {}
+        () = accept(&server, authz.as_ref(), Entrance::Validations) => {}
         () = service.stop.cancelled() => {}
     }
     // Clients that the kernel has already greeted are served, too. Asked of the socket itself: the runtime may
     // not have heard of them yet.
-    let listener = listener.into_std()?;
-    while let Ok((stream, peer)) = listener.accept() {
-        stream.set_nonblocking(true)?;
-        server.greet(TcpStream::from_std(stream)?, peer);
+    server.greet_the_last(listener, Entrance::Calls)?;
+    if let Some(authz) = authz {
+        server.greet_the_last(authz, Entrance::Validations)?;
     }
-    drop(listener);
     server.drain().await;
     Ok(())
 }
@@ -113,11 +136,13 @@ struct Server {
     clock: TickClock,
     open_here: Cell<usize>,
     open: Arc<AtomicUsize>,
+    authz_open: Arc<AtomicUsize>,
 }
 
 /// A connection that counts as open.
 struct OpenConnection {
     server: Rc<Server>,
+    entrance: Entrance,
     _counted: crate::telemetry::Open,
 }
 
@@ -126,31 +151,48 @@ impl Drop for OpenConnection {
         self.server
             .open_here
             .set(self.server.open_here.get().saturating_sub(1));
-        self.server.open.fetch_sub(1, Ordering::Relaxed);
+        self.server.open(self.entrance).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Server {
+    fn open(&self, entrance: Entrance) -> &AtomicUsize {
+        match entrance {
+            Entrance::Calls => &self.open,
+            Entrance::Validations => &self.authz_open,
+        }
+    }
+
     /// `None` when there are as many connections as there may be.
-    fn opened(self: &Rc<Self>) -> Option<OpenConnection> {
+    fn opened(self: &Rc<Self>, entrance: Entrance) -> Option<OpenConnection> {
         let bound = self.worker.shared().config.bounds.connections;
-        if self.open.fetch_add(1, Ordering::Relaxed) >= bound {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+        if self.open(entrance).fetch_add(1, Ordering::Relaxed) >= bound {
+            self.open(entrance).fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         self.open_here.set(self.open_here.get() + 1);
         Some(OpenConnection {
             server: Rc::clone(self),
+            entrance,
             _counted: self.worker.telemetry().connection(),
         })
     }
 
-    fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, entrance: Entrance) {
         // Over the bound: closing at once is the cheapest "no" there is.
-        let Some(open) = self.opened() else { return };
+        let Some(open) = self.opened(entrance) else { return };
         let state = ConnectionState::new(&self.clock);
         self.connections.borrow_mut().push(Rc::downgrade(&state));
         tokio::task::spawn_local(serve(Rc::clone(self), stream, peer, state, open));
+    }
+
+    fn greet_the_last(self: &Rc<Self>, listener: TcpListener, entrance: Entrance) -> std::io::Result<()> {
+        let listener = listener.into_std()?;
+        while let Ok((stream, peer)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            self.greet(TcpStream::from_std(stream)?, peer, entrance);
+        }
+        Ok(())
     }
 
     async fn drain(&self) {
@@ -166,10 +208,13 @@ impl Server {
     }
 }
 
-async fn accept(server: &Rc<Server>, listener: &TcpListener) {
+async fn accept(server: &Rc<Server>, listener: Option<&TcpListener>, entrance: Entrance) {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => server.greet(stream, peer),
+            Ok((stream, peer)) => server.greet(stream, peer, entrance),
             Err(error) => {
                 // Out of file descriptors or a client that was gone at once: neither ends the listener.
                 tracing::warn!(%error, "can't accept a connection");
@@ -186,8 +231,11 @@ async fn serve(
     state: Rc<ConnectionState>,
     open: OpenConnection,
 ) {
-    let _open = open;
     let _ = stream.set_nodelay(true);
+    if open.entrance == Entrance::Validations {
+        let asker = authz::Asker::new(&server.worker, peer);
+        return authz::connection::serve(asker, stream, &state).await;
+    }
     let connection = Rc::new(Connection::new(&server.worker, peer, Rc::clone(&state)));
     let bounds = server.worker.shared().config.bounds;
     let mut builder = http1::Builder::new();

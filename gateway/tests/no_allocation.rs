@@ -106,6 +106,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
         listen: Listen {
             proxy: address,
             admin: address,
+            authz: None,
         },
         trusted_proxies: Vec::new(),
         control_plane: ControlPlaneLink {

@@ -58,6 +58,7 @@ pub(crate) fn gateway(
         listen: Listen {
             proxy: typed.listen.proxy.0,
             admin: typed.listen.admin.0,
+            authz: typed.listen.authz.map(|address| address.0),
         },
         trusted_proxies: typed.trusted_proxies.iter().map(|block| block.0).collect(),
         control_plane: link(typed.control_plane, report),

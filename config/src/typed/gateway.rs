@@ -69,8 +69,8 @@ pub(crate) struct Listen {
     pub(crate) proxy: Address,
     /// Health, metrics and state; never open to partners.
     pub(crate) admin: Address,
-    /// Validation without proxying.
-    pub(crate) authz: Option<Later>,
+    /// Validation without proxying; never open to partners. Off by default.
+    pub(crate) authz: Option<Address>,
     /// Whether the PROXY protocol is read.
     pub(crate) proxy_protocol: Off,
     /// Certificates.

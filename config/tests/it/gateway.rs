@@ -13,6 +13,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.workers, 1);
     assert_eq!(config.listen.proxy.to_string(), "0.0.0.0:8080");
     assert_eq!(config.listen.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.listen.authz, None);
     assert!(config.trusted_proxies.is_empty());
     assert_eq!(config.control_plane.urls, ["http://127.0.0.1:8082"]);
     assert_eq!(config.digest_key_file, None);
@@ -372,7 +373,6 @@ fn a_word_that_is_none_of_those_known_is_refused_with_them() {
 fn what_a_later_version_can_do_is_refused_and_not_ignored() {
     let later = "is not supported by this version yet; remove it";
     for (settings, line_and_key) in [
-        ("[listen]\nauthz = \"127.0.0.1:8090\"", "2: listen.authz"),
         ("[listen]\nproxy_protocol = true", "2: listen.proxy_protocol"),
         (
             "[listen]\ntls = { certificates = [{ cert_file = \"a\", key_file = \"b\" }] }",

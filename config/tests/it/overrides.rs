@@ -124,9 +124,9 @@ fn a_wrong_variable_is_named() {
             "routes[0].cost: 0 is too little; write at least 1",
         ),
         (
-            "KEYWARD__LISTEN__AUTHZ",
-            "1",
-            "listen.authz: is not supported by this version yet; remove it",
+            "KEYWARD__LISTEN__TLS__CLIENT_CA_FILE",
+            "a",
+            "listen.tls: is not supported by this version yet; remove it",
         ),
     ] {
         if variable == "KEYWARD__WORKERS__MORE" {

@@ -130,7 +130,7 @@ impl Counter {
         let _ = self.moved.set(record);
     }
 
-    /// A call was sent to an upstream; [`super::Book::send`] is how it is.
+    /// A call was sent to an upstream, [`super::Book::send`] is how it is; or it is about to be told that it may pass.
     pub(crate) fn accepted(&self, now_ms: i64) {
         self.at(Value::Accepted, Value::LastAccepted, now_ms);
     }

@@ -117,6 +117,7 @@ pub(crate) struct World {
     pub(crate) upstream: Option<keyward_upstream::Running>,
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) proxy: SocketAddr,
+    pub(crate) authz: SocketAddr,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -139,6 +140,7 @@ impl World {
             upstream: Some(upstream),
             runtime,
             proxy: ([127, 0, 0, 1], 0).into(),
+            authz: ([127, 0, 0, 1], 0).into(),
             folder,
         };
         world.open(more);
@@ -162,6 +164,7 @@ impl World {
             [listen]
             proxy = "127.0.0.1:0"
             admin = "127.0.0.1:0"
+            authz = "127.0.0.1:0"
             [control_plane]
             urls = ["http://127.0.0.1:9"]
             token_file = "{folder}/token"
@@ -186,6 +189,7 @@ impl World {
             GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap_or_else(|e| panic!("{e}"));
         let gateway = Gateway::start(config).unwrap();
         self.proxy = gateway.proxy_address();
+        self.authz = gateway.authz_address().unwrap();
         self.gateway = Some(gateway);
     }
 
