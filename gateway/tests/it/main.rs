@@ -4,6 +4,7 @@
 
 mod accounting;
 mod answers;
+mod authz;
 mod cut;
 mod decisions;
 mod fixture;
