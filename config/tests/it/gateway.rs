@@ -257,10 +257,12 @@ fn an_address_to_listen_on_needs_an_address_and_a_port() {
             "\"127.0.0.1:70000\" is no address with a port; write one such as \"127.0.0.1:8080\"",
         ),
     ] {
-        refused(
-            &format!("[listen]\nproxy = {typed}"),
-            &[&format!("2: listen.proxy: {expected}")],
-        );
+        for listener in ["proxy", "authz"] {
+            refused(
+                &format!("[listen]\n{listener} = {typed}"),
+                &[&format!("2: listen.{listener}: {expected}")],
+            );
+        }
     }
 }
 
@@ -270,8 +272,22 @@ fn two_listeners_never_share_a_port() {
         "[listen]\nproxy = \"0.0.0.0:9090\"",
         &["1: listen.admin: 127.0.0.1:9090 is also listen.proxy; give each its own port"],
     );
+    refused(
+        "[listen]\nauthz = \"0.0.0.0:8080\"",
+        &["2: listen.authz: 0.0.0.0:8080 is also listen.proxy; give each its own port"],
+    );
+    refused(
+        "[listen]\nauthz = \"127.0.0.1:9090\"",
+        &["2: listen.authz: 127.0.0.1:9090 is also listen.admin; give each its own port"],
+    );
     let free = gateway("[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n");
     assert_eq!(free.listen.proxy.port(), 0);
+}
+
+#[test]
+fn validations_are_asked_for_where_the_configuration_says() {
+    let asked = gateway("[listen]\nauthz = \"127.0.0.1:9080\"");
+    assert_eq!(asked.listen.authz, Some("127.0.0.1:9080".parse().unwrap()));
 }
 
 #[test]

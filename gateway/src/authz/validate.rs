@@ -112,12 +112,17 @@ fn find<'t>(routes: &'t RouteTable, name: Option<&str>) -> Result<&'t Arc<Route>
         return Ok(only);
     }
     let root = normalise("/").ok();
-    match root.map(|root| routes.find("", &root, &Method::POST)) {
-        Some(Match::Found(route)) => Ok(route),
-        Some(Match::EncodedSlash | Match::MethodMissing(_) | Match::None) | None => Err(
-            Rejection::InvalidInput("there are several routes and none for `/`; name one in `route`"),
-        ),
-    }
+    let of_root = root.and_then(|root| {
+        [Method::POST, Method::GET]
+            .iter()
+            .find_map(|method| match routes.find("", &root, method) {
+                Match::Found(route) => Some(route),
+                Match::EncodedSlash | Match::MethodMissing(_) | Match::None => None,
+            })
+    });
+    of_root.ok_or(Rejection::InvalidInput(
+        "there are several routes and none for `/`; name one in `route`",
+    ))
 }
 
 async fn decide(asker: &Asker, call: &mut Call, asked: &Asked, route: &Route) -> Result<Permit, Refused> {
