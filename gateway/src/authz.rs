@@ -57,7 +57,7 @@ impl Asker {
         }
     }
 
-    /// A call that is asked about now.
+    /// A call that is asked about now. It is settled when it is decided on: the answer is out when its reader pleases.
     fn begin(&self, endpoint: Endpoint) -> Box<Call> {
         let mut call = Call::begin(&self.worker, self.worker.now());
         call.is_asked_about(endpoint);
@@ -67,7 +67,7 @@ impl Asker {
 
 /// Answers one question. Never fails: every "no" is an answer.
 pub async fn answer(asker: &Asker, request: Request<Incoming>) -> Response<Reply> {
-    let is_grpc = grpc::is_spoken(request.headers());
+    let is_grpc = crate::grpc::is_spoken(request.headers());
     let answered = AssertUnwindSafe(dispatch(asker, request)).catch_unwind().await;
     answered.unwrap_or_else(|_| {
         tracing::error!("a question made the gateway panic; it was answered with 500");
@@ -85,7 +85,7 @@ async fn dispatch(asker: &Asker, request: Request<Incoming>) -> Response<Reply> 
         // First, because a proxy hands on the content type of what it asks about.
         forward_auth::PATH => forward_auth::answer(asker, &parts).await,
         validate::PATH => validate::answer(asker, &parts, body).await,
-        _ if grpc::is_spoken(&parts.headers) => grpc::answer(asker, &parts, body).await,
+        _ if crate::grpc::is_spoken(&parts.headers) => grpc::answer(asker, &parts, body).await,
         _ => faulty(asker, &Rejection::RouteNotFound),
     }
 }
@@ -93,7 +93,8 @@ async fn dispatch(asker: &Asker, request: Request<Incoming>) -> Response<Reply> 
 /// The answer to what is no question about a call.
 fn faulty(asker: &Asker, rejection: &Rejection) -> Response<Reply> {
     let request_id = pipeline::request_id(&HeaderMap::new(), asker.worker.now().unix.0);
-    let documentation_url = &asker.worker.shared().config.documentation_url;
+    let terms = asker.worker.terms();
+    let documentation_url = &terms.rules().config.documentation_url;
     let id = request_id.to_str().unwrap_or_default();
     let mut answer = rejection::response(rejection, ErrorForm::Keyward, id, documentation_url);
     answer.headers_mut().insert(onward::X_REQUEST_ID, request_id);
@@ -115,14 +116,14 @@ async fn decide(
     client: IpAddr,
     request_id: &HeaderValue,
 ) -> Result<Allowed, Refused> {
-    let worker = Rc::clone(call.worker());
-    let shared = worker.shared();
+    let terms = Rc::clone(call.terms());
+    let rules = terms.rules();
     call.describe(original, request_id, client);
     pipeline::refuse_when_full(call)?;
-    let Target::Resource(parsed) = head::parse(original, shared.config.bounds.uri)? else {
+    let Target::Resource(parsed) = head::parse(original, rules.config.bounds.uri)? else {
         return Err(Rejection::RouteNotFound.into());
     };
-    let route = pipeline::find_route(&shared.routes, &parsed, &original.method)?;
+    let route = pipeline::find_route(&rules.routes, &parsed, &original.method)?;
     let question = Question {
         route,
         credentials: Shown::InHeaders(&original.headers),
@@ -165,7 +166,7 @@ fn finish_headers(
 /// The answer that the client of a refused call is to get. The call is refused and counted as such.
 fn refuse(call: &mut Call, refused: &Refused, form: ErrorForm, request_id: &HeaderValue) -> Response<Bytes> {
     let rejection = &refused.rejection;
-    let documentation_url = &call.worker().shared().config.documentation_url;
+    let documentation_url = &call.rules().config.documentation_url;
     let id = request_id.to_str().unwrap_or_default();
     let mut answer = rejection::response(rejection, form, id, documentation_url);
     call.refused(rejection, rejection.status().as_u16());

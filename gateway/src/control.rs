@@ -37,7 +37,8 @@ pub(crate) struct Services {
 
 /// The link to the control plane, with the credentials read from their files.
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
-    let config = &shared.config;
+    let rules = shared.rules();
+    let config = &rules.config;
     for url in &config.control_plane.urls {
         if is_overheard(url) {
             tracing::warn!(
@@ -231,7 +232,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
     let position = shared.keys.position();
     let ledger = shared.ledger.standing();
     serde_json::json!({
-        "gatewayId": shared.config.id,
+        "gatewayId": shared.rules().config.id,
         "keys": {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,
@@ -290,5 +291,18 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
         if count.is_multiple_of(20) {
             shared.keys.forget_idle(shared.clock.now().monotonic_ms());
         }
+        if count.is_multiple_of(2) {
+            look_at_certificates(shared);
+        }
+    }
+}
+
+/// Takes new certificates of the proxy listener; bad ones are told once, and the old ones stay.
+fn look_at_certificates(shared: &Shared) {
+    let Some(tls) = &shared.tls else { return };
+    match tls.look() {
+        Ok(None) => {}
+        Ok(Some(_)) => tracing::info!("new certificates are shown to partners from now on"),
+        Err(error) => tracing::error!(%error, "new certificates can't be used; the old ones stay in force"),
     }
 }

@@ -30,6 +30,7 @@ use crate::credential::CredentialNames;
 use crate::onward;
 use crate::pipeline;
 use crate::rejection::ErrorForm;
+use crate::rules::Rules;
 use crate::telemetry::Endpoint;
 
 /// The service.
@@ -53,12 +54,12 @@ pub(super) async fn answer(asker: &Asker, question: CheckRequest) -> Result<Resp
     let original = original(http).ok_or(NO_HEAD)?;
     let mut call = asker.begin(Endpoint::ExtAuthz);
     let request_id = pipeline::request_id(&original.headers, call.started().unix.0);
-    let client = client(asker, source, &original.headers);
+    let client = client(asker, source, &original.headers, call.rules());
     let answer = match super::decide(&mut call, &original, client, &request_id).await {
         Ok(allowed) => allow(&allowed, &call, &original.headers, request_id),
         Err(refused) => deny(&refused, &mut call, &original.headers, &request_id),
     };
-    Ok(grpc::succeeded(&answer).map(|reply| reply.about(call)))
+    Ok(grpc::succeeded(&answer))
 }
 
 fn source(attributes: &AttributeContext) -> Option<IpAddr> {
@@ -67,9 +68,9 @@ fn source(attributes: &AttributeContext) -> Option<IpAddr> {
     socket.address.parse().ok()
 }
 
-fn client(asker: &Asker, source: Option<IpAddr>, headers: &HeaderMap) -> IpAddr {
+fn client(asker: &Asker, source: Option<IpAddr>, headers: &HeaderMap, rules: &Rules) -> IpAddr {
     let fields = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-    let trusted = &asker.worker.shared().trusted;
+    let trusted = &rules.trusted;
     match source {
         Some(source) => address::client_address(source, fields, trusted),
         None => address::behind(asker.peer, fields, trusted),
@@ -127,7 +128,7 @@ fn allow(allowed: &Allowed, call: &Call, sent: &HeaderMap, request_id: HeaderVal
     finish_headers(&mut told, request_id, allowed.permit.standing(), call);
     // How an answer may be stored is for the upstream to say.
     told.remove(http::header::CACHE_CONTROL);
-    let credentials = &call.worker().shared().credentials;
+    let credentials = &call.rules().credentials;
     let credentials = (!allowed.forwards_credentials).then_some(credentials);
     let removed = sent.keys().map(HeaderName::as_str).filter(|name| {
         is_not_for_upstreams(name, credentials) && !identity(caller).any(|(ours, _)| ours == *name)

@@ -23,6 +23,7 @@ use crate::limits::Permit;
 use crate::onward;
 use crate::pipeline;
 use crate::rejection::{ErrorForm, Rejection};
+use crate::rules::Rules;
 use crate::telemetry::Endpoint;
 
 /// Where it is asked.
@@ -73,7 +74,7 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts) -> Response<Reply> {
             }
         }
     };
-    answer.map(|body| Reply::of(body).about(call))
+    answer.map(Reply::of)
 }
 
 async fn decide(
@@ -83,7 +84,7 @@ async fn decide(
     request_id: &HeaderValue,
 ) -> Result<Permit, Refused> {
     Statuses::asked(parts.uri.query()).ok_or(bad("`/auth` knows one parameter: `statuses=nginx`"))?;
-    let client = client(asker, &parts.headers);
+    let client = client(asker, &parts.headers, call.rules());
     let original = original(parts)?;
     let allowed = super::decide(call, &original, client, request_id).await?;
     Ok(allowed.permit)
@@ -97,10 +98,9 @@ fn error_form(headers: &HeaderMap) -> ErrorForm {
     }
 }
 
-fn client(asker: &Asker, headers: &HeaderMap) -> IpAddr {
+fn client(asker: &Asker, headers: &HeaderMap, rules: &Rules) -> IpAddr {
     let fields = headers.get_all(X_FORWARDED_FOR).iter();
-    let trusted = &asker.worker.shared().trusted;
-    address::behind(asker.peer, fields.map(HeaderValue::as_bytes), trusted)
+    address::behind(asker.peer, fields.map(HeaderValue::as_bytes), &rules.trusted)
 }
 
 fn allow(permit: &Permit, call: &Call, request_id: HeaderValue) -> Response<Bytes> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use prost::Message;
@@ -15,6 +15,7 @@ use prost::Message;
 use super::proto::grpc::health::v1 as health;
 use super::reply::Reply;
 use super::{Asker, ext_authz, faulty};
+use crate::grpc::{MESSAGE, STATUS};
 use crate::rejection::Rejection;
 
 /// Bytes that a message may have: a head and the piece of a body that Envoy may be told to send along.
@@ -22,8 +23,6 @@ pub const MAX_MESSAGE: usize = 1 << 20;
 
 const PREFIX: usize = 5;
 const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// How a gRPC call went, when it went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +49,6 @@ impl Status {
     }
 }
 
-/// Whether a head begins a gRPC call.
-#[must_use]
-pub fn is_spoken(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type
-        .and_then(|value| value.get(..APPLICATION_GRPC.len()))
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(APPLICATION_GRPC.as_bytes()))
-}
-
 /// Answers one gRPC call.
 pub(super) async fn answer(asker: &Asker, parts: &Parts, body: Incoming) -> Response<Reply> {
     if parts.version != Version::HTTP_2 || parts.method != Method::POST {
@@ -67,7 +57,7 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts, body: Incoming) -> Resp
             &Rejection::InvalidInput("gRPC is spoken by POST over HTTP/2"),
         );
     }
-    let within = asker.worker.shared().config.timeouts.request_body_idle;
+    let within = asker.worker.terms().rules().config.timeouts.request_body_idle;
     let answered = match parts.uri.path() {
         ext_authz::METHOD => match read(body, within).await {
             Ok(question) => ext_authz::answer(asker, question).await,
@@ -84,8 +74,8 @@ pub(super) fn failed(status: Status) -> Response<Reply> {
     let mut response = Response::new(Reply::default());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
-    headers.insert(GRPC_STATUS, status.code.into());
-    headers.insert(GRPC_MESSAGE, HeaderValue::from_static(status.message));
+    headers.insert(STATUS, status.code.into());
+    headers.insert(MESSAGE, HeaderValue::from_static(status.message));
     response
 }
 
@@ -97,7 +87,7 @@ pub(super) fn succeeded(message: &impl Message) -> Response<Reply> {
     bytes.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     // There is room: it was asked for.
     let _ = message.encode(&mut bytes);
-    let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
+    let trailers = HeaderMap::from_iter([(STATUS, HeaderValue::from_static("0"))]);
     let mut response = Response::new(Reply::of(bytes.freeze()).with_trailers(trailers));
     response.headers_mut().insert(CONTENT_TYPE, APPLICATION_GRPC);
     response

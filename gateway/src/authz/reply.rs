@@ -1,5 +1,4 @@
-//! The body of an answer: one piece at most, and trailers where gRPC wants them. It carries the call that was asked
-//! about, which is settled when the answer is out.
+//! The body of an answer: one piece at most, and trailers where gRPC wants them.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,14 +9,12 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::connection::InUse;
-use crate::call::Call;
 
 /// An answer's body.
 #[derive(Debug, Default)]
 pub struct Reply {
     piece: Option<Bytes>,
     trailers: Option<HeaderMap>,
-    _call: Option<Box<Call>>,
     _in_use: Option<InUse>,
 }
 
@@ -36,15 +33,6 @@ impl Reply {
     pub fn with_trailers(self, trailers: HeaderMap) -> Self {
         Self {
             trailers: Some(trailers),
-            ..self
-        }
-    }
-
-    /// The same about this call.
-    #[must_use]
-    pub fn about(self, call: Box<Call>) -> Self {
-        Self {
-            _call: Some(call),
             ..self
         }
     }

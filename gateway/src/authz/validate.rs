@@ -46,7 +46,7 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts, body: Incoming) -> Resp
     let mut call = asker.begin(Endpoint::Validate);
     let request_id = pipeline::request_id(&parts.headers, call.started().unix.0);
     call.describe(parts, &request_id, asker.peer);
-    let answer = match read(asker, parts, body).await {
+    let answer = match read(&call, parts, body).await {
         Ok((asked, route)) => {
             let decided = decide(asker, &mut call, &asked, &route).await;
             let facts = match &decided {
@@ -63,18 +63,18 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts, body: Incoming) -> Resp
             super::refuse(&mut call, &rejection.into(), form, &request_id)
         }
     };
-    answer.map(|body| Reply::of(body).about(call))
+    answer.map(Reply::of)
 }
 
 /// The question, and the route that it is about.
-async fn read(asker: &Asker, parts: &Parts, body: Incoming) -> Result<(Asked, Arc<Route>), Rejection> {
+async fn read(call: &Call, parts: &Parts, body: Incoming) -> Result<(Asked, Arc<Route>), Rejection> {
     if parts.method != Method::POST {
         return Err(Rejection::MethodNotAllowed(HeaderValue::from_static("POST")));
     }
     if !is_json(&parts.headers) {
         return Err(Rejection::UnsupportedMediaType);
     }
-    let within = asker.worker.shared().config.timeouts.request_body_idle;
+    let within = call.rules().config.timeouts.request_body_idle;
     let body = Limited::new(body, MAX_QUESTION).collect();
     let body = match tokio::time::timeout(within, body).await {
         Ok(Ok(body)) => Zeroizing::new(body.to_bytes().to_vec()),
@@ -85,7 +85,7 @@ async fn read(asker: &Asker, parts: &Parts, body: Incoming) -> Result<(Asked, Ar
         Err(_) => return Err(Rejection::InvalidInput("the body did not come in time")),
     };
     let asked = Asked::parse(&body)?;
-    let mut route = Arc::clone(find(&asker.worker.shared().routes, asked.route.as_deref())?);
+    let mut route = Arc::clone(find(&call.rules().routes, asked.route.as_deref())?);
     if let Some(cost) = asked.cost {
         Arc::make_mut(&mut route).cost = cost;
     }

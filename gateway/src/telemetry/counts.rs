@@ -72,6 +72,7 @@ pub(super) struct Counts {
     pub(super) would_limit: Rows<LimitCounts>,
     pub(super) cut: [Sum; CutReason::ALL.len()],
     pub(super) checks: [[Sum; MAX_DECISIONS + 1]; Endpoint::ALL.len()],
+    pub(super) turned: [Sum; Turned::ALL.len()],
     pub(super) routes: Rows<RouteCounts>,
     pub(super) upstreams: Rows<UpstreamCounts>,
 }
@@ -144,6 +145,7 @@ impl Default for Counts {
             would_limit: Rows::new(TIER_ROWS),
             cut: Default::default(),
             checks: std::array::from_fn(|_| std::array::from_fn(|_| Sum::default())),
+            turned: Default::default(),
             routes: Rows::new(usize::from(MAX_ROUTES)),
             upstreams: Rows::new(usize::from(MAX_UPSTREAMS)),
         }
@@ -262,6 +264,22 @@ label! {
         ForwardAuth = "forward_auth",
         /// `/v1/validate`, of applications.
         Validate = "validate",
+    }
+}
+
+label! {
+    /// Why a client's connection was closed before its time.
+    Turned {
+        /// There were as many as there may be.
+        Bound = "bound",
+        /// A trusted proxy did not begin with the PROXY protocol.
+        ProxyProtocol = "proxy_protocol",
+        /// No TLS came about.
+        Tls = "tls",
+        /// PROXY protocol and TLS took too long.
+        Slow = "slow",
+        /// It was flooded with frames.
+        Flood = "flood",
     }
 }
 
