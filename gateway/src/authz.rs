@@ -141,6 +141,15 @@ fn drop_framing(headers: &mut HeaderMap) {
     headers.remove(TRANSFER_ENCODING);
 }
 
+/// The form of an error over HTTP. A gRPC client's refusal has status 200 where it is the answer; to who asks here that
+/// would be a permission.
+fn http_form(headers: &HeaderMap) -> ErrorForm {
+    match ErrorForm::of(headers) {
+        ErrorForm::Grpc => ErrorForm::Keyward,
+        form @ (ErrorForm::Keyward | ErrorForm::Problem) => form,
+    }
+}
+
 /// Who calls, as upstreams are told.
 fn identity(caller: Option<&Caller>) -> impl Iterator<Item = (&str, &str)> {
     let lines = caller.into_iter().flat_map(Caller::identity);

@@ -386,14 +386,6 @@ fn a_word_that_is_none_of_those_known_is_refused_with_them() {
 }
 
 #[test]
-fn what_a_later_version_can_do_is_refused_and_not_ignored() {
-    let later = "is not supported by this version yet; remove it";
-    for (settings, line_and_key) in [("[listen]\nauthz = \"127.0.0.1:8090\"", "2: listen.authz")] {
-        refused(settings, &[&format!("{line_and_key}: {later}")]);
-    }
-}
-
-#[test]
 fn the_proxy_protocol_needs_somebody_to_believe() {
     refused(
         "[listen]\nproxy_protocol = true",

@@ -124,9 +124,9 @@ fn a_wrong_variable_is_named() {
             "routes[0].cost: 0 is too little; write at least 1",
         ),
         (
-            "KEYWARD__LISTEN__TLS__CLIENT_CA_FILE",
-            "a",
-            "listen.tls: is not supported by this version yet; remove it",
+            "KEYWARD__LISTEN__AUTHZ",
+            "nonsense",
+            "listen.authz: \"nonsense\" is no address with a port; write one such as \"127.0.0.1:8080\"",
         ),
     ] {
         if variable == "KEYWARD__WORKERS__MORE" {

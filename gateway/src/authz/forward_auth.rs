@@ -22,7 +22,7 @@ use crate::call::Call;
 use crate::limits::Permit;
 use crate::onward;
 use crate::pipeline;
-use crate::rejection::{ErrorForm, Rejection};
+use crate::rejection::Rejection;
 use crate::rules::Rules;
 use crate::telemetry::Endpoint;
 
@@ -66,7 +66,7 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts) -> Response<Reply> {
     let answer = match decide(asker, &mut call, parts, &request_id).await {
         Ok(permit) => allow(&permit, &call, request_id),
         Err(refused) => {
-            let form = error_form(&parts.headers);
+            let form = super::http_form(&parts.headers);
             let answer = super::refuse(&mut call, &refused, form, &request_id);
             match statuses {
                 Some(Statuses::Nginx) => for_nginx(answer, &refused.rejection),
@@ -88,14 +88,6 @@ async fn decide(
     let original = original(parts)?;
     let allowed = super::decide(call, &original, client, request_id).await?;
     Ok(allowed.permit)
-}
-
-/// A gRPC client's refusal has status 200 where it is the answer; here that would be a permission.
-fn error_form(headers: &HeaderMap) -> ErrorForm {
-    match ErrorForm::of(headers) {
-        ErrorForm::Grpc => ErrorForm::Keyward,
-        form @ (ErrorForm::Keyward | ErrorForm::Problem) => form,
-    }
 }
 
 fn client(asker: &Asker, headers: &HeaderMap, rules: &Rules) -> IpAddr {

@@ -27,7 +27,7 @@ use crate::limits::fields::{self, Standing};
 use crate::onward;
 use crate::path::normalise;
 use crate::pipeline::{self, Question, Shown};
-use crate::rejection::{ErrorForm, Rejection};
+use crate::rejection::Rejection;
 use crate::route::{Match, Route, RouteTable};
 use crate::telemetry::Endpoint;
 
@@ -56,10 +56,7 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts, body: Incoming) -> Resp
             told(facts, request_id)
         }
         Err(rejection) => {
-            let form = match ErrorForm::of(&parts.headers) {
-                ErrorForm::Grpc => ErrorForm::Keyward,
-                form @ (ErrorForm::Keyward | ErrorForm::Problem) => form,
-            };
+            let form = super::http_form(&parts.headers);
             super::refuse(&mut call, &rejection.into(), form, &request_id)
         }
     };
