@@ -31,9 +31,10 @@ pub use control_plane::{
 };
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
-    AccessLog, Bounds, CertificateFiles, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint,
-    GatewayConfig, HostPattern, Limiter, LinkTls, Listen, PathPattern, PathSegment, Require, Route,
-    SharedLimiter, Staleness, Taking, Timeouts, Upstream, WhenStale,
+    AccessLog, AllowedHeaders, Bounds, CertificateFiles, ControlPlaneLink, Cors, Credentials, Drain,
+    EncodedSlashes, Endpoint, GatewayConfig, HeaderChanges, HeaderRules, HostPattern, IdentityTokens,
+    Limiter, LinkTls, Listen, OriginPattern, PathPattern, PathSegment, Require, Route, Share, SharedLimiter,
+    Staleness, Taking, Timeouts, Upstream, WhenStale,
 };
 pub use kind::{Kind, check};
 pub use leaf::issuer::is_https_or_loopback;
