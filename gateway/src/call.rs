@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use crate::access_log::{Entry, Verdict};
 use crate::admission::{Caller, Claim};
 use crate::clock::Now;
+use crate::cors;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
@@ -63,6 +64,8 @@ pub struct Call {
     /// Over its rights, while it has any to lose.
     vigil: Option<Vigil>,
     cut: Cell<Option<CutReason>>,
+    /// Who may read its answer, on routes that say so.
+    cors: Option<Box<cors::Grant>>,
     log: Option<Box<Logged>>,
 }
 
@@ -109,6 +112,7 @@ impl Call {
             alarm: None,
             vigil: None,
             cut: Cell::new(None),
+            cors: None,
             log: None,
         }
     }
@@ -142,6 +146,29 @@ impl Call {
     /// Which route it takes.
     pub fn set_route(&self, route: u16) {
         self.route.set(Some(route));
+    }
+
+    /// The route that it takes, when there is one.
+    #[must_use]
+    pub fn route(&self) -> Option<u16> {
+        self.route.get()
+    }
+
+    /// The upstream that it was sent to, when it was.
+    #[must_use]
+    pub fn upstream(&self) -> Option<u16> {
+        self.upstream.get()
+    }
+
+    /// Who may read its answer.
+    pub fn share(&mut self, grant: cors::Grant) {
+        self.cors = Some(Box::new(grant));
+    }
+
+    /// Who may read its answer, where the route says anything of it.
+    #[must_use]
+    pub fn grant(&self) -> Option<&cors::Grant> {
+        self.cors.as_deref()
     }
 
     /// Who calls, and where that is counted.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
+use crate::identity;
 use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
 use crate::sync::{Follower, LinkCredentials, STATES, SyncLink};
@@ -212,6 +213,9 @@ async fn serve_admin(
         }
     };
     let (for_readiness, for_state) = (Arc::clone(shared), Arc::clone(shared));
+    let for_explain = Arc::clone(shared);
+    let signer = shared.signer.as_ref();
+    let jwks = signer.map_or_else(identity::no_keys, |signer| Arc::clone(signer.jwks()));
     let draining = draining.clone();
     let state = AdminState {
         telemetry: Arc::clone(&shared.telemetry),
@@ -223,6 +227,13 @@ async fn serve_admin(
             detail: detail(&for_readiness),
         }),
         state: Arc::new(move || detail(&for_state)),
+        explain: Arc::new(move |id| {
+            let now = for_explain.clock.now();
+            for_explain
+                .explanations
+                .about(id, now, &for_explain.config.upstreams)
+        }),
+        jwks: Arc::new(move || Arc::clone(&jwks)),
     };
     admin::serve(listener, state, stop.clone()).await;
 }

@@ -26,9 +26,12 @@ pub mod body;
 pub mod call;
 pub mod clock;
 pub mod connection;
+pub mod cors;
 pub mod credential;
 pub mod deadlines;
+pub mod explain;
 pub mod head;
+pub mod identity;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
@@ -38,6 +41,7 @@ pub mod path;
 pub mod pipeline;
 pub mod random;
 pub mod rejection;
+pub mod request_id;
 pub mod route;
 pub mod server;
 pub mod sync;
@@ -205,7 +209,11 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
             Arc::clone(&ledger),
         )),
     };
+    let is_signed = config.routes.iter().any(|route| route.identity_token);
+    let signer = is_signed.then(|| identity::Signer::open(&config.identity));
     Ok(Shared {
+        signer: signer.transpose()?.map(Arc::new),
+        explanations: explain::Explanations::default(),
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         clock,

@@ -1,7 +1,7 @@
 //! The head that goes on to the upstream, and the one that comes back.
 //!
 //! Order (never another): drop hop-by-hop fields with everything nominated in `Connection`, drop forged and
-//! forwarded fields, then set ours. A nomination can't remove what we set, because ours come last, nor `Host`,
+//! forwarded fields, follow the route's header rules, then set ours. A nomination can't remove what we set, because ours come last, nor `Host`,
 //! the framing or the credentials. Names are compared after mapping `_` and `.` to `-`, because CGI, WSGI and
 //! PHP upstreams fold them so. One pass over the names, straight into the bytes
 //! that are sent; what belongs to a key or an account was made into lines when it was loaded.
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::admission::Caller;
 use crate::credential::CredentialNames;
+use crate::route::rules::Rules;
 use crate::upstream::pump::BodyFraming;
 
 /// The id of a call, on the request to the upstream and on every answer.
@@ -90,6 +91,10 @@ pub struct Additions<'a> {
     pub framing: BodyFraming,
     /// The protocol that the client asks to switch to.
     pub upgrade: Option<&'a HeaderValue>,
+    /// What the route changes.
+    pub rules: Option<&'a Rules>,
+    /// The signed identity of the caller.
+    pub identity: Option<HeaderValue>,
 }
 
 /// Writes the head of the forwarded request into `out`.
@@ -106,7 +111,8 @@ pub fn write_request(
     let nominated = nominated(headers);
     let (mut via, mut trace) = (None, None);
     for (name, value) in headers {
-        if nominated.contains(name) || is_dropped(name, with.credentials) {
+        let is_ruled_out = with.rules.is_some_and(|rules| rules.drops(name));
+        if is_ruled_out || nominated.contains(name) || is_dropped(name, with.credentials) {
             continue;
         }
         match name.as_str() {
@@ -117,6 +123,9 @@ pub fn write_request(
             "content-length" if with.framing == BodyFraming::Chunked => {}
             _ => field(out, name.as_str().as_bytes(), value.as_bytes()),
         }
+    }
+    for (name, value) in with.rules.into_iter().flat_map(Rules::fields) {
+        field(out, name.as_str().as_bytes(), value.as_bytes());
     }
     if with.framing == BodyFraming::Chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -141,6 +150,9 @@ pub fn write_request(
         if let Some(customer) = caller.customer() {
             out.extend_from_slice(&customer.identity);
         }
+    }
+    if let Some(identity) = &with.identity {
+        field(out, b"keyward-identity", identity.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -290,8 +302,11 @@ fn is_forgery(name: &str) -> bool {
 fn write_origin(out: &mut Vec<u8>, headers: &HeaderMap, with: &Additions<'_>) {
     let origin = &with.origin;
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
-    if host.is_none() {
-        field(out, b"host", with.default_host.as_bytes());
+    // What the route says of it is for the upstream alone: the forwarded fields show what the client asked for.
+    match with.rules.and_then(Rules::host) {
+        Some(ruled) => field(out, b"host", ruled.as_bytes()),
+        None if host.is_none() => field(out, b"host", with.default_host.as_bytes()),
+        None => {}
     }
     let (forwarding, host) = (origin.forwarding, host.unwrap_or_default());
     // The host was checked to hold nothing that needs escaping.
@@ -408,6 +423,8 @@ mod tests {
             default_host: "upstream:80",
             framing: BodyFraming::Sized,
             upgrade: None,
+            rules: None,
+            identity: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, &Method::GET, "/x?y", &headers, &with);

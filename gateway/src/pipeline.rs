@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,13 +28,18 @@ use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
 use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
+use crate::cors;
+use crate::explain;
 use crate::head::{self, Parsed, Target};
+use crate::identity;
 use crate::limits::fields::Standing;
 use crate::limits::{Limiter, Permit};
 use crate::me;
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
-use crate::route::{Match, Route, RouteTable};
+use crate::request_id;
+use crate::route::Route;
+use crate::route::rules::Rules;
 use crate::upgrade::{self, Switched};
 use crate::upstream::pump::BodyFraming;
 use crate::upstream::{self, Answered, Departure, Onward, Reach, Unanswered};
@@ -45,8 +51,7 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     connection.state().call_began();
     let mut call = Box::new(Call::begin(worker, worker.now()));
     let (parts, body) = request.into_parts();
-    let form = ErrorForm::of(&parts.headers);
-    let request_id = request_id(&parts.headers, call.started().unix.0);
+    let request_id = request_id::of(&parts.headers, call.started().unix.0);
 
     let handled = AssertUnwindSafe(handle(&mut call, connection, &parts, body, &request_id));
     let handled = handled.catch_unwind().await.unwrap_or_else(|_| {
@@ -56,7 +61,7 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     match handled {
         Ok(Outcome::Forwarded(forwarded)) => forwarded.answer(call, connection, request_id),
         Ok(Outcome::AtEdge(edge)) => edge.answer(call, connection, request_id),
-        Err(refused) => refuse(&refused, form, call, connection, request_id),
+        Err(refused) => refuse(&refused, &parts, call, connection, request_id),
     }
 }
 
@@ -92,8 +97,15 @@ async fn handle(
     if me::is_asked(&parsed) {
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
-    let route = route(&shared.routes, &parsed, parts)?;
+    if let Some((route, response)) = cors::preflight(&shared.routes, &parsed, parts)? {
+        call.set_route(route.index);
+        return Ok(Outcome::AtEdge(Box::new(AtEdge::free(response))));
+    }
+    let route = shared.routes.take(&parsed, &parts.method)?;
     call.set_route(route.index);
+    if let Some(cors) = &route.cors {
+        call.share(cors.grant(&parts.headers));
+    }
     if route.require != Require::None {
         hold_unless_fresh(call)?;
     }
@@ -115,7 +127,8 @@ async fn handle(
         route,
         request_id,
     };
-    let (onward, fate) = match asked.onward(body, &permit, now) {
+    let upstream = route.target(worker.turns());
+    let (onward, fate) = match asked.onward(body, upstream, &permit, now) {
         Ok(ready) => ready,
         Err(rejection) => return Err(withdraw(&shared.limiter, permit, rejection)),
     };
@@ -123,6 +136,7 @@ async fn handle(
         call,
         permit: &permit,
         route,
+        upstream: u16::try_from(upstream).unwrap_or(u16::MAX),
         client,
     };
     let outcome = departure.forward(onward).await;
@@ -130,6 +144,7 @@ async fn handle(
         Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded {
             upgrade: upgrade::of(&answered, parts),
             answered,
+            rules: route.response_rules.clone(),
             fate,
             permit,
             deadline: now.monotonic + route.timeout,
@@ -217,6 +232,7 @@ impl<'a> Asked<'a> {
     fn onward(
         &self,
         body: Incoming,
+        upstream: usize,
         permit: &Permit,
         now: Now,
     ) -> Result<(Onward<'a>, Rc<BodyFate>), Rejection> {
@@ -225,7 +241,7 @@ impl<'a> Asked<'a> {
         if announced.is_some_and(|length| length > route.max_body) {
             return Err(Rejection::PayloadTooLarge(route.max_body));
         }
-        let destination = worker.pools().destination(route.upstream);
+        let destination = worker.pools().destination(upstream);
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
@@ -245,6 +261,8 @@ impl<'a> Asked<'a> {
             default_host: destination.authority(),
             framing,
             upgrade,
+            rules: route.request_rules.as_ref(),
+            identity: identity::of_call(worker, route, permit.caller(), (upstream, now))?,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
         let mut head = worker.pools().buffer();
@@ -261,15 +279,6 @@ impl<'a> Asked<'a> {
             timeout: route.timeout,
         };
         Ok((onward, fate))
-    }
-}
-
-fn route<'t>(routes: &'t RouteTable, parsed: &Parsed<'_>, parts: &Parts) -> Result<&'t Route, Rejection> {
-    match routes.find(parsed.host, &parsed.path, &parts.method) {
-        Match::Found(route) => Ok(route),
-        Match::EncodedSlash => Err(Rejection::InvalidInput("the path has an encoded slash")),
-        Match::MethodMissing(allow) => Err(Rejection::MethodNotAllowed(allow.header_value())),
-        Match::None => Err(Rejection::RouteNotFound),
     }
 }
 
@@ -297,6 +306,7 @@ struct Leaving<'a> {
     call: &'a Call,
     permit: &'a Permit,
     route: &'a Route,
+    upstream: u16,
     client: IpAddr,
 }
 
@@ -322,8 +332,8 @@ impl Departure for Leaving<'_> {
     }
 
     fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        let upstream = u16::try_from(self.route.upstream).unwrap_or(u16::MAX);
-        self.call.send(socket, bytes, upstream, self.permit.standing())
+        self.call
+            .send(socket, bytes, self.upstream, self.permit.standing())
     }
 
     fn has_departed(&self) -> bool {
@@ -336,6 +346,8 @@ struct Forwarded {
     answered: Answered,
     /// The protocol that it goes on in.
     upgrade: Option<HeaderValue>,
+    /// What the route changes in answers.
+    rules: Option<Arc<Rules>>,
     fate: Rc<BodyFate>,
     permit: Permit,
     deadline: Duration,
@@ -351,11 +363,15 @@ impl Forwarded {
         let Self {
             answered: Answered { head, stream, took },
             upgrade,
+            rules,
             fate,
             permit,
             deadline,
         } = self;
         let mut headers = head.headers;
+        if let Some(rules) = rules {
+            rules.change(&mut headers);
+        }
         finish_headers(&mut headers, request_id, permit.standing(), &call);
         if let Some(caller) = permit.caller() {
             onward::rotation(&mut headers, caller);
@@ -413,6 +429,11 @@ impl AtEdge {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         response.headers_mut().insert(http::header::ALLOW, head::ALLOWED);
+        Self::free(response)
+    }
+
+    /// To one who need not be known.
+    fn free(response: Response<Bytes>) -> Self {
         Self {
             response,
             standing: None,
@@ -437,7 +458,7 @@ impl AtEdge {
 
 fn refuse(
     refused: &Refused,
-    form: ErrorForm,
+    parts: &Parts,
     mut call: Box<Call>,
     connection: &Rc<Connection>,
     request_id: HeaderValue,
@@ -446,11 +467,12 @@ fn refuse(
     let documentation_url = &call.worker().shared().config.documentation_url;
     let answer = rejection::response(
         rejection,
-        form,
+        ErrorForm::of(&parts.headers),
         request_id.to_str().unwrap_or_default(),
         documentation_url,
     );
     call.refused(rejection, answer.status().as_u16());
+    explain::keep(&call, refused, parts, (connection, &request_id));
     let (mut parts, body) = answer.into_parts();
     let standing = match (rejection, &refused.caller) {
         (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
@@ -476,27 +498,10 @@ fn finish_headers(
 ) {
     headers.insert(onward::X_REQUEST_ID, request_id);
     headers.append(http::header::VIA, onward::VIA_KEYWARD);
+    if let Some(grant) = call.grant() {
+        grant.write(headers);
+    }
     if let Some(standing) = standing {
         standing.write(headers, call.started().unix);
     }
-}
-
-/// The client's own id when it is well-formed, else a new UUIDv7.
-fn request_id(headers: &HeaderMap, unix_ms: i64) -> HeaderValue {
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let mut sent = headers.get_all(onward::X_REQUEST_ID).iter();
-    if let (Some(id), None) = (sent.next(), sent.next())
-        && (1..=128).contains(&id.len())
-        && id.as_bytes().iter().all(is_name)
-    {
-        return id.clone();
-    }
-    let [a, b] = [crate::random::next(), crate::random::next()];
-    let mut random = [0; 10];
-    random[..8].copy_from_slice(&a.to_le_bytes());
-    random[8..].copy_from_slice(&b.to_le_bytes()[..2]);
-    let millis = u64::try_from(unix_ms).unwrap_or_default();
-    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-    let mut text = uuid::Uuid::encode_buffer();
-    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("-"))
 }

@@ -249,7 +249,9 @@ impl Rejection {
         }
     }
 
-    fn message(&self) -> &'static str {
+    /// What it says to people.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
         match self {
             Self::InvalidInput(reason) | Self::Overloaded(reason) | Self::BadGateway(reason) => reason,
             Self::UriTooLong => "the request target is too long",

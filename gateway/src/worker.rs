@@ -15,10 +15,14 @@ use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
 use crate::credential::CredentialNames;
 use crate::deadlines::Deadlines;
+use crate::explain::{Explanations, Ring};
+use crate::identity::Signer;
+use crate::identity::tokens::Tokens;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
 use crate::route::RouteTable;
+use crate::route::split::Turns;
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
 use crate::upstream::Pools;
@@ -47,6 +51,10 @@ pub struct Shared {
     pub sync: Arc<SyncState>,
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
+    /// What signs identities, when a route asks for them.
+    pub signer: Option<Arc<Signer>>,
+    /// The refusals that can be looked up.
+    pub explanations: Explanations,
 }
 
 /// One worker's own.
@@ -60,6 +68,9 @@ pub struct Worker {
     access_log: Option<WorkerLog>,
     deadlines: Deadlines,
     vigils: Vigils,
+    turns: Turns,
+    tokens: Tokens,
+    refusals: Arc<Ring>,
     in_flight: Cell<usize>,
     in_flight_bound: usize,
 }
@@ -77,6 +88,9 @@ impl Worker {
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
             vigils: Vigils::new(config.drain.revoked),
+            turns: Turns::default(),
+            tokens: Tokens::default(),
+            refusals: shared.explanations.ring(),
             in_flight: Cell::new(0),
             in_flight_bound: config.bounds.concurrent_requests.div_ceil(config.workers.max(1)),
             shared,
@@ -129,6 +143,24 @@ impl Worker {
     #[must_use]
     pub fn vigils(&self) -> &Vigils {
         &self.vigils
+    }
+
+    /// How far it is with the turns of routes that have several upstreams.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// The signed identities that it has at hand.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Its refusals, to be looked up.
+    #[must_use]
+    pub fn refusals(&self) -> &Ring {
+        &self.refusals
     }
 
     /// Whether it has as many calls in flight as it may.

@@ -85,6 +85,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         methods,
         environments: Environment::ALL.to_vec(),
         upstream: 0,
+        split: Vec::new(),
         require: Require::Account,
         cost: 1,
         max_in_flight: None,
@@ -95,6 +96,9 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         forward_credentials: false,
         encoded_slashes: EncodedSlashes::Refuse,
         strip_prefix: Some("/v1".to_owned()),
+        identity_token: false,
+        cors: None,
+        headers: keyward_config::HeaderRules::default(),
     }
 }
 
@@ -158,6 +162,13 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
             refusals: false,
         },
         documentation_url: String::new(),
+        identity: keyward_config::IdentityTokens {
+            key_file: PathBuf::new(),
+            other_key_files: Vec::new(),
+            issuer: String::new(),
+            audience: None,
+            lifetime: second,
+        },
         upstreams: vec![Upstream {
             name: "api".to_owned(),
             endpoints: vec![Endpoint {

@@ -4,13 +4,18 @@
 
 mod accounting;
 mod answers;
+mod cors;
 mod cut;
 mod decisions;
+mod explain;
 mod fixture;
 mod forwarding;
 mod framing;
+mod header_rules;
+mod identity;
 mod killed;
 mod lifecycle;
 mod limits;
 mod me;
+mod split;
 mod upgrades;
