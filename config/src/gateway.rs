@@ -73,6 +73,31 @@ pub struct Listen {
     pub proxy: SocketAddr,
     /// `admin`: health, metrics, state. Never open to partners.
     pub admin: SocketAddr,
+    /// `proxy_protocol`: whether trusted proxies begin their connections with it.
+    pub proxy_protocol: bool,
+    /// `tls`: what is shown to partners; `None`: clear text.
+    pub tls: Option<ListenTls>,
+}
+
+/// `listen.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenTls {
+    /// `certificates`; at least one, the first for names that none has.
+    pub certificates: Vec<CertificateFiles>,
+    /// `client_ca_file`: who may have signed clients' certificates; `None`: none is asked for.
+    pub client_ca_file: Option<PathBuf>,
+    /// `client_certificates`.
+    pub client_certificates: ClientCertificates,
+}
+
+/// `listen.tls.client_certificates`: what becomes of a client without a certificate, where there is a `client_ca_file`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// It is turned away.
+    #[default]
+    Require,
+    /// It is served. A certificate that is shown must be good all the same.
+    Optional,
 }
 
 /// `control_plane`.
@@ -172,6 +197,8 @@ pub struct Credentials {
 pub struct Timeouts {
     /// From accepting a connection to its first byte.
     pub first_byte: Duration,
+    /// From accepting a connection that begins with the PROXY protocol or TLS to the end of that beginning.
+    pub handshake: Duration,
     /// From the first byte of a request to the end of its head.
     pub request_headers: Duration,
     /// Between two pieces of a request body.
@@ -180,6 +207,8 @@ pub struct Timeouts {
     pub write_stall: Duration,
     /// How long a keep-alive connection may wait for its next request.
     pub idle: Duration,
+    /// How often a PING is sent on an HTTP/2 connection, and how long it may stay unanswered.
+    pub http2_ping: Duration,
     /// How long a connection in another protocol may be silent both ways.
     pub upgraded_idle: Duration,
     /// To connect to an upstream.
@@ -205,6 +234,14 @@ pub struct Bounds {
     pub uri: usize,
     /// Bytes of a request body, where the route says nothing else.
     pub body: u64,
+    /// Calls at the same time on one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// Calls a second that a client may take back on one HTTP/2 connection.
+    pub http2_resets: u32,
+    /// Frames a second that carry next to nothing on one HTTP/2 connection.
+    pub http2_empty_frames: u32,
+    /// CONTINUATION frames of one head.
+    pub http2_continuations: u32,
 }
 
 /// `drain`.

@@ -30,9 +30,10 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
 use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
-use crate::vigil::Vigil;
+use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
 
 /// What nginx calls 499: the client went away before the answer was out.
@@ -44,6 +45,8 @@ pub struct Call {
     worker: Rc<Worker>,
     _in_flight: InFlight,
     started: Now,
+    /// What it goes by from its beginning to its end.
+    terms: Rc<Terms>,
     route: Cell<Option<u16>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
@@ -96,6 +99,7 @@ impl Call {
             worker: Rc::clone(worker),
             _in_flight: worker.begin_call(),
             started,
+            terms: worker.terms(),
             route: Cell::new(None),
             tier: Cell::new(TierSlot::NONE),
             status: Cell::new(CLIENT_CLOSED),
@@ -127,6 +131,18 @@ impl Call {
     #[must_use]
     pub fn worker(&self) -> &Rc<Worker> {
         &self.worker
+    }
+
+    /// What it goes by, whatever was reloaded since it began.
+    #[must_use]
+    pub fn terms(&self) -> &Rc<Terms> {
+        &self.terms
+    }
+
+    /// The rules it goes by.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        self.terms.rules()
     }
 
     /// Keeps what the access log will say, when there is one.
@@ -197,14 +213,13 @@ impl Call {
 
     /// From here on it ends when what it was let in by no longer holds; see [`crate::vigil`].
     pub fn watch(&mut self, claim: Claim, carrier: &Rc<ConnectionState>) {
-        let route = self.route.get().unwrap_or_default();
-        self.vigil = Some(Vigil::keep(
-            &self.worker,
+        let standing = vigil::Standing {
             claim,
-            route,
-            carrier,
-            self.started.monotonic,
-        ));
+            terms: Rc::clone(&self.terms),
+            route: self.route.get().unwrap_or_default(),
+        };
+        let since = self.started.monotonic;
+        self.vigil = Some(Vigil::keep(&self.worker, standing, carrier, since));
     }
 
     /// Runs `work` unless the call is cut off meanwhile; then says why.
@@ -393,7 +408,7 @@ impl Call {
             && let Some(reason) = self.cut.get()
         {
             self.worker.telemetry().cut(reason);
-            self.code.set(crate::vigil::code(reason));
+            self.code.set(vigil::code(reason));
         }
         if decision == Some(ACCEPTED)
             && let Some(limit) = self.would_limit.get()
@@ -431,7 +446,7 @@ impl Call {
             return;
         }
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let routes = self.worker.shared().routes.routes();
+        let routes = self.rules().routes.routes();
         writer.log(Entry {
             time: self.started.unix,
             request_id: text(&log.request_id),

@@ -38,7 +38,8 @@ pub(crate) struct Services {
 
 /// The link to the control plane, with the credentials read from their files.
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
-    let config = &shared.config;
+    let rules = shared.rules();
+    let config = &rules.config;
     for url in &config.control_plane.urls {
         if is_overheard(url) {
             tracing::warn!(
@@ -214,8 +215,7 @@ async fn serve_admin(
     };
     let (for_readiness, for_state) = (Arc::clone(shared), Arc::clone(shared));
     let for_explain = Arc::clone(shared);
-    let signer = shared.signer.as_ref();
-    let jwks = signer.map_or_else(identity::no_keys, |signer| Arc::clone(signer.jwks()));
+    let for_jwks = Arc::clone(shared);
     let draining = draining.clone();
     let state = AdminState {
         telemetry: Arc::clone(&shared.telemetry),
@@ -229,11 +229,12 @@ async fn serve_admin(
         state: Arc::new(move || detail(&for_state)),
         explain: Arc::new(move |id| {
             let now = for_explain.clock.now();
-            for_explain
-                .explanations
-                .about(id, now, &for_explain.config.upstreams)
+            for_explain.explanations.about(id, now)
         }),
-        jwks: Arc::new(move || Arc::clone(&jwks)),
+        jwks: Arc::new(move || match &for_jwks.rules().signer {
+            Some(signer) => Arc::clone(signer.jwks()),
+            None => identity::no_keys(),
+        }),
     };
     admin::serve(listener, state, stop.clone()).await;
 }
@@ -242,7 +243,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
     let position = shared.keys.position();
     let ledger = shared.ledger.standing();
     serde_json::json!({
-        "gatewayId": shared.config.id,
+        "gatewayId": shared.rules().config.id,
         "keys": {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,
@@ -301,5 +302,18 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
         if count.is_multiple_of(20) {
             shared.keys.forget_idle(shared.clock.now().monotonic_ms());
         }
+        if count.is_multiple_of(2) {
+            look_at_certificates(shared);
+        }
+    }
+}
+
+/// Takes new certificates of the proxy listener; bad ones are told once, and the old ones stay.
+fn look_at_certificates(shared: &Shared) {
+    let Some(tls) = &shared.tls else { return };
+    match tls.look() {
+        Ok(None) => {}
+        Ok(Some(_)) => tracing::info!("new certificates are shown to partners from now on"),
+        Err(error) => tracing::error!(%error, "new certificates can't be used; the old ones stay in force"),
     }
 }

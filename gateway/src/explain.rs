@@ -16,7 +16,7 @@ use std::time::Duration;
 use arrayvec::ArrayString;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
-use keyward_config::{Require, Upstream};
+use keyward_config::Require;
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -42,6 +42,8 @@ const OF_KNOWN: usize = 4_096;
 const OF_UNKNOWN: usize = 1_024;
 /// How long a refusal can be looked up.
 const HELD_FOR: Duration = Duration::from_secs(3_600);
+/// No upstream's name is longer.
+const LONGEST_NAME: usize = 64;
 /// No method of a route is longer; of others the beginning is shown.
 const LONGEST_METHOD: usize = 16;
 
@@ -74,7 +76,7 @@ struct Refusal {
     method: ArrayString<LONGEST_METHOD>,
     client: IpAddr,
     route: Option<Taken>,
-    upstream: Option<u16>,
+    upstream: Option<ArrayString<LONGEST_NAME>>,
     /// Whether an upstream may have seen the call.
     was_accepted: bool,
     /// What said no; `None` when the gateway itself failed, and it can't be told where.
@@ -115,14 +117,14 @@ impl Explanations {
 
     /// What is held about a request id, the latest refusal first; `None` when nothing is. Looks through every ring.
     #[must_use]
-    pub fn about(&self, id: &str, now: Now, upstreams: &[Upstream]) -> Option<Value> {
+    pub fn about(&self, id: &str, now: Now) -> Option<Value> {
         let rings = self.rings.lock().clone();
         let mut found: Vec<Refusal> = rings.iter().flat_map(|ring| ring.find(id, now)).collect();
         if found.is_empty() {
             return None;
         }
         found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at.monotonic));
-        let refusals: Vec<Value> = found.iter().map(|refusal| page::of(refusal, upstreams)).collect();
+        let refusals: Vec<Value> = found.iter().map(page::of).collect();
         Some(json!({ "requestId": id, "refusals": refusals }))
     }
 }
@@ -169,14 +171,16 @@ pub fn keep(
     parts: &Parts,
     (connection, request_id): (&Rc<Connection>, &HeaderValue),
 ) {
-    let worker = call.worker();
-    let shared = worker.shared();
+    let (worker, terms) = (call.worker(), call.terms());
+    let (shared, rules) = (worker.shared(), terms.rules());
     let Some(id) = request_id.to_str().ok().and_then(|id| ArrayString::from(id).ok()) else {
         return;
     };
     let (rejection, caller) = (&refused.rejection, refused.caller.as_deref());
     let route = call.route();
-    let route = route.and_then(|index| shared.routes.routes().get(usize::from(index)));
+    let route = route.and_then(|index| rules.routes.routes().get(usize::from(index)));
+    let upstream = call.upstream();
+    let upstream = upstream.and_then(|index| rules.config.upstreams.get(usize::from(index)));
     worker.refusals().keep(Refusal {
         id,
         at: call.started(),
@@ -184,8 +188,8 @@ pub fn keep(
         code: rejection.code(),
         message: rejection.message(),
         method: shortened(parts.method.as_str()),
-        client: connection.client_address(&parts.headers, &shared.trusted),
-        upstream: call.upstream(),
+        client: connection.client_address(&parts.headers, terms),
+        upstream: upstream.and_then(|upstream| ArrayString::from(&upstream.name).ok()),
         was_accepted: call.is_accepted(),
         check: checks::refused_at(rejection, route.map(|route| &**route), caller, call.is_accepted()),
         route: route.map(|route| Taken {
@@ -193,7 +197,7 @@ pub fn keep(
             require: route.require,
             cost: route.cost,
         }),
-        sources: shared.credentials.sources(&parts.headers),
+        sources: rules.credentials.sources(&parts.headers),
         caller: caller.map(who),
         revision: shared.keys.revision(),
         levels: caller.map(|caller| shared.limiter.levels(caller, call.started())),

@@ -26,6 +26,7 @@ use crate::admission::Caller;
 use crate::clock::Now;
 use crate::rejection::Rejection;
 use crate::route::Route;
+use crate::rules::Rules;
 use crate::worker::Worker;
 
 pub mod tokens;
@@ -179,7 +180,7 @@ fn jwks(keys: &[PublicKey]) -> String {
 /// # Errors
 /// `Internal` when it can't be signed.
 pub fn of_call(
-    worker: &Worker,
+    (worker, rules): (&Worker, &Rules),
     route: &Route,
     caller: Option<&Caller>,
     (upstream, now): (usize, Now),
@@ -187,11 +188,10 @@ pub fn of_call(
     if !route.identity_token {
         return Ok(None);
     }
-    let shared = worker.shared();
-    let (Some(caller), Some(signer)) = (caller, &shared.signer) else {
+    let (Some(caller), Some(signer)) = (caller, &rules.signer) else {
         return Ok(None);
     };
-    let name = shared.config.upstreams.get(upstream);
+    let name = rules.config.upstreams.get(upstream);
     let upstream = For {
         index: upstream,
         name: name.map_or("", |upstream| &upstream.name),

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::admission::Caller;
 use crate::credential::CredentialNames;
 use crate::route::rules::Rules;
+use crate::server::greeting::Wire;
 use crate::upstream::pump::BodyFraming;
 
 /// The id of a call, on the request to the upstream and on every answer.
@@ -45,24 +46,45 @@ pub struct Forwarding {
     /// The beginning of its `Forwarded` element, up to the host (RFC 7239 §4; an IPv6 address is bracketed and
     /// quoted, §6).
     element: String,
+    scheme: &'static str,
+    /// What `Via` says of the call.
+    via: &'static str,
 }
 
 impl Forwarding {
-    /// Of the peer at this address.
+    /// Of the peer at this address, which speaks so.
     #[must_use]
-    pub fn of(peer: IpAddr) -> Self {
+    pub fn of(peer: IpAddr, scheme: Scheme, wire: Wire) -> Self {
         let address = peer.to_canonical().to_string();
-        let element = match peer.to_canonical() {
-            IpAddr::V4(_) => format!("for={address};proto=http;host=\""),
-            IpAddr::V6(_) => format!("for=\"[{address}]\";proto=http;host=\""),
+        let scheme = match scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
         };
-        let lines = lines(&[("x-forwarded-for", &address), ("x-forwarded-proto", "http")]);
+        let element = match peer.to_canonical() {
+            IpAddr::V4(_) => format!("for={address};proto={scheme};host=\""),
+            IpAddr::V6(_) => format!("for=\"[{address}]\";proto={scheme};host=\""),
+        };
+        let lines = lines(&[("x-forwarded-for", &address), ("x-forwarded-proto", scheme)]);
         Self {
             address,
             lines,
             element,
+            scheme,
+            via: match wire {
+                Wire::Http1 => "1.1 keyward",
+                Wire::Http2 => "2.0 keyward",
+            },
         }
     }
+}
+
+/// How a client speaks to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear text.
+    Http,
+    /// With TLS.
+    Https,
 }
 
 /// Whether a peer is in `trusted_proxies`.
@@ -136,8 +158,11 @@ pub fn write_request(
     }
     write_origin(out, headers, with);
     match via {
-        None => out.extend_from_slice(b"via: 1.1 keyward\r\n"),
-        Some(via) => field(out, b"via", &[via.as_slice(), b", 1.1 keyward"].concat()),
+        None => field(out, b"via", with.origin.forwarding.via.as_bytes()),
+        Some(before) => {
+            let own = with.origin.forwarding.via.as_bytes();
+            field(out, b"via", &[before.as_slice(), b", ", own].concat());
+        }
     }
     field(out, b"x-request-id", with.request_id.as_bytes());
     match trace.filter(|trace| is_traceparent(trace)) {
@@ -328,7 +353,7 @@ fn write_origin(out: &mut Vec<u8>, headers: &HeaderMap, with: &Additions<'_>) {
             appended(out, headers, &X_FORWARDED_FOR, forwarding.address.as_bytes());
             appended(out, headers, &FORWARDED, &element.concat());
             if !headers.contains_key(X_FORWARDED_PROTO) {
-                field(out, b"x-forwarded-proto", b"http");
+                field(out, b"x-forwarded-proto", forwarding.scheme.as_bytes());
             }
             if !headers.contains_key(X_FORWARDED_HOST) {
                 field(out, b"x-forwarded-host", host);
@@ -407,7 +432,7 @@ mod tests {
                 HeaderValue::from_bytes(value).unwrap(),
             );
         }
-        let forwarding = Forwarding::of("192.0.2.7".parse().unwrap());
+        let forwarding = Forwarding::of("192.0.2.7".parse().unwrap(), Scheme::Http, Wire::Http1);
         let names = CredentialNames::new(&keyward_config::Credentials {
             account: vec!["authorization".into(), "x-api-key".into()],
             customer: vec!["x-customer-key".into()],

@@ -18,18 +18,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use keyward_config::Require;
 use tokio::net::TcpStream;
 
 use crate::admission::{self, Admitted, Claim, Refused};
-use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
+use crate::body::{AnswerBody, BodyFate, LastWord, RequestBody, Streamed, Trailers};
 use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
 use crate::cors;
 use crate::explain;
+use crate::grpc;
 use crate::head::{self, Parsed, Target};
 use crate::identity;
 use crate::limits::fields::Standing;
@@ -39,7 +40,8 @@ use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::request_id;
 use crate::route::Route;
-use crate::route::rules::Rules;
+use crate::route::rules::Rules as HeaderRules;
+use crate::rules::Terms;
 use crate::upgrade::{self, Switched};
 use crate::upstream::pump::BodyFraming;
 use crate::upstream::{self, Answered, Departure, Onward, Reach, Unanswered};
@@ -81,27 +83,28 @@ async fn handle(
     request_id: &HeaderValue,
 ) -> Result<Outcome, Refused> {
     let worker = Rc::clone(call.worker());
-    let (shared, now) = (worker.shared(), call.started());
-    let client = connection.client_address(&parts.headers, &shared.trusted);
+    let terms = Rc::clone(call.terms());
+    let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
+    let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
-    if worker.is_full() {
+    if worker.is_full(rules) {
         return Err(
             Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
         );
     }
 
-    let parsed = match head::parse(parts, shared.config.bounds.uri)? {
+    let parsed = match head::parse(parts, rules.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
         Target::Server => return Ok(Outcome::AtEdge(Box::new(AtEdge::methods()))),
     };
     if me::is_asked(&parsed) {
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
-    if let Some((route, response)) = cors::preflight(&shared.routes, &parsed, parts)? {
+    if let Some((route, response)) = cors::preflight(&rules.routes, &parsed, parts)? {
         call.set_route(route.index);
         return Ok(Outcome::AtEdge(Box::new(AtEdge::free(response))));
     }
-    let route = shared.routes.take(&parsed, &parts.method)?;
+    let route = rules.routes.take(&parsed, &parts.method)?;
     call.set_route(route.index);
     if let Some(cors) = &route.cors {
         call.share(cors.grant(&parts.headers));
@@ -109,7 +112,7 @@ async fn handle(
     if route.require != Require::None {
         hold_unless_fresh(call)?;
     }
-    let presented = shared.credentials.present(&parts.headers)?;
+    let presented = rules.credentials.present(&parts.headers)?;
     let identified = admission::identify(&*worker, &presented, route.require)?;
     let admitted = admission::authorise(identified, route, client, now.unix)
         .inspect_err(|refused| note(call, refused))?;
@@ -122,6 +125,7 @@ async fn handle(
     }
     let asked = Asked {
         connection,
+        terms: &terms,
         parts,
         parsed: &parsed,
         route,
@@ -147,12 +151,29 @@ async fn handle(
             rules: route.response_rules.clone(),
             fate,
             permit,
-            deadline: now.monotonic + route.timeout,
+            deadline: now.monotonic + patience(route, parts),
+            last_word: last_word(parts),
         }))),
         Err(unanswered) if unanswered.reach == Reach::Never => {
             Err(withdraw(&shared.limiter, permit, unanswered.rejection))
         }
         Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
+    }
+}
+
+/// How long the whole call may take: as the route says, and no longer than a gRPC client waits.
+fn patience(route: &Route, parts: &Parts) -> Duration {
+    match grpc::timeout(&parts.headers).filter(|_| grpc::is_spoken(&parts.headers)) {
+        Some(patience) => patience.min(route.timeout),
+        None => route.timeout,
+    }
+}
+
+fn last_word(parts: &Parts) -> LastWord {
+    if parts.version == Version::HTTP_2 && grpc::is_spoken(&parts.headers) {
+        LastWord::GrpcStatus
+    } else {
+        LastWord::None
     }
 }
 
@@ -171,7 +192,7 @@ fn tell(call: &mut Call, parts: &Parts, client: IpAddr) -> Result<AtEdge, Refuse
     let (worker, now) = (Rc::clone(call.worker()), call.started());
     me::check_method(&parts.method)?;
     hold_unless_fresh(call)?;
-    let presented = worker.shared().credentials.present(&parts.headers)?;
+    let presented = call.rules().credentials.present(&parts.headers)?;
     let route = Route::at_edge(me::required_of(&presented));
     let identified = admission::identify(&*worker, &presented, route.require)?;
     let admitted = admission::authorise(identified, &route, client, now.unix)?;
@@ -221,6 +242,7 @@ fn withdraw(limiter: &Limiter, permit: Permit, rejection: Rejection) -> Refused 
 /// What is asked for, once it is known how to read it and where it goes.
 struct Asked<'a> {
     connection: &'a Rc<Connection>,
+    terms: &'a Terms,
     parts: &'a Parts,
     parsed: &'a Parsed<'a>,
     route: &'a Route,
@@ -236,22 +258,27 @@ impl<'a> Asked<'a> {
         permit: &Permit,
         now: Now,
     ) -> Result<(Onward<'a>, Rc<BodyFate>), Rejection> {
-        let (route, worker) = (self.route, self.connection.worker());
+        let (route, pools) = (self.route, self.terms.pools());
         let announced = self.parsed.announced_length;
         if announced.is_some_and(|length| length > route.max_body) {
             return Err(Rejection::PayloadTooLarge(route.max_body));
         }
-        let destination = worker.pools().destination(upstream);
+        let destination = pools.destination(upstream);
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
+        let body = body.with(if grpc::is_spoken(&self.parts.headers) {
+            Trailers::OfGrpc
+        } else {
+            Trailers::Dropped
+        });
         let is_sized = body.is_end_stream() || announced.is_some();
         let framing = if is_sized {
             BodyFraming::Sized
         } else {
             BodyFraming::Chunked
         };
-        let credentials = &worker.shared().credentials;
+        let credentials = &self.terms.rules().credentials;
         let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream());
         let with = Additions {
             origin: self.connection.origin(),
@@ -262,10 +289,15 @@ impl<'a> Asked<'a> {
             framing,
             upgrade,
             rules: route.request_rules.as_ref(),
-            identity: identity::of_call(worker, route, permit.caller(), (upstream, now))?,
+            identity: identity::of_call(
+                (self.connection.worker(), self.terms.rules()),
+                route,
+                permit.caller(),
+                (upstream, now),
+            )?,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
-        let mut head = worker.pools().buffer();
+        let mut head = pools.buffer();
         onward::write_request(&mut head, method, &target, &self.parts.headers, &with);
         let onward = Onward {
             destination,
@@ -276,7 +308,7 @@ impl<'a> Asked<'a> {
             upgrade: upgrade.cloned(),
             fate: Rc::clone(&fate),
             began: now.monotonic,
-            timeout: route.timeout,
+            timeout: patience(route, self.parts),
         };
         Ok((onward, fate))
     }
@@ -314,7 +346,12 @@ impl Leaving<'_> {
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
     async fn forward(&self, onward: Onward<'_>) -> Result<Answered, Unanswered> {
         let worker = self.call.worker();
-        let forwarding = pin!(worker.pools().forward(worker, self.permit, onward, self));
+        let forwarding = pin!(
+            self.call
+                .terms()
+                .pools()
+                .forward(worker, self.permit, onward, self)
+        );
         match self.call.unless_cut(forwarding).await {
             Ok(outcome) => outcome,
             Err(reason) => Err(Unanswered::new(vigil::rejection(reason), self)),
@@ -347,10 +384,11 @@ struct Forwarded {
     /// The protocol that it goes on in.
     upgrade: Option<HeaderValue>,
     /// What the route changes in answers.
-    rules: Option<Arc<Rules>>,
+    rules: Option<Arc<HeaderRules>>,
     fate: Rc<BodyFate>,
     permit: Permit,
     deadline: Duration,
+    last_word: LastWord,
 }
 
 impl Forwarded {
@@ -367,6 +405,7 @@ impl Forwarded {
             fate,
             permit,
             deadline,
+            last_word,
         } = self;
         let mut headers = head.headers;
         if let Some(rules) = rules {
@@ -385,6 +424,7 @@ impl Forwarded {
             stream,
             fate,
             deadline,
+            last_word,
         };
         let body = AnswerBody::streamed(streamed, call, Rc::clone(connection.state()));
         let mut response = Response::new(body);
@@ -464,7 +504,7 @@ fn refuse(
     request_id: HeaderValue,
 ) -> Response<AnswerBody> {
     let rejection = &refused.rejection;
-    let documentation_url = &call.worker().shared().config.documentation_url;
+    let documentation_url = &call.rules().config.documentation_url;
     let answer = rejection::response(
         rejection,
         ErrorForm::of(&parts.headers),

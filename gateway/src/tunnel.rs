@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
@@ -41,11 +40,11 @@ pub async fn run(client: WatchedStream, early: Bytes, switched: Switched, state:
     } = switched;
     state.tunnel_began();
     let mut tunnel = Tunnel {
-        client: TokioIo::new(client),
+        client,
         upstream: upstream.stream,
         up: Flow::beginning_with(early.into()),
         down: Flow::beginning_with(upstream.buffer),
-        idle: call.worker().shared().config.timeouts.upgraded_idle,
+        idle: call.rules().config.timeouts.upgraded_idle,
         call,
         is_websocket,
         active: state.ticked(),
@@ -144,7 +143,7 @@ impl Flow {
 }
 
 struct Tunnel {
-    client: TokioIo<WatchedStream>,
+    client: WatchedStream,
     upstream: TcpStream,
     up: Flow,
     down: Flow,

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use keyward_config::{Timeouts, Upstream};
+use keyward_config::{Endpoint, Timeouts, Upstream};
 use tokio::net::TcpStream;
 
 use crate::body::{BodyFate, BodyFault, RequestBody};
@@ -73,6 +73,7 @@ pub struct Onward<'a> {
 /// An upstream's endpoints, taken in turn.
 #[derive(Debug)]
 struct Endpoints {
+    name: String,
     pools: Rc<[Rc<EndpointPool>]>,
     next: Cell<usize>,
 }
@@ -164,11 +165,43 @@ impl Pools {
     /// Empty pools for these upstreams.
     #[must_use]
     pub fn new(upstreams: &[Upstream], timeouts: Timeouts) -> Self {
+        Self::with(upstreams, timeouts, &|_, endpoint| {
+            Rc::new(EndpointPool::new(endpoint))
+        })
+    }
+
+    /// Pools for what upstreams are after a reload. An endpoint that the upstream of the same name had already keeps its
+    /// connections; the idle ones of all others are closed, and those in use when their call is over.
+    #[must_use]
+    pub fn succeeded_by(&self, upstreams: &[Upstream], timeouts: Timeouts) -> Self {
+        let taken = RefCell::new(Vec::new());
+        let next = Self::with(upstreams, timeouts, &|upstream, endpoint| {
+            let mut before = self.upstreams.iter().filter(|known| known.name == upstream.name);
+            let kept = before.find_map(|known| known.pools.iter().find(|pool| pool.is_of(endpoint)));
+            let pool = kept.map_or_else(|| Rc::new(EndpointPool::new(endpoint)), Rc::clone);
+            taken.borrow_mut().push(Rc::clone(&pool));
+            pool
+        });
+        let taken = taken.into_inner();
+        for pool in self.upstreams.iter().flat_map(|known| known.pools.iter()) {
+            if !taken.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
+                pool.retire();
+            }
+        }
+        next
+    }
+
+    fn with(
+        upstreams: &[Upstream],
+        timeouts: Timeouts,
+        pool: &dyn Fn(&Upstream, &Endpoint) -> Rc<EndpointPool>,
+    ) -> Self {
         let endpoints = |upstream: &Upstream| Endpoints {
+            name: upstream.name.clone(),
             pools: upstream
                 .endpoints
                 .iter()
-                .map(|endpoint| Rc::new(EndpointPool::new(endpoint)))
+                .map(|endpoint| pool(upstream, endpoint))
                 .collect(),
             next: Cell::new(0),
         };

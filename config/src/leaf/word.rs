@@ -63,6 +63,16 @@ fn refused(typed: &str, now: &[&str], later: &[&str]) -> String {
 }
 
 words! {
+    /// `listen.tls.client_certificates`.
+    ClientCertificates {
+        /// Without one a client is turned away.
+        Require = "require",
+        /// A client may come without one.
+        Optional = "optional",
+    } later []
+}
+
+words! {
     /// `limiter.mode`.
     LimiterMode {
         /// Buckets in this process.

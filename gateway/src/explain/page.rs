@@ -1,6 +1,6 @@
 //! A refusal as JSON, made when somebody asks.
 
-use keyward_config::{Require, Upstream};
+use keyward_config::Require;
 use serde_json::{Value, json};
 
 use super::checks::{Check, in_order};
@@ -9,11 +9,8 @@ use crate::limits::bucket::Level;
 use crate::limits::{Levels, Which};
 
 /// Everything that is known of it.
-pub(super) fn of(refusal: &Refusal, upstreams: &[Upstream]) -> Value {
+pub(super) fn of(refusal: &Refusal) -> Value {
     let [account, customer] = &refusal.sources;
-    let upstream = refusal
-        .upstream
-        .and_then(|index| upstreams.get(usize::from(index)));
     json!({
         "time": refusal.at.unix.to_rfc3339_millis(),
         "status": refusal.status,
@@ -26,7 +23,7 @@ pub(super) fn of(refusal: &Refusal, upstreams: &[Upstream]) -> Value {
             "require": word_of(route.require),
             "cost": route.cost,
         })),
-        "upstream": upstream.map(|upstream| &upstream.name),
+        "upstream": refusal.upstream.as_ref().map(|name| name.as_str()),
         "accepted": refusal.was_accepted,
         "credentials": {
             "account": account.as_ref().map(|name| name.as_str()),

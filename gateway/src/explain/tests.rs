@@ -45,7 +45,7 @@ fn known() -> Option<Who> {
 }
 
 fn found(explanations: &Explanations, id: &str, at: u64) -> usize {
-    let told = explanations.about(id, now(at), &[]);
+    let told = explanations.about(id, now(at));
     told.map_or(0, |told| told["refusals"].as_array().unwrap().len())
 }
 
@@ -69,7 +69,7 @@ fn of_an_id_that_was_used_again_everything_is_shown_the_latest_first() {
             ..refusal("r-1", at, known())
         });
     }
-    let told = explanations.about("r-1", now(4), &[]).unwrap();
+    let told = explanations.about("r-1", now(4)).unwrap();
     let refusals = told["refusals"].as_array().unwrap().iter();
     let revisions: Vec<_> = refusals.map(|one| one["revision"].as_u64().unwrap()).collect();
     assert_eq!(revisions, [3, 2, 1]);
@@ -94,7 +94,7 @@ fn a_flood_of_unknown_callers_takes_bounded_memory_and_pushes_no_known_one_out()
 
 #[test]
 fn every_check_before_the_one_that_refused_has_passed_and_none_after_it_was_reached() {
-    let told = page::of(&refusal("r-1", 0, None), &[]);
+    let told = page::of(&refusal("r-1", 0, None));
     let steps = told["steps"].as_array().unwrap();
     let outcome_of = |step: &str| {
         let outcomes = steps.iter().filter(|told| told["step"] == step);

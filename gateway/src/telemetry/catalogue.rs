@@ -85,6 +85,8 @@ catalogue! {
         "Open client connections.";
     CONNECTIONS_ACCEPTED: Counter, 0 = "keyward_connections_accepted_total" []
         "Client connections ever opened.";
+    CONNECTIONS_TURNED: Counter, 1 = "keyward_connections_turned_away_total" ["reason"]
+        "Client connections that the gateway closed before their time: over the `bound`, without the `proxy_protocol`, without `tls`, too `slow` with either, or after a `flood` of HTTP/2 frames.";
     IN_FLIGHT: Gauge, 0 = "keyward_requests_in_flight" []
         "Calls that are being answered.";
     UPSTREAM_REQUESTS: Counter, 2 = "keyward_upstream_requests_total" ["upstream", "code_class"]

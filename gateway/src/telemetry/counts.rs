@@ -71,6 +71,7 @@ pub(super) struct Counts {
     pub(super) cache_misses: [Sum; CacheLevel::ALL.len()],
     pub(super) would_limit: Rows<LimitCounts>,
     pub(super) cut: [Sum; CutReason::ALL.len()],
+    pub(super) turned: [Sum; Turned::ALL.len()],
     pub(super) routes: Rows<RouteCounts>,
     pub(super) upstreams: Rows<UpstreamCounts>,
 }
@@ -142,6 +143,7 @@ impl Default for Counts {
             cache_misses: Default::default(),
             would_limit: Rows::new(TIER_ROWS),
             cut: Default::default(),
+            turned: Default::default(),
             routes: Rows::new(usize::from(MAX_ROUTES)),
             upstreams: Rows::new(usize::from(MAX_UPSTREAMS)),
         }
@@ -240,6 +242,22 @@ label! {
         Account = "account",
         /// The client's address is no longer among those that the key may be used from.
         Address = "address",
+    }
+}
+
+label! {
+    /// Why a client's connection was closed before its time.
+    Turned {
+        /// There were as many as there may be.
+        Bound = "bound",
+        /// A trusted proxy did not begin with the PROXY protocol.
+        ProxyProtocol = "proxy_protocol",
+        /// No TLS came about.
+        Tls = "tls",
+        /// PROXY protocol and TLS took too long.
+        Slow = "slow",
+        /// It was flooded with frames.
+        Flood = "flood",
     }
 }
 

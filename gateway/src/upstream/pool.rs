@@ -1,6 +1,6 @@
 //! Idle connections to one endpoint, last used first, so that the surplus grows old and is closed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct EndpointPool {
     port: u16,
     authority: String,
     idle: RefCell<Vec<Connection>>,
+    /// No rules that are in force name it any more.
+    is_retired: Cell<bool>,
 }
 
 /// A connection to an endpoint, and what was read from it and not yet used.
@@ -41,7 +43,19 @@ impl EndpointPool {
             port,
             authority,
             idle: RefCell::default(),
+            is_retired: Cell::new(false),
         }
+    }
+
+    /// Whether it is this endpoint's.
+    pub(super) fn is_of(&self, endpoint: &Endpoint) -> bool {
+        self.host == endpoint.host && self.port == endpoint.port
+    }
+
+    /// Closes what is idle now, and what would become so.
+    pub(super) fn retire(&self) {
+        self.is_retired.set(true);
+        self.idle.borrow_mut().clear();
     }
 
     /// `Host` for requests that come without one, and its name in logs.
@@ -79,7 +93,7 @@ impl EndpointPool {
     /// Keeps a connection for the next call.
     pub(super) fn keep(self: &Rc<Self>, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if idle.len() < MAX_IDLE && !self.is_retired.get() {
             idle.push(connection);
         }
     }
