@@ -30,6 +30,7 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
 use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
@@ -47,12 +48,14 @@ pub struct Call {
     started: Now,
     /// What it goes by from its beginning to its end.
     terms: Rc<Terms>,
-    route: Cell<Option<u16>>,
+    route: Cell<Option<RouteTaken>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
     decision: Cell<Option<u8>>,
     /// `accepted`, or the code of the refusal, for people.
     code: Cell<&'static str>,
+    aim: Cell<Option<usize>>,
+    /// Its label in metrics.
     upstream: Cell<Option<u16>>,
     upstream_time: Cell<Duration>,
     bytes_in: Cell<u64>,
@@ -70,6 +73,13 @@ pub struct Call {
     /// Who may read its answer, on routes that say so.
     cors: Option<Box<cors::Grant>>,
     log: Option<Box<Logged>>,
+}
+
+/// Which route a call takes: its index in the rules that it goes by, and its label.
+#[derive(Clone, Copy, Debug)]
+struct RouteTaken {
+    index: u16,
+    label: u16,
 }
 
 /// What only the access log needs; absent when there is none.
@@ -105,6 +115,7 @@ impl Call {
             status: Cell::new(CLIENT_CLOSED),
             decision: Cell::new(None),
             code: Cell::new("CLIENT_GONE"),
+            aim: Cell::new(None),
             upstream: Cell::new(None),
             upstream_time: Cell::new(Duration::ZERO),
             bytes_in: Cell::new(0),
@@ -160,20 +171,33 @@ impl Call {
     }
 
     /// Which route it takes.
-    pub fn set_route(&self, route: u16) {
-        self.route.set(Some(route));
+    pub fn set_route(&self, route: &Route) {
+        self.route.set(Some(RouteTaken {
+            index: route.index,
+            label: route.numbers.label,
+        }));
+    }
+
+    /// What its route is called in metrics and usage.
+    fn route_label(&self) -> Option<u16> {
+        self.route.get().map(|route| route.label)
     }
 
     /// The route that it takes, when there is one.
     #[must_use]
     pub fn route(&self) -> Option<u16> {
-        self.route.get()
+        self.route.get().map(|route| route.index)
     }
 
-    /// The upstream that it was sent to, when it was.
+    /// Which upstream it is to go to, by its place in the call's rules.
+    pub fn aim(&self, upstream: usize) {
+        self.aim.set(Some(upstream));
+    }
+
+    /// The upstream that it was to go to, when it came so far.
     #[must_use]
-    pub fn upstream(&self) -> Option<u16> {
-        self.upstream.get()
+    pub fn aimed_at(&self) -> Option<usize> {
+        self.aim.get()
     }
 
     /// Who may read its answer.
@@ -193,7 +217,7 @@ impl Call {
         self.counter = Some(counter(
             &self.worker,
             caller,
-            self.route.get().unwrap_or_default(),
+            self.route_label().unwrap_or_default(),
             self.started,
         ));
     }
@@ -216,7 +240,7 @@ impl Call {
         let standing = vigil::Standing {
             claim,
             terms: Rc::clone(&self.terms),
-            route: self.route.get().unwrap_or_default(),
+            route: self.route.get().map_or(u16::MAX, |route| route.index),
         };
         let since = self.started.monotonic;
         self.vigil = Some(Vigil::keep(&self.worker, standing, carrier, since));
@@ -280,15 +304,32 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.decision.set(Some(ACCEPTED));
-            self.code.set("accepted");
-            self.upstream.set(Some(upstream));
-            let customers = standing.filter(|standing| standing.which == Which::Customer);
-            if let (Some(counter), Some(standing)) = (counter, customers) {
-                counter.bucket(standing.level.millitokens, now);
-            }
+            self.accept(upstream, standing);
         }
         Ok(taken)
+    }
+
+    /// A connection that carries many calls has taken it: it is accepted, whatever comes back; a repeated attempt is
+    /// still one call.
+    pub fn hand_over(&self, upstream: u16, standing: Option<&Standing>) {
+        if self.is_accepted() {
+            return;
+        }
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.accept(upstream, standing);
+    }
+
+    /// It is counted; what else is known of it is kept.
+    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+        self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
+        self.upstream.set(Some(upstream));
+        let customers = standing.filter(|standing| standing.which == Which::Customer);
+        if let (Some(counter), Some(standing)) = (&self.counter, customers) {
+            counter.bucket(standing.level.millitokens, self.started.unix.0);
+        }
     }
 
     /// Whether an upstream may have seen it.
@@ -419,7 +460,7 @@ impl Call {
             }
         }
         self.worker.telemetry().finished(&Finished {
-            route: self.route.get(),
+            route: self.route_label(),
             tier: self.tier.get(),
             status,
             decision: Decision(decision.unwrap_or(CLIENT_GONE)),
@@ -458,7 +499,7 @@ impl Call {
             route: self
                 .route
                 .get()
-                .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+                .and_then(|route| Some(Arc::clone(&routes.get(usize::from(route.index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
             would_limit: self.would_limit.get().map(Which::name),

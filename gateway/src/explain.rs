@@ -179,8 +179,8 @@ pub fn keep(
     let (rejection, caller) = (&refused.rejection, refused.caller.as_deref());
     let route = call.route();
     let route = route.and_then(|index| rules.routes.routes().get(usize::from(index)));
-    let upstream = call.upstream();
-    let upstream = upstream.and_then(|index| rules.config.upstreams.get(usize::from(index)));
+    let upstream = call.aimed_at();
+    let upstream = upstream.and_then(|index| rules.config.upstreams.get(index));
     worker.refusals().keep(Refusal {
         id,
         at: call.started(),

@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use keyward_config::Require;
+use keyward_config::{Require, UpstreamProtocol};
 use tokio::net::TcpStream;
 
 use crate::admission::{self, Admitted, Claim, Refused};
@@ -101,11 +101,11 @@ async fn handle(
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
     if let Some((route, response)) = cors::preflight(&rules.routes, &parsed, parts)? {
-        call.set_route(route.index);
+        call.set_route(route);
         return Ok(Outcome::AtEdge(Box::new(AtEdge::free(response))));
     }
     let route = rules.routes.take(&parsed, &parts.method)?;
-    call.set_route(route.index);
+    call.set_route(route);
     if let Some(cors) = &route.cors {
         call.share(cors.grant(&parts.headers));
     }
@@ -132,6 +132,7 @@ async fn handle(
         request_id,
     };
     let upstream = route.target(worker.turns());
+    call.aim(upstream);
     let (onward, fate) = match asked.onward(body, upstream, &permit, now) {
         Ok(ready) => ready,
         Err(rejection) => return Err(withdraw(&shared.limiter, permit, rejection)),
@@ -140,7 +141,7 @@ async fn handle(
         call,
         permit: &permit,
         route,
-        upstream: u16::try_from(upstream).unwrap_or(u16::MAX),
+        upstream,
         client,
     };
     let outcome = departure.forward(onward).await;
@@ -279,7 +280,9 @@ impl<'a> Asked<'a> {
             BodyFraming::Chunked
         };
         let credentials = &self.terms.rules().credentials;
-        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream());
+        // A connection that carries many calls can't be one's own afterwards.
+        let can_switch = destination.protocol() == UpstreamProtocol::Http1;
+        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream()).filter(|_| can_switch);
         let with = Additions {
             origin: self.connection.origin(),
             caller: permit.caller(),
@@ -297,8 +300,8 @@ impl<'a> Asked<'a> {
             )?,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
-        let mut head = pools.buffer();
-        onward::write_request(&mut head, method, &target, &self.parts.headers, &with);
+        let mut head = pools.head(&destination);
+        onward::write_head(&mut head, (method, &target), &self.parts.headers, &with);
         let onward = Onward {
             destination,
             method,
@@ -338,11 +341,15 @@ struct Leaving<'a> {
     call: &'a Call,
     permit: &'a Permit,
     route: &'a Route,
-    upstream: u16,
+    upstream: usize,
     client: IpAddr,
 }
 
 impl Leaving<'_> {
+    fn upstream(&self) -> u16 {
+        self.call.rules().upstream_label(self.upstream)
+    }
+
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
     async fn forward(&self, onward: Onward<'_>) -> Result<Answered, Unanswered> {
         let worker = self.call.worker();
@@ -370,7 +377,11 @@ impl Departure for Leaving<'_> {
 
     fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         self.call
-            .send(socket, bytes, self.upstream, self.permit.standing())
+            .send(socket, bytes, self.upstream(), self.permit.standing())
+    }
+
+    fn hand_over(&self) {
+        self.call.hand_over(self.upstream(), self.permit.standing());
     }
 
     fn has_departed(&self) -> bool {
@@ -411,6 +422,7 @@ impl Forwarded {
         if let Some(rules) = rules {
             rules.change(&mut headers);
         }
+        headers.append(http::header::VIA, onward::via(head.version));
         finish_headers(&mut headers, request_id, permit.standing(), &call);
         if let Some(caller) = permit.caller() {
             onward::rotation(&mut headers, caller);
@@ -488,6 +500,7 @@ impl AtEdge {
     ) -> Response<AnswerBody> {
         let (mut parts, body) = self.response.into_parts();
         call.answered_at_edge(parts.status.as_u16());
+        parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
         finish_headers(&mut parts.headers, request_id, self.standing.as_ref(), &call);
         Response::from_parts(
             parts,
@@ -522,6 +535,7 @@ fn refuse(
         }
         _ => None,
     };
+    parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
     Response::from_parts(
         parts,
@@ -537,7 +551,6 @@ fn finish_headers(
     call: &Call,
 ) {
     headers.insert(onward::X_REQUEST_ID, request_id);
-    headers.append(http::header::VIA, onward::VIA_KEYWARD);
     if let Some(grant) = call.grant() {
         grant.write(headers);
     }
