@@ -27,11 +27,14 @@ pub mod body;
 pub mod call;
 pub mod clock;
 pub mod connection;
+pub mod cors;
 pub mod credential;
 pub mod deadlines;
+pub mod explain;
 pub mod grpc;
 pub mod handover;
 pub mod head;
+pub mod identity;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
@@ -44,6 +47,7 @@ pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
 pub mod reload;
+pub mod request_id;
 pub mod route;
 pub mod rules;
 pub mod server;
@@ -342,6 +346,7 @@ fn share(config: GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow
         )),
     };
     Ok(Shared {
+        explanations: explain::Explanations::default(),
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         keys,
