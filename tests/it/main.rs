@@ -21,6 +21,7 @@ mod cut_link;
 mod flood_of_unknown_keys;
 mod full_disk;
 mod keys_of_every_surface;
+mod lifecycle;
 mod link;
 mod mass_deletion;
 mod no_secret_leaves;
