@@ -269,15 +269,32 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.decision.set(Some(ACCEPTED));
-            self.code.set("accepted");
-            self.upstream.set(Some(upstream));
-            let customers = standing.filter(|standing| standing.which == Which::Customer);
-            if let (Some(counter), Some(standing)) = (counter, customers) {
-                counter.bucket(standing.level.millitokens, now);
-            }
+            self.accept(upstream, standing);
         }
         Ok(taken)
+    }
+
+    /// A connection that carries many calls has taken it: it is accepted, whatever comes back; a repeated attempt is
+    /// still one call.
+    pub fn hand_over(&self, upstream: u16, standing: Option<&Standing>) {
+        if self.is_accepted() {
+            return;
+        }
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.accept(upstream, standing);
+    }
+
+    /// It is counted; what else is known of it is kept.
+    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+        self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
+        self.upstream.set(Some(upstream));
+        let customers = standing.filter(|standing| standing.which == Which::Customer);
+        if let (Some(counter), Some(standing)) = (&self.counter, customers) {
+            counter.bucket(standing.level.millitokens, self.started.unix.0);
+        }
     }
 
     /// Whether an upstream may have seen it.

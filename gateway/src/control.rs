@@ -301,6 +301,7 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
         }
         if count.is_multiple_of(2) {
             look_at_certificates(shared);
+            look_at_files(shared);
         }
     }
 }
@@ -313,5 +314,13 @@ fn look_at_certificates(shared: &Shared) {
         Ok(None) => {}
         Ok(Some(_)) => tracing::info!("new certificates are shown to partners from now on"),
         Err(error) => tracing::error!(%error, "new certificates can't be used; the old ones stay in force"),
+    }
+}
+
+/// Takes changed TLS files of upstreams in, on a thread that may wait for a disk.
+fn look_at_files(shared: &Shared) {
+    let all: Vec<_> = shared.rules().upstream_tls.iter().flatten().cloned().collect();
+    if !all.is_empty() {
+        tokio::task::spawn_blocking(move || all.iter().for_each(|tls| tls.look()));
     }
 }

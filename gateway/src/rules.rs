@@ -4,8 +4,8 @@
 //! those of its own rules. [`InForce`] holds the newest rules of the process; each worker picks them up by itself, with the
 //! connections to endpoints that are still there.
 //!
-//! Cost: a call compares one number and counts one reference that no other thread touches. Nothing here fails: rules are made
-//! of a configuration that has passed its checks.
+//! Cost: a call compares one number and counts one reference that no other thread touches. Rules are made of a configuration
+//! that has passed its checks; what can fail are the TLS files that it names.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::address::TrustedProxies;
 use crate::credential::CredentialNames;
 use crate::route::RouteTable;
 use crate::upstream::Pools;
+use crate::upstream::tls::UpstreamTls;
 
 pub mod fixed;
 pub mod names;
@@ -47,6 +48,8 @@ pub struct Rules {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// TLS towards the upstreams, in their order.
+    pub upstream_tls: Vec<Option<Arc<UpstreamTls>>>,
     /// What is shown to partners; `None`: clear text. Follows its files by itself.
     pub tls: Option<Arc<Reloading<EdgeTls>>>,
     /// The label of each upstream in metrics.
@@ -63,6 +66,7 @@ impl Rules {
         Ok(Self {
             routes: RouteTable::numbered(&config, &numbers),
             upstream_labels: names.number_upstreams(&config)?,
+            upstream_tls: UpstreamTls::open(&config.upstreams)?,
             tls: edge_tls(&config, before)?,
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),

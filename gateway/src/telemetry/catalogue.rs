@@ -96,7 +96,7 @@ catalogue! {
     UPSTREAM_CONNECTS: Counter, 1 = "keyward_upstream_connects_total" ["upstream"]
         "Connections opened to the upstream.";
     UPSTREAM_FAILURES: Counter, 2 = "keyward_upstream_failures_total" ["upstream", "reason"]
-        "Attempts that the upstream failed: `connect`, `connect_timeout`, `response_timeout`, `closed`, `malformed`, `body`.";
+        "Attempts that the upstream failed: `connect`, `connect_timeout`, `tls`, `http2`, `full`, `refused`, `response_timeout`, `closed`, `malformed`, `body`.";
     CACHE_HITS: Counter, 1 = "keyward_cache_hits_total" ["level"]
         "Key look-ups answered at this level: `connection`, `memory`, `replica`.";
     CACHE_MISSES: Counter, 1 = "keyward_cache_misses_total" ["level"]

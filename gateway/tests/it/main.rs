@@ -4,6 +4,7 @@
 
 mod accounting;
 mod answers;
+mod bad_answers;
 mod cut;
 mod decisions;
 mod fixture;
@@ -14,6 +15,7 @@ mod http2;
 mod http2_cases;
 mod http2_client;
 mod http2_floods;
+mod http2_service;
 mod killed;
 mod lifecycle;
 mod limits;
@@ -21,5 +23,9 @@ mod me;
 mod proxy_protocol;
 mod recorder;
 mod reload;
+mod services;
 mod tls;
+mod trailers;
 mod upgrades;
+mod upstream_http2;
+mod upstream_tls;
