@@ -14,7 +14,7 @@ export CARGO_TERM_COLOR ?= auto
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test contracts lint format unit simulation mutations doc loadtest bench peers control-plane-bench limits-bench sync-bench stores-bench tools
+.PHONY: help test contracts lint format unit simulation mutations doc loadtest bench peers control-plane-bench limits-bench lifecycle-bench sync-bench stores-bench tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,11 @@ limits-bench: tools ## limits that gateways share in Redis: its calls, latency, 
 	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest -p keyward-benches \
 		--bin keyward-gateway --bin keyward-control-plane --bin keyward-seed --bin limits-bench
 	target/release/limits-bench $(ARGS)
+
+lifecycle-bench: tools ## 100 reloads and 10 upgrades under load, and what an idle connection costs; ARGS="--per-second 1000"
+	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest -p keyward-benches \
+		--bin keyward-gateway --bin keyward-control-plane --bin keyward-seed --bin lifecycle-bench
+	target/release/lifecycle-bench $(ARGS)
 
 sync-bench: tools ## how changes reach gateways, huge key sets, many gateways; ARGS="--only propagation"
 	$(CARGO) build --release --locked -p keyward-gateway -p keyward-control-plane -p keyward-loadtest -p keyward-benches \

@@ -98,6 +98,7 @@ pub struct RunningGateway {
     sockets: Mutex<Option<Sockets>>,
     /// The gateway that this one took over from.
     elder: Option<Arc<ElderLink>>,
+    log: Arc<access_log::AccessLog>,
 }
 
 impl Gateway {
@@ -162,7 +163,7 @@ impl Gateway {
             reins: Arc::clone(&reins),
             quiescence: quiescence.clone(),
             draining: stop_workers.clone(),
-            log,
+            log: Arc::clone(&log),
         };
         let control = {
             let (shared, stop) = (Arc::clone(&shared), stop_control.clone());
@@ -190,6 +191,7 @@ impl Gateway {
             reins,
             sockets: Mutex::new(Some(sockets)),
             elder,
+            log,
         })
     }
 }
@@ -223,6 +225,11 @@ impl RunningGateway {
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
         self.shared.parting.is_handed_over()
+    }
+
+    /// Opens the access log's file anew: whoever rotates it has moved it.
+    pub fn reopen_log(&self) {
+        self.log.reopen();
     }
 
     /// What its parts know, for tests and the status line.

@@ -23,6 +23,7 @@ mod explain;
 mod flood_of_unknown_keys;
 mod full_disk;
 mod keys_of_every_surface;
+mod lifecycle;
 mod link;
 mod mass_deletion;
 mod no_secret_leaves;
