@@ -21,7 +21,7 @@ fn home() -> PathBuf {
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let read = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<_> = read.map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> = read.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     paths
 }
