@@ -2,7 +2,7 @@
 
 use keyward_gateway::upstream::framing::{Chunks, Piece};
 
-/// What became of a body: its data and how many bytes come after it; nothing while it is not over.
+/// What became of a body: its data and how many bytes come after its last chunk; nothing while it is not over.
 type Outcome = Result<Option<(Vec<u8>, usize)>, ()>;
 
 /// A body as it comes.
@@ -48,7 +48,8 @@ fn reference(bytes: &[u8]) -> Outcome {
         let size = size(line).ok_or(())?;
         rest = after;
         if size == 0 {
-            break;
+            // Trailers, or the empty line that stands for none, are read by whoever reads fields.
+            return Ok(Some((data, rest.len())));
         }
         let taken = usize::try_from(size).unwrap_or(usize::MAX).min(rest.len());
         data.extend_from_slice(&rest[..taken]);
@@ -60,15 +61,6 @@ fn reference(bytes: &[u8]) -> Outcome {
             [b'\r', b'\n', after @ ..] => rest = after,
             [] | [b'\r'] => return Ok(None),
             _ => return Err(()),
-        }
-    }
-    loop {
-        let Some((trailer, after)) = line(rest, |_| true)? else {
-            return Ok(None);
-        };
-        rest = after;
-        if trailer.is_empty() {
-            return Ok(Some((data, rest.len())));
         }
     }
 }

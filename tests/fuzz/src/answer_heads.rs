@@ -59,6 +59,7 @@ fn is_framed_once(head: &AnswerHead, question: Question<'_>) {
         Framing::Length(0) if has_no_body => {}
         Framing::Length(announced) => assert_eq!(Some(announced), length),
         Framing::Chunked(_) => assert!(length.is_none() && !has_no_body),
+        Framing::Trailers => panic!("a head has no trailers"),
         Framing::UntilClose => {
             assert!(length.is_none() && !head.keeps_alive);
         }

@@ -6,9 +6,10 @@ use http::{HeaderMap, HeaderValue};
 use keyward_config::Credentials;
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::head::{self, Target};
-use keyward_gateway::onward::{Additions, Forwarding, Origin, Scheme, Trust, write_request};
+use keyward_gateway::onward::{Additions, Forwarding, Origin, Scheme, Trust, write_head};
 use keyward_gateway::server::greeting::Wire;
 use keyward_gateway::upstream::pump::BodyFraming;
+use keyward_gateway::upstream::request::RequestHead;
 
 use super::{paths, request_heads};
 
@@ -117,9 +118,12 @@ fn written(parts: &Parts, target: &str, trust: Trust) -> Vec<u8> {
         },
         upgrade: None,
     };
-    let mut out = Vec::new();
-    write_request(&mut out, &parts.method, target, &parts.headers, &with);
-    out
+    let mut out = RequestHead::Http1(Vec::new());
+    write_head(&mut out, (&parts.method, target), &parts.headers, &with);
+    match out {
+        RequestHead::Http1(out) => out,
+        RequestHead::Http2(_) => panic!("it became another form"),
+    }
 }
 
 fn folded(name: &str) -> String {
