@@ -8,13 +8,14 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TOOLS := target/tools
 OHA_VERSION := 1.16.0
+CARGO_FUZZ_VERSION := 0.13.2
 
 export CARGO_TERM_COLOR ?= auto
 # Where rustup puts it, for shells that haven't been told yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test contracts lint format unit simulation mutations doc loadtest bench peers control-plane-bench limits-bench lifecycle-bench sync-bench stores-bench tools
+.PHONY: help test contracts clients lint format unit simulation mutations fuzz doc loadtest bench peers control-plane-bench limits-bench lifecycle-bench sync-bench stores-bench tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,10 @@ simulation: tools ## the sync protocol under faults; HISTORIES=100000 FROM=1, or
 
 mutations: tools ## messages that are almost right, on both sides of the sync protocol; MANY=1000000
 	$(if $(MANY),KEYWARD_MUTATIONS=$(MANY)) $(CARGO) test --workspace --locked --test sync -- --nocapture mutated::
+
+fuzz: tools $(TOOLS)/bin/cargo-fuzz ## whatever reads bytes from outside, 60 s each; FUZZ_SECONDS=600, TARGETS="paths credentials"
+	@.ci/install g++:g++
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS="$(FUZZ_SECONDS)" TARGETS="$(TARGETS)" .ci/fuzz
 
 doc: tools ## the documentation of the code, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
@@ -119,3 +124,8 @@ $(TOOLS)/bin/oha:
 	@.ci/install cmake:cmake
 	@echo "Installing oha $(OHA_VERSION) with cargo into $(TOOLS)"
 	$(CARGO) install oha --version $(OHA_VERSION) --locked --root $(TOOLS) --target-dir $(TOOLS)/build
+
+# A minute, once.
+$(TOOLS)/bin/cargo-fuzz:
+	@echo "Installing cargo-fuzz $(CARGO_FUZZ_VERSION) with cargo into $(TOOLS)"
+	$(CARGO) install cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root $(TOOLS) --target-dir $(TOOLS)/build
