@@ -48,7 +48,7 @@ def chopped(data, size):
 
 
 class Client:
-    """One connection. `heard` says what came: messages, pongs, how the server closed, and whether it ended orderly."""
+    """One connection."""
 
     def __init__(self, reader, writer, head):
         self.reader, self.writer, self.head = reader, writer, head
@@ -104,24 +104,49 @@ class Client:
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
 
-    async def heard(self):
-        """All that comes until the end."""
-        messages, pongs, kind, parts, rsv = [], [], None, [], 0
+    async def played(self, pieces, wanted, then):
+        """Sends the first pieces, and the others once so many messages and pongs came; gives all that came to the end."""
+        heard, enough = Heard(), asyncio.Event()
+
+        async def hear():
+            async for _ in self.into(heard):
+                if len(heard.messages) + len(heard.pongs) >= wanted:
+                    enough.set()
+            enough.set()
+
+        async with asyncio.timeout(WITHIN):
+            hearing = asyncio.create_task(hear())
+            try:
+                await self.send(pieces)
+                if wanted:
+                    await enough.wait()
+                await self.send(then)
+            except ConnectionError:
+                # The other side has closed before it had all: what it said counts.
+                pass
+            await hearing
+        return heard
+
+    async def into(self, heard):
+        """Notes what comes, until the end; yields after each whole thing."""
+        kind, parts, rsv = None, [], 0
         while (came := await self.frame()) is not None:
             fin, bits, opcode, payload = came
             if opcode == CLOSE:
-                code = struct.unpack("!H", payload[:2])[0] if payload else None
+                heard.code = struct.unpack("!H", payload[:2])[0] if payload else None
                 # Nothing may follow but the end.
-                return Heard(messages, pongs, code, await self.frame() is None)
+                heard.orderly = await self.frame() is None
+                return
             if opcode == PONG:
-                pongs.append(payload)
+                heard.pongs.append(payload)
+                yield
                 continue
             if opcode != CONTINUATION:
                 kind, parts, rsv = opcode, [], bits
             parts.append(payload)
             if fin:
-                messages.append((kind, rsv, b"".join(parts)))
-        return Heard(messages, pongs, None, False)
+                heard.messages.append((kind, rsv, b"".join(parts)))
+                yield
 
     async def close(self):
         self.writer.close()
@@ -132,10 +157,10 @@ class Client:
 
 
 class Heard:
-    """What came of a case."""
+    """What came: messages, pongs, the code that the server closed with, and whether the connection ended after it."""
 
-    def __init__(self, messages, pongs, code, orderly):
-        self.messages, self.pongs, self.code, self.orderly = messages, pongs, code, orderly
+    def __init__(self):
+        self.messages, self.pongs, self.code, self.orderly = [], [], None, False
 
     def __eq__(self, other):
         return vars(self) == vars(other)

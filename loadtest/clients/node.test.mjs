@@ -7,7 +7,7 @@ import http from 'node:http'
 import http2 from 'node:http2'
 import https from 'node:https'
 import { createRequire } from 'node:module'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { brotliCompressSync } from 'node:zlib'
 
 const { URL_OF_GATEWAY: base, KEY: key, LIMITED: limited, ANSWER_TRAILERS, INTERIM_ANSWERS } = process.env
@@ -17,6 +17,9 @@ const PIECE = Buffer.from(Array.from({ length: 65536 }, (_, at) => at % 256))
 const UPLOAD = Buffer.concat(Array(80).fill(PIECE))
 const digest = (bytes) => createHash('sha256').update(bytes).digest('hex')
 const get = (path, more = {}) => fetch(base + path, { ...more, headers: { ...headers, ...more.headers } })
+
+// What a failed case left open keeps nobody waiting.
+after(() => setTimeout(() => process.exit(), 500).unref())
 
 // ---- fetch
 

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 from bodies import DOWNLOAD, DOWNLOADED, PLAIN, UPLOAD, UPLOADED, headers_of
-from conftest import STACK
+from conftest import STACK, unread
 from programs import run
 
 
@@ -21,12 +21,12 @@ def curl(request, gateway, account, tmp_path):
     def call(*words, okay=(0,)):
         heads, body = tmp_path / "heads", tmp_path / "body"
         always = ["--silent", "--show-error", "--cacert", gateway.ca, "--max-time", 40, "--dump-header", heads, "--output", body]
-        paths = [gateway.url + word if str(word).startswith("/") else word for word in words]
+        paths = [gateway.url + word if isinstance(word, str) and word.startswith("/") else word for word in words]
         key = ["--header", f"Authorization: Bearer {account.key}"] if "--no-key" not in words else []
         ran = run("curl", spoken, *always, *key, *(word for word in paths if word != "--no-key"), okay=okay)
         call.errors = ran.stderr.decode()
         call.code = ran.returncode
-        call.heads = [head.split("\r\n") for head in heads.read_text().strip().split("\r\n\r\n")]
+        call.heads = [head.split("\r\n") for head in heads.read_bytes().decode().strip().split("\r\n\r\n")]
         return body.read_bytes() if body.exists() else b""
 
     call.version = f"HTTP/{request.param}"
@@ -49,7 +49,8 @@ def test_the_protocol_that_was_asked_for_is_spoken(curl):
 
 def test_an_old_client_without_http_1_1_is_served(gateway, account):
     ran = run(
-        "curl", "--http1.0", "--silent", "--include", "--cacert", gateway.ca, "--header", f"Authorization: Bearer {account.key}",
+        # Its name for HTTP/1.0 is one that no server knows.
+        "curl", "--http1.0", "--no-alpn", "--silent", "--include", "--cacert", gateway.ca, "--header", f"Authorization: Bearer {account.key}",
         f"{gateway.url}/download?length=100000&chunked",
     )
     head, _, body = ran.stdout.partition(b"\r\n\r\n")
@@ -73,12 +74,15 @@ def test_bodies_of_each_kind_arrive_whole(curl):
 
 
 def test_continue_is_said_before_the_body_is_sent(curl):
-    body = curl("--header", "Expect: 100-continue", "--expect100-timeout", "30", "--data-binary", f"@{curl.upload}", "/wire/continue")
+    # Over HTTP/2 it goes on by itself after a second.
+    patience = "30" if curl.version == "HTTP/1.1" else "1"
+    body = curl("--header", "Expect: 100-continue", "--expect100-timeout", patience, "--data-binary", f"@{curl.upload}", "/wire/continue")
     assert body.endswith(str(len(UPLOAD)).encode())
     if curl.version == "HTTP/1.1":
         assert statuses(curl) == [100, 200]
 
 
+@unread
 def test_a_refused_body_is_never_sent(curl):
     """The refusal comes in place of the 100."""
     words = ("--header", "Expect: 100-continue", "--expect100-timeout", "30", "--write-out", "%{stderr}%{size_upload}")
@@ -90,6 +94,7 @@ def test_a_refused_body_is_never_sent(curl):
     assert (statuses(curl), json.loads(body)["error"]["code"]) == ([401], "UNAUTHORIZED")
 
 
+@unread
 def test_a_refusal_is_read_while_the_body_is_still_being_sent(curl):
     body = curl("--header", "Expect:", "--data-binary", f"@{curl.upload}", "/small/echo")
     assert (statuses(curl), json.loads(body)["error"]["code"]) == ([413], "PAYLOAD_TOO_LARGE")
@@ -124,7 +129,13 @@ def test_redirects_and_cookies_pass_through(curl, tmp_path):
     assert statuses(curl) == [307, 200]
 
 
+def reuses(curl):
+    if curl.version == "HTTP/2" and not curl.gateway.secure:
+        pytest.skip("curl 7.88 can't use a connection twice that it began by prior knowledge, with no server")
+
+
 def test_one_connection_serves_many_calls_and_refusals(curl):
+    reuses(curl)
     paths = ["/echo", "/customers/echo", "/echo", "/nowhere", "/status?code=204", "/echo"]
     words = [word for path in paths for word in (curl.gateway.url + path, "--output", "/dev/null")]
     ran = run(*curl.command, "--write-out", "%{http_code} %{num_connects}\n", *words)
@@ -134,6 +145,7 @@ def test_one_connection_serves_many_calls_and_refusals(curl):
 
 
 def test_parallel_transfers_arrive_whole(curl):
+    reuses(curl)
     words = [word for number in range(30) for word in (f"{curl.gateway.url}/download?length={number * 10_000}", "--output", "/dev/null")]
     ran = run(*curl.command, "--parallel", "--write-out", "%{http_code} %{size_download}\n", *words)
     assert sorted(ran.stdout.decode().split("\n")[:-1]) == sorted(f"200 {number * 10_000}" for number in range(30))
@@ -165,7 +177,7 @@ def test_early_hints_harm_no_answer(curl):
 
 def test_an_answer_that_breaks_off_is_an_error_to_the_client(curl):
     for how in ("cut-length", "cut-chunked"):
-        curl(f"/wire/{how}", okay=(18, 56, 92))
+        curl(f"/wire/{how}", okay=(18, 52, 56, 92))
 
 
 def test_the_certificate_has_the_name_that_was_asked_for(gateway, account):

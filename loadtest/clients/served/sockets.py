@@ -25,6 +25,12 @@ async def answer(socket):
         pass
 
 
+def first_known(connection, offered):
+    return next((name for name in offered if name in ("first", "second")), None)
+
+
 async def start(host, port):
     # No bound of its own: what Autobahn sends has 16 MiB.
-    return await serve(answer, host, port, subprotocols=["second", "first"], max_size=None, ping_interval=None, close_timeout=2)
+    return await serve(
+        answer, host, port, select_subprotocol=first_known, max_size=None, ping_interval=None, close_timeout=2, backlog=1024
+    )

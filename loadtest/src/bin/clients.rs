@@ -47,7 +47,7 @@ const ROUTES: &str = "\
     [[routes]]\npath = \"/small\"\nupstream = \"api\"\nrequire = \"account\"\nmax_body = \"1KiB\"\n\
     [[routes]]\npath = \"/short\"\nupstream = \"api\"\nrequire = \"account\"\ntimeout = \"300ms\"\n\
     [[routes]]\npath = \"/wire\"\nupstream = \"wire\"\nrequire = \"account\"\n\
-    [[routes]]\npath = \"/fast\"\nupstream = \"fast\"\nrequire = \"account\"\n\
+    [[routes]]\npath = \"/fast\"\nupstream = \"fast\"\nrequire = \"account\"\nstrip_prefix = \"/fast\"\n\
     [[routes]]\npath = \"/nowhere\"\nupstream = \"nowhere\"\nrequire = \"account\"\n\
     [[routes]]\npath = \"/ws\"\nupstream = \"websockets\"\nrequire = \"account\"\n\
     [[routes]]\npath = \"/open-ws\"\nupstream = \"websockets\"\nrequire = \"none\"\n\
