@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::Parser;
 use keyward_harness::{
     Authority, ControlPlaneProcess, ControlPlaneSetup, GatewayProcess, GatewaySetup, Process, Program,
-    READY_WITHIN, Validity, free_address,
+    READY_WITHIN, Validity, eventually, free_address, metric,
 };
 use keyward_upstream::Upstream;
 use serde_json::{Value, json};
@@ -113,7 +113,23 @@ async fn main() -> anyhow::Result<()> {
     });
     let passed = pytest(&arguments, &python, &cases, &stack, folder.path()).await?;
     anyhow::ensure!(passed, "not every client was served as it expects");
+    for gateway in [&clear_text, &encrypted] {
+        at_rest(gateway).await?;
+    }
     Ok(())
+}
+
+/// Fails when the clients left anything behind: a call that never ended, or a panic.
+async fn at_rest(gateway: &GatewayProcess) -> anyhow::Result<()> {
+    eventually(READY_WITHIN, || async {
+        let calls = metric(&gateway.metrics().await?, "keyward_requests_in_flight", &[]);
+        anyhow::ensure!(calls == Some(0.0), "{calls:?} calls are still in flight");
+        Ok(())
+    })
+    .await?;
+    let told = gateway.process().stderr()?;
+    anyhow::ensure!(!told.contains("panicked"), "a gateway panicked:\n{told}");
+    gateway.stop(READY_WITHIN).await
 }
 
 /// A gateway with this name and these tables.
@@ -162,7 +178,15 @@ fn certificates(folder: &Path) -> anyhow::Result<String> {
 async fn serve(upstreams: &Upstreams, python: &Path, cases: &Path, folder: &Path) -> anyhow::Result<Process> {
     let program = Program::new(python, folder)
         .arg(cases.join("upstream.py"))
-        .args([upstreams.api, upstreams.wire, upstreams.websockets, upstreams.grpc].map(|a| a.to_string()))
+        .args(
+            [
+                upstreams.api,
+                upstreams.wire,
+                upstreams.websockets,
+                upstreams.grpc,
+            ]
+            .map(|a| a.to_string()),
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1");
     let process = program.spawn()?;
     let ready = format!("http://{}/ready", upstreams.api);
