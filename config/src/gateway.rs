@@ -9,6 +9,14 @@ use keyward_contract::{Environment, Fallback, LimitMode, Limits};
 
 use crate::redis::RedisConfig;
 
+mod cors;
+mod headers;
+mod identity;
+
+pub use cors::{AllowedHeaders, Cors, OriginPattern};
+pub use headers::{HeaderChanges, HeaderRules};
+pub use identity::IdentityTokens;
+
 /// A checked gateway configuration.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -50,6 +58,8 @@ pub struct GatewayConfig {
     pub access_log: AccessLog,
     /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
     pub documentation_url: String,
+    /// `identity`: how identities are signed.
+    pub identity: IdentityTokens,
     /// `upstreams`; at least one.
     pub upstreams: Vec<Upstream>,
     /// `routes`; at least one; each names an upstream that exists.
@@ -57,12 +67,14 @@ pub struct GatewayConfig {
 }
 
 /// `listen`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// `proxy`: where partners call.
     pub proxy: SocketAddr,
     /// `admin`: health, metrics, state. Never open to partners.
     pub admin: SocketAddr,
+    /// `authz`: validation without proxying. Never open to partners.
+    pub authz: Option<SocketAddr>,
     /// `proxy_protocol`: whether trusted proxies begin their connections with it.
     pub proxy_protocol: bool,
     /// `tls`: what is shown to partners; `None`: clear text.
@@ -91,7 +103,7 @@ pub enum ClientCertificates {
 }
 
 /// `control_plane`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlaneLink {
     /// `urls`: tried in turn.
     pub urls: Vec<String>,
@@ -99,17 +111,17 @@ pub struct ControlPlaneLink {
     /// certificate.
     pub token_file: PathBuf,
     /// `tls`: how `https` addresses are spoken to.
-    pub tls: LinkTls,
+    pub tls: ClientTls,
 }
 
-/// `control_plane.tls`.
+/// `control_plane.tls` and `upstreams.tls`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkTls {
-    /// `ca_file`: who may have signed the control plane's certificate; `None`: the system's authorities.
+pub struct ClientTls {
+    /// `ca_file`: who may have signed the server's certificate; `None`: the system's authorities.
     pub ca_file: Option<PathBuf>,
     /// `cert_file` and `key_file`: what this gateway shows.
     pub certificate: Option<CertificateFiles>,
-    /// `server_name`: the name that the control plane's certificate must have; `None`: the host of its address.
+    /// `server_name`: the name that the server's certificate must have; `None`: the host of its address.
     pub server_name: Option<String>,
 }
 
@@ -261,6 +273,20 @@ pub struct Upstream {
     pub name: String,
     /// `endpoints`: at least one.
     pub endpoints: Vec<Endpoint>,
+    /// `protocol`: what is spoken with them.
+    pub protocol: UpstreamProtocol,
+    /// `tls`: how, when the endpoints are `https`; `None`: in clear text.
+    pub tls: Option<ClientTls>,
+}
+
+/// `upstreams.protocol`, whether over TLS or in clear text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// One machine of an upstream.
@@ -285,8 +311,10 @@ pub struct Route {
     pub methods: Option<Vec<http::Method>>,
     /// `environments`: whose keys it takes.
     pub environments: Vec<Environment>,
-    /// `upstream`: the index in [`GatewayConfig::upstreams`].
+    /// `upstream`: the index in [`GatewayConfig::upstreams`]; of a split the first that gets calls.
     pub upstream: usize,
+    /// `split`: several upstreams by weight, no two the same, not all weights 0; empty when there is one upstream.
+    pub split: Vec<Share>,
     /// `require`: which credentials a call needs.
     pub require: Require,
     /// `cost`: tokens a call takes, at least 1.
@@ -307,6 +335,21 @@ pub struct Route {
     pub encoded_slashes: EncodedSlashes,
     /// `strip_prefix`: taken from the front of the path before forwarding; begins with `/`, no final slash.
     pub strip_prefix: Option<String>,
+    /// `identity_token`: whether the upstream gets a signed identity.
+    pub identity_token: bool,
+    /// `cors`: which pages of other origins may call.
+    pub cors: Option<Cors>,
+    /// `headers`: what is changed in heads that pass.
+    pub headers: HeaderRules,
+}
+
+/// One of `routes.split`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// `upstream`: the index in [`GatewayConfig::upstreams`].
+    pub upstream: usize,
+    /// `weight`: 0 to 1000.
+    pub weight: u32,
 }
 
 /// `routes.host`.

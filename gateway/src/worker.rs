@@ -12,9 +12,14 @@ use crate::access_log::{AccessLog, WorkerLog};
 use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
 use crate::deadlines::Deadlines;
+use crate::explain::{Explanations, Ring};
+use crate::handover::parting::Parting;
+use crate::identity::tokens::Tokens;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
+use crate::reload::Reloads;
+use crate::route::split::Turns;
 use crate::rules::{InForce, Rules, Terms};
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
@@ -23,6 +28,10 @@ use crate::vigil::Vigils;
 /// What all workers share, made once.
 #[derive(Debug)]
 pub struct Shared {
+    /// How it stops, once it does.
+    pub parting: Parting,
+    /// How reloads went.
+    pub reloads: Reloads,
     /// What a reload changes.
     pub in_force: InForce,
     /// The process's clock.
@@ -33,12 +42,12 @@ pub struct Shared {
     pub limiter: Limiter,
     /// Usage.
     pub ledger: Arc<Ledger>,
-    /// What partners are shown; `None`: they are spoken to in clear text.
-    pub tls: Option<keyward_tls::Reloading<keyward_tls::EdgeTls>>,
     /// How the link to the control plane stands.
     pub sync: Arc<SyncState>,
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
+    /// The refusals that can be looked up.
+    pub explanations: Explanations,
 }
 
 impl Shared {
@@ -60,6 +69,9 @@ pub struct Worker {
     access_log: Option<WorkerLog>,
     deadlines: Deadlines,
     vigils: Vigils,
+    turns: Turns,
+    tokens: Tokens,
+    refusals: Arc<Ring>,
     in_flight: Cell<usize>,
 }
 
@@ -75,6 +87,9 @@ impl Worker {
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
+            turns: Turns::default(),
+            tokens: Tokens::default(),
+            refusals: shared.explanations.ring(),
             vigils: Vigils::default(),
             in_flight: Cell::new(0),
             terms: RefCell::new(terms),
@@ -135,6 +150,24 @@ impl Worker {
     #[must_use]
     pub fn vigils(&self) -> &Vigils {
         &self.vigils
+    }
+
+    /// How far it is with the turns of routes that have several upstreams.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// The signed identities that it has at hand.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Its refusals, to be looked up.
+    #[must_use]
+    pub fn refusals(&self) -> &Ring {
+        &self.refusals
     }
 
     /// Whether it has as many calls in flight as it may by these rules.

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::WorkerHistogram;
-use super::{Finished, MAX_DECISIONS, MAX_ROUTES, MAX_UPSTREAMS, TIER_ROWS, TierSlot};
+use super::{Decision, Finished, MAX_DECISIONS, MAX_ROUTES, MAX_UPSTREAMS, TIER_ROWS, TierSlot};
 use crate::limits::Which;
 
 /// A number that one thread adds to and any thread reads.
@@ -71,6 +71,7 @@ pub(super) struct Counts {
     pub(super) cache_misses: [Sum; CacheLevel::ALL.len()],
     pub(super) would_limit: Rows<LimitCounts>,
     pub(super) cut: [Sum; CutReason::ALL.len()],
+    pub(super) checks: [[Sum; MAX_DECISIONS + 1]; Endpoint::ALL.len()],
     pub(super) turned: [Sum; Turned::ALL.len()],
     pub(super) routes: Rows<RouteCounts>,
     pub(super) upstreams: Rows<UpstreamCounts>,
@@ -143,6 +144,7 @@ impl Default for Counts {
             cache_misses: Default::default(),
             would_limit: Rows::new(TIER_ROWS),
             cut: Default::default(),
+            checks: std::array::from_fn(|_| std::array::from_fn(|_| Sum::default())),
             turned: Default::default(),
             routes: Rows::new(usize::from(MAX_ROUTES)),
             upstreams: Rows::new(usize::from(MAX_UPSTREAMS)),
@@ -168,6 +170,14 @@ impl Counts {
         if let Some(upstream) = upstream {
             add_one(&upstream.classes, call.upstream_class());
             upstream.duration.record(call.upstream_time);
+        }
+    }
+
+    pub(super) fn checked(&self, endpoint: Endpoint, decision: Decision) {
+        let at = usize::from(decision.0).min(MAX_DECISIONS);
+        add_one(&self.decisions, at);
+        if let Some(decisions) = self.checks.get(endpoint as usize) {
+            add_one(decisions, at);
         }
     }
 
@@ -246,6 +256,18 @@ label! {
 }
 
 label! {
+    /// Where it was asked whether a call may pass that somebody else forwards.
+    Endpoint {
+        /// Envoy's external authorization.
+        ExtAuthz = "ext_authz",
+        /// `/auth`, of proxies that ask over HTTP.
+        ForwardAuth = "forward_auth",
+        /// `/v1/validate`, of applications.
+        Validate = "validate",
+    }
+}
+
+label! {
     /// Why a client's connection was closed before its time.
     Turned {
         /// There were as many as there may be.
@@ -268,6 +290,14 @@ label! {
         Connect = "connect",
         /// No connection was made in time.
         ConnectTimeout = "connect_timeout",
+        /// TLS came to nothing: a certificate that is not trusted, or no agreement.
+        Tls = "tls",
+        /// It does not speak HTTP/2.
+        Http2 = "http2",
+        /// All connections that there may be carry as many calls as they can.
+        Full = "full",
+        /// It said that it did nothing about the call.
+        Refused = "refused",
         /// No answer head came in time.
         ResponseTimeout = "response_timeout",
         /// The connection ended before the answer's head was whole.
