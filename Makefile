@@ -34,6 +34,8 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 	fi
 	@.ci/schemathesis
 	@.ci/step "contracts of the four surfaces" target/debug/contracts
+	@.ci/clients
+	@.ci/step "clients of partners" target/debug/clients
 	@.ci/step "examples in the documentation" $(CARGO) test --workspace --locked --doc
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		.ci/step "licences, bans, sources" $(CARGO) deny --offline check licenses bans sources; \
@@ -46,6 +48,11 @@ contracts: tools ## schemathesis alone against the four surfaces; ARGS="--seed 7
 	@.ci/schemathesis
 	$(CARGO) build --workspace --all-targets --locked
 	target/debug/contracts $(ARGS)
+
+clients: tools ## the clients of partners through a gateway: curl, httpx, gRPC, WebSockets ...; ARGS='-k "curl or node"'
+	@.ci/clients
+	$(CARGO) build --workspace --all-targets --locked
+	target/debug/clients $(ARGS)
 
 lint: tools ## format and lints alone
 	$(CARGO) fmt --all --check
