@@ -10,6 +10,7 @@ mod decisions;
 mod fixture;
 mod forwarding;
 mod framing;
+mod grpc;
 mod http2;
 mod http2_client;
 mod http2_floods;
