@@ -57,7 +57,7 @@ pub struct GatewayConfig {
 }
 
 /// `listen`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// `proxy`: where partners call.
     pub proxy: SocketAddr,
@@ -91,7 +91,7 @@ pub enum ClientCertificates {
 }
 
 /// `control_plane`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlaneLink {
     /// `urls`: tried in turn.
     pub urls: Vec<String>,

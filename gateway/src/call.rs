@@ -29,6 +29,7 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
 use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
@@ -46,7 +47,7 @@ pub struct Call {
     started: Now,
     /// What it goes by from its beginning to its end.
     terms: Rc<Terms>,
-    route: Cell<Option<u16>>,
+    route: Cell<Option<RouteTaken>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
     decision: Cell<Option<u8>>,
@@ -67,6 +68,13 @@ pub struct Call {
     vigil: Option<Vigil>,
     cut: Cell<Option<CutReason>>,
     log: Option<Box<Logged>>,
+}
+
+/// Which route a call takes: its index in the rules that it goes by, and its label.
+#[derive(Clone, Copy, Debug)]
+struct RouteTaken {
+    index: u16,
+    label: u16,
 }
 
 /// What only the access log needs; absent when there is none.
@@ -156,8 +164,16 @@ impl Call {
     }
 
     /// Which route it takes.
-    pub fn set_route(&self, route: u16) {
-        self.route.set(Some(route));
+    pub fn set_route(&self, route: &Route) {
+        self.route.set(Some(RouteTaken {
+            index: route.index,
+            label: route.numbers.label,
+        }));
+    }
+
+    /// What its route is called in metrics and usage.
+    fn route_label(&self) -> Option<u16> {
+        self.route.get().map(|route| route.label)
     }
 
     /// Who calls, and where that is counted.
@@ -166,7 +182,7 @@ impl Call {
         self.counter = Some(counter(
             &self.worker,
             caller,
-            self.route.get().unwrap_or_default(),
+            self.route_label().unwrap_or_default(),
             self.started,
         ));
     }
@@ -189,7 +205,7 @@ impl Call {
         let standing = vigil::Standing {
             claim,
             terms: Rc::clone(&self.terms),
-            route: self.route.get().unwrap_or_default(),
+            route: self.route.get().map_or(u16::MAX, |route| route.index),
         };
         let since = self.started.monotonic;
         self.vigil = Some(Vigil::keep(&self.worker, standing, carrier, since));
@@ -409,7 +425,7 @@ impl Call {
             }
         }
         self.worker.telemetry().finished(&Finished {
-            route: self.route.get(),
+            route: self.route_label(),
             tier: self.tier.get(),
             status,
             decision: Decision(decision.unwrap_or(CLIENT_GONE)),
@@ -448,7 +464,7 @@ impl Call {
             route: self
                 .route
                 .get()
-                .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+                .and_then(|route| Some(Arc::clone(&routes.get(usize::from(route.index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
             would_limit: self.would_limit.get().map(Which::name),

@@ -96,7 +96,7 @@ async fn handle(
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
     let route = route(&rules.routes, &parsed, parts)?;
-    call.set_route(route.index);
+    call.set_route(route);
     if route.require != Require::None {
         hold_unless_fresh(call)?;
     }
@@ -331,7 +331,7 @@ struct Leaving<'a> {
 
 impl Leaving<'_> {
     fn upstream(&self) -> u16 {
-        u16::try_from(self.route.upstream).unwrap_or(u16::MAX)
+        self.call.rules().upstream_label(self.route.upstream)
     }
 
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.

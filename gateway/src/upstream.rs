@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
+use crate::rules::Rules;
 use crate::telemetry::UpstreamFailure;
 use crate::worker::Worker;
 
@@ -84,6 +85,7 @@ pub struct Onward<'a> {
 #[derive(Debug)]
 struct Endpoints {
     name: String,
+    label: u16,
     pools: Rc<[Rc<EndpointPool>]>,
     next: Cell<usize>,
 }
@@ -93,6 +95,7 @@ struct Endpoints {
 pub struct Destination {
     endpoints: Rc<[Rc<EndpointPool>]>,
     first: usize,
+    /// Its label in metrics.
     upstream: u16,
 }
 
@@ -185,11 +188,13 @@ pub trait Departure {
     fn has_departed(&self) -> bool;
 }
 
+type MakePool<'a> = dyn Fn(&Upstream, Option<&Arc<UpstreamTls>>, &Endpoint) -> Rc<EndpointPool> + 'a;
+
 impl Pools {
-    /// Empty pools for these upstreams.
+    /// Empty pools for the upstreams of these rules.
     #[must_use]
-    pub fn new(upstreams: &[Upstream], tls: &[Option<Arc<UpstreamTls>>], timeouts: Timeouts) -> Self {
-        Self::with((upstreams, tls), timeouts, &|upstream, tls, endpoint| {
+    pub fn new(rules: &Rules) -> Self {
+        Self::with(rules, &|upstream, tls, endpoint| {
             Rc::new(EndpointPool::new(endpoint, upstream, tls))
         })
     }
@@ -198,14 +203,9 @@ impl Pools {
     /// spoken to in the same way, keeps its connections; the idle ones of all others are closed, and those in use when
     /// their calls are over.
     #[must_use]
-    pub fn succeeded_by(
-        &self,
-        upstreams: &[Upstream],
-        tls: &[Option<Arc<UpstreamTls>>],
-        timeouts: Timeouts,
-    ) -> Self {
+    pub fn succeeded_by(&self, rules: &Rules) -> Self {
         let taken = RefCell::new(Vec::new());
-        let next = Self::with((upstreams, tls), timeouts, &|upstream, tls, endpoint| {
+        let next = Self::with(rules, &|upstream, tls, endpoint| {
             let mut before = self.upstreams.iter().filter(|known| known.name == upstream.name);
             let kept = before.find_map(|known| {
                 let mut pools = known.pools.iter();
@@ -230,23 +230,21 @@ impl Pools {
         next
     }
 
-    fn with(
-        (upstreams, tls): (&[Upstream], &[Option<Arc<UpstreamTls>>]),
-        timeouts: Timeouts,
-        pool: &dyn Fn(&Upstream, Option<&Arc<UpstreamTls>>, &Endpoint) -> Rc<EndpointPool>,
-    ) -> Self {
+    fn with(rules: &Rules, pool: &MakePool<'_>) -> Self {
         let endpoints = |(index, upstream): (usize, &Upstream)| {
-            let tls = tls.get(index).and_then(Option::as_ref);
+            let tls = rules.upstream_tls.get(index).and_then(Option::as_ref);
             let pools = upstream.endpoints.iter();
             Endpoints {
                 name: upstream.name.clone(),
+                label: rules.upstream_label(index),
                 pools: pools.map(|endpoint| pool(upstream, tls, endpoint)).collect(),
                 next: Cell::new(0),
             }
         };
+        let upstreams = &rules.config.upstreams;
         Self {
             upstreams: upstreams.iter().enumerate().map(endpoints).collect(),
-            timeouts,
+            timeouts: rules.config.timeouts,
             spare: RefCell::default(),
         }
     }
@@ -258,11 +256,10 @@ impl Pools {
         let count = endpoints.pools.len();
         let first = endpoints.next.get();
         endpoints.next.set(if first + 1 < count { first + 1 } else { 0 });
-        let upstream = u16::try_from(upstream).unwrap_or(u16::MAX);
         (count > 0).then(|| Destination {
             endpoints: Rc::clone(&endpoints.pools),
             first,
-            upstream,
+            upstream: endpoints.label,
         })
     }
 

@@ -91,7 +91,8 @@ async fn connect(plane: &Plane, tls: Option<&ClientTls>) -> Result<Channel, Stat
     let config = client_config(
         &Sources::read(&client_files(tls, Purpose::ControlPlane)),
         Purpose::ControlPlane,
-    ).unwrap();
+    )
+    .unwrap();
     let dial = tower::service_fn(move |_| {
         let config = Arc::clone(&config);
         async move {

@@ -364,7 +364,6 @@ fn settings_are_what_they_may_be() {
 fn frames_are_where_they_may_be() {
     let place = place();
     let head = || frame(1, 4, 1, &place.request("POST", "/", &[]));
-    let whole = || frame(1, 5, 1, &place.request("GET", "/", &[]));
     let large = vec![0; 16_385];
     place.check_all(&[
         ("§4.2 a frame that is too long", frame(0x77, 0, 0, &large), End),
