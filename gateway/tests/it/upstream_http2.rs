@@ -612,7 +612,10 @@ fn stream_without_end(sent: Arc<AtomicUsize>) -> std::net::SocketAddr {
                     .unwrap();
                 let sent = Arc::clone(&sent);
                 tokio::spawn(async move {
-                    while is_endless {
+                    if !is_endless {
+                        return;
+                    }
+                    loop {
                         answer.reserve_capacity(16_384);
                         let room = std::future::poll_fn(|context| answer.poll_capacity(context)).await;
                         let Some(Ok(room)) = room else { return };
