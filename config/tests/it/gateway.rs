@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyward_config::{Limiter, Staleness, WhenStale};
+use keyward_config::{Limiter, Staleness, UpstreamProtocol, WhenStale};
 
 use crate::{gateway, parse_gateway, refused};
 
@@ -597,13 +597,24 @@ fn a_wrong_upstream_is_refused() {
             format!("4: upstreams[0].endpoints[0]: has a user name in it; {endpoint}"),
         ),
         (
-            "name = \"a\"\nendpoints = [\"https://b\"]",
-            "4: upstreams[0].endpoints[0]: \"https://b\": https is not supported by this version yet; remove it, or write http://"
+            "name = \"a\"\nendpoints = [\"https://b\", \"http://c\"]",
+            "4: upstreams[0].endpoints: there are http:// and https:// addresses in one list; write all of them in one way, or two upstreams"
                 .to_owned(),
         ),
         (
-            "name = \"a\"\nendpoints = [\"http://b\"]\nprotocol = \"h2c\"",
-            "5: upstreams[0].protocol: \"h2c\" is not supported by this version yet; remove it or write \"http1\"".to_owned(),
+            "name = \"a\"\nendpoints = [\"http://b\"]\nprotocol = \"h2\"",
+            "5: upstreams[0].protocol: \"h2\" is HTTP/2 over TLS; write https:// in endpoints, or \"h2c\" for clear text"
+                .to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\nprotocol = \"h2c\"",
+            "5: upstreams[0].protocol: \"h2c\" is HTTP/2 in clear text; write http:// in endpoints, or \"h2\" for TLS"
+                .to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"http://b\"]\nprotocol = \"http3\"",
+            "5: upstreams[0].protocol: \"http3\" is not known here; did you mean \"http1\"? Write \"http1\", \"h2c\" or \"h2\""
+                .to_owned(),
         ),
         (
             "name = \"a\"\nendpoints = [\"http://b\"]\nbalance = \"least-request\"",
@@ -616,12 +627,56 @@ fn a_wrong_upstream_is_refused() {
         ),
         (
             "name = \"a\"\nendpoints = [\"http://b\"]\n[upstreams.tls]\nca_file = \"x\"",
-            "5: upstreams[0].tls: is not supported by this version yet; remove it".to_owned(),
+            "5: upstreams[0].tls: is for https addresses, and the endpoints are none; write \"https://…\" there, or remove it"
+                .to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\n[upstreams.tls]\ncert_file = \"x\"",
+            "5: upstreams[0].tls.key_file: is missing: cert_file needs its private key".to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\n[upstreams.tls]\nkey_file = \"x\"",
+            "5: upstreams[0].tls.cert_file: is missing: key_file is the key of a certificate".to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\n[upstreams.tls]\nserver_name = \"a b\"",
+            "6: upstreams[0].tls.server_name: \"a b\" can't be a name; write 1 to 64 letters, digits, dots, hyphens and underscores, such as \"api\""
+                .to_owned(),
         ),
     ] {
         let message = parse_gateway(&format!("\n[[upstreams]]\n{upstream}\n[[routes]]\n"), &[]).unwrap_err();
         assert_eq!(message, format!("gateway.toml:{expected}"));
     }
+}
+
+#[test]
+fn an_upstream_is_spoken_to_as_it_is_said() {
+    let one = |settings: &str| {
+        let text = format!("[[upstreams]]\nname = \"a\"\n{settings}\n[[routes]]\n");
+        parse_gateway(&text, &[]).unwrap().upstreams.remove(0)
+    };
+    let plain = one("endpoints = [\"http://b\"]");
+    assert_eq!((plain.protocol, plain.tls), (UpstreamProtocol::Http1, None));
+    let h2c = one("endpoints = [\"http://b\"]\nprotocol = \"h2c\"");
+    assert_eq!((h2c.protocol, h2c.tls), (UpstreamProtocol::Http2, None));
+    let secure = one("endpoints = [\"HTTPS://B/\", \"https://c:8443\"]");
+    assert_eq!(secure.protocol, UpstreamProtocol::Http1);
+    assert_eq!(secure.tls, Some(keyward_config::ClientTls::default()));
+    let places: Vec<_> = secure
+        .endpoints
+        .iter()
+        .map(|end| (end.host.as_str(), end.port))
+        .collect();
+    assert_eq!(places, [("b", 443), ("c", 8443)]);
+    let h2 = one(
+        "endpoints = [\"https://b\"]\nprotocol = \"h2\"\n[upstreams.tls]\nca_file = \"ca\"\n\
+         cert_file = \"cert\"\nkey_file = \"key\"\nserver_name = \"api.internal\"",
+    );
+    assert_eq!(h2.protocol, UpstreamProtocol::Http2);
+    let tls = h2.tls.unwrap();
+    assert_eq!(tls.ca_file, Some("ca".into()));
+    assert_eq!(tls.certificate.unwrap().key_file, std::path::PathBuf::from("key"));
+    assert_eq!(tls.server_name.as_deref(), Some("api.internal"));
 }
 
 #[test]

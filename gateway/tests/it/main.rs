@@ -13,6 +13,7 @@ mod explain;
 mod fixture;
 mod forwarding;
 mod framing;
+mod grpc;
 mod handover;
 mod header_rules;
 mod http2;
