@@ -57,7 +57,7 @@ pub struct GatewayConfig {
 }
 
 /// `listen`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// `proxy`: where partners call.
     pub proxy: SocketAddr,
@@ -93,7 +93,7 @@ pub enum ClientCertificates {
 }
 
 /// `control_plane`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlaneLink {
     /// `urls`: tried in turn.
     pub urls: Vec<String>,
@@ -101,17 +101,17 @@ pub struct ControlPlaneLink {
     /// certificate.
     pub token_file: PathBuf,
     /// `tls`: how `https` addresses are spoken to.
-    pub tls: LinkTls,
+    pub tls: ClientTls,
 }
 
-/// `control_plane.tls`.
+/// `control_plane.tls` and `upstreams.tls`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkTls {
-    /// `ca_file`: who may have signed the control plane's certificate; `None`: the system's authorities.
+pub struct ClientTls {
+    /// `ca_file`: who may have signed the server's certificate; `None`: the system's authorities.
     pub ca_file: Option<PathBuf>,
     /// `cert_file` and `key_file`: what this gateway shows.
     pub certificate: Option<CertificateFiles>,
-    /// `server_name`: the name that the control plane's certificate must have; `None`: the host of its address.
+    /// `server_name`: the name that the server's certificate must have; `None`: the host of its address.
     pub server_name: Option<String>,
 }
 
@@ -263,6 +263,20 @@ pub struct Upstream {
     pub name: String,
     /// `endpoints`: at least one.
     pub endpoints: Vec<Endpoint>,
+    /// `protocol`: what is spoken with them.
+    pub protocol: UpstreamProtocol,
+    /// `tls`: how, when the endpoints are `https`; `None`: in clear text.
+    pub tls: Option<ClientTls>,
+}
+
+/// `upstreams.protocol`, whether over TLS or in clear text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// One machine of an upstream.

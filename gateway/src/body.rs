@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use crate::call::Call;
 use crate::grpc;
 use crate::server::watch::ConnectionState;
-use crate::upstream::exchange::AnswerStream;
+use crate::upstream::answer::AnswerStream;
 
 /// Why a request body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,7 @@ pub struct BodyFate {
     bound: u64,
     bytes: Cell<u64>,
     is_over: Cell<bool>,
+    is_awaited: Cell<bool>,
 }
 
 impl BodyFate {
@@ -52,6 +53,12 @@ impl BodyFate {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_over.get()
+    }
+
+    /// Whether more of it is wanted than the client has sent.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited.get()
     }
 }
 
@@ -124,12 +131,14 @@ impl Body for RequestBody {
             };
             let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
                 self.connection.waits_for_body();
+                self.fate.is_awaited.set(true);
                 if self.connection.is_ended() {
                     return self.end(Some(BodyFault::Client));
                 }
                 return Poll::Pending;
             };
             self.connection.got_body();
+            self.fate.is_awaited.set(false);
             let data = match frame {
                 None => return self.end(None),
                 Some(Err(_)) => return self.end(Some(BodyFault::Client)),
@@ -219,8 +228,8 @@ impl Streamed {
                 "the key, its account or its address has lost its rights",
             );
         }
-        match self.stream.poll_piece(context) {
-            Poll::Ready(piece) => Poll::Ready(piece.map(|piece| piece.map(Frame::data))),
+        match self.stream.poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame),
             Poll::Pending if call.is_late(self.deadline, context) => match self.last_word {
                 LastWord::GrpcStatus => self.say(grpc::DEADLINE_EXCEEDED, "the call has taken too long"),
                 LastWord::None | LastWord::Said => Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into()))),

@@ -29,6 +29,7 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
 use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot};
@@ -46,7 +47,7 @@ pub struct Call {
     started: Now,
     /// What it goes by from its beginning to its end.
     terms: Rc<Terms>,
-    route: Cell<Option<u16>>,
+    route: Cell<Option<RouteTaken>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
     decision: Cell<Option<u8>>,
@@ -69,6 +70,13 @@ pub struct Call {
     /// Who was asked, where somebody else forwards it.
     endpoint: Option<Endpoint>,
     log: Option<Box<Logged>>,
+}
+
+/// Which route a call takes: its index in the rules that it goes by, and its label.
+#[derive(Clone, Copy, Debug)]
+struct RouteTaken {
+    index: u16,
+    label: u16,
 }
 
 /// What only the access log needs; absent when there is none.
@@ -164,8 +172,16 @@ impl Call {
     }
 
     /// Which route it takes.
-    pub fn set_route(&self, route: u16) {
-        self.route.set(Some(route));
+    pub fn set_route(&self, route: &Route) {
+        self.route.set(Some(RouteTaken {
+            index: route.index,
+            label: route.numbers.label,
+        }));
+    }
+
+    /// What its route is called in metrics and usage.
+    fn route_label(&self) -> Option<u16> {
+        self.route.get().map(|route| route.label)
     }
 
     /// Who calls, and where that is counted.
@@ -174,7 +190,7 @@ impl Call {
         self.counter = Some(counter(
             &self.worker,
             caller,
-            self.route.get().unwrap_or_default(),
+            self.route_label().unwrap_or_default(),
             self.started,
         ));
     }
@@ -197,7 +213,7 @@ impl Call {
         let standing = vigil::Standing {
             claim,
             terms: Rc::clone(&self.terms),
-            route: self.route.get().unwrap_or_default(),
+            route: self.route.get().map_or(u16::MAX, |route| route.index),
         };
         let since = self.started.monotonic;
         self.vigil = Some(Vigil::keep(&self.worker, standing, carrier, since));
@@ -261,19 +277,36 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.upstream.set(Some(upstream));
-            self.accepted(standing);
+            self.accept(upstream, standing);
         }
         Ok(taken)
     }
 
     /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
     /// the count, whenever the process is killed.
-    pub fn accept(&self, standing: Option<&Standing>) {
+    pub fn allow(&self, standing: Option<&Standing>) {
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
         }
         self.status.set(http::StatusCode::OK.as_u16());
+        self.accepted(standing);
+    }
+
+    /// A connection that carries many calls has taken it: it is accepted, whatever comes back; a repeated attempt is
+    /// still one call.
+    pub fn hand_over(&self, upstream: u16, standing: Option<&Standing>) {
+        if self.is_accepted() {
+            return;
+        }
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.accept(upstream, standing);
+    }
+
+    /// It is counted; what else is known of it is kept.
+    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+        self.upstream.set(Some(upstream));
         self.accepted(standing);
     }
 
@@ -425,7 +458,7 @@ impl Call {
             return;
         }
         self.worker.telemetry().finished(&Finished {
-            route: self.route.get(),
+            route: self.route_label(),
             tier: self.tier.get(),
             status: self.status.get(),
             decision,
@@ -463,7 +496,7 @@ impl Call {
             route: self
                 .route
                 .get()
-                .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+                .and_then(|route| Some(Arc::clone(&routes.get(usize::from(route.index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
             would_limit: self.would_limit.get().map(Which::name),

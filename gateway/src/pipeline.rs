@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use keyward_config::Require;
+use keyward_config::{Require, UpstreamProtocol};
 use tokio::net::TcpStream;
 
 use crate::admission::{self, Admitted, Claim, Refused};
@@ -179,7 +179,7 @@ pub enum Shown<'a> {
 async fn decide(call: &mut Call, question: &Question<'_>) -> Result<Permit, Refused> {
     let (worker, now) = (Rc::clone(call.worker()), call.started());
     let &Question { route, client, .. } = question;
-    call.set_route(route.index);
+    call.set_route(route);
     if route.require != Require::None {
         hold_unless_fresh(call)?;
     }
@@ -214,7 +214,7 @@ pub async fn validate(call: &mut Call, question: &Question<'_>) -> Result<Permit
     if let Err(rejection) = confirmed {
         return Err(withdraw(&shared.limiter, permit, rejection));
     }
-    call.accept(permit.standing());
+    call.allow(permit.standing());
     Ok(permit)
 }
 
@@ -332,7 +332,9 @@ impl<'a> Asked<'a> {
             BodyFraming::Chunked
         };
         let credentials = &self.terms.rules().credentials;
-        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream());
+        // A connection that carries many calls can't be one's own afterwards.
+        let can_switch = destination.protocol() == UpstreamProtocol::Http1;
+        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream()).filter(|_| can_switch);
         let with = Additions {
             origin: self.connection.origin(),
             caller: permit.caller(),
@@ -343,8 +345,8 @@ impl<'a> Asked<'a> {
             upgrade,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
-        let mut head = pools.buffer();
-        onward::write_request(&mut head, method, &target, &self.parts.headers, &with);
+        let mut head = pools.head(&destination);
+        onward::write_head(&mut head, (method, &target), &self.parts.headers, &with);
         let onward = Onward {
             destination,
             method,
@@ -405,6 +407,10 @@ struct Leaving<'a> {
 }
 
 impl Leaving<'_> {
+    fn upstream(&self) -> u16 {
+        self.call.rules().upstream_label(self.route.upstream)
+    }
+
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
     async fn forward(&self, onward: Onward<'_>) -> Result<Answered, Unanswered> {
         let worker = self.call.worker();
@@ -431,8 +437,12 @@ impl Departure for Leaving<'_> {
     }
 
     fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        let upstream = u16::try_from(self.route.upstream).unwrap_or(u16::MAX);
-        self.call.send(socket, bytes, upstream, self.permit.standing())
+        self.call
+            .send(socket, bytes, self.upstream(), self.permit.standing())
+    }
+
+    fn hand_over(&self) {
+        self.call.hand_over(self.upstream(), self.permit.standing());
     }
 
     fn has_departed(&self) -> bool {
@@ -467,6 +477,7 @@ impl Forwarded {
             last_word,
         } = self;
         let mut headers = head.headers;
+        headers.append(http::header::VIA, onward::via(head.version));
         finish_headers(&mut headers, request_id, permit.standing(), &call);
         if let Some(caller) = permit.caller() {
             onward::rotation(&mut headers, caller);
@@ -539,6 +550,7 @@ impl AtEdge {
     ) -> Response<AnswerBody> {
         let (mut parts, body) = self.response.into_parts();
         call.answered_at_edge(parts.status.as_u16());
+        parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
         finish_headers(&mut parts.headers, request_id, self.standing.as_ref(), &call);
         Response::from_parts(
             parts,
@@ -565,6 +577,7 @@ fn refuse(
     call.refused(rejection, answer.status().as_u16());
     let (mut parts, body) = answer.into_parts();
     let standing = standing_of(refused, &call);
+    parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
     Response::from_parts(
         parts,
@@ -593,7 +606,6 @@ fn finish_headers(
     call: &Call,
 ) {
     headers.insert(onward::X_REQUEST_ID, request_id);
-    headers.append(http::header::VIA, onward::VIA_KEYWARD);
     if let Some(standing) = standing {
         standing.write(headers, call.started().unix);
     }

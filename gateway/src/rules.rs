@@ -4,8 +4,8 @@
 //! those of its own rules. [`InForce`] holds the newest rules of the process; each worker picks them up by itself, with the
 //! connections to endpoints that are still there.
 //!
-//! Cost: a call compares one number and counts one reference that no other thread touches. Nothing here fails: rules are made
-//! of a configuration that has passed its checks.
+//! Cost: a call compares one number and counts one reference that no other thread touches. Rules are made of a configuration
+//! that has passed its checks; what can fail are the TLS files that it names.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,11 +13,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use keyward_config::GatewayConfig;
+use keyward_tls::{EdgeTls, FileError, Reloading, Sources};
 
 use crate::address::TrustedProxies;
 use crate::credential::CredentialNames;
 use crate::route::RouteTable;
 use crate::upstream::Pools;
+use crate::upstream::tls::UpstreamTls;
+
+pub mod fixed;
+pub mod names;
+
+use names::{Names, TooMany};
+
+/// Why a configuration that is right in itself can't be in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It names more than there is room for.
+    #[error(transparent)]
+    Names(#[from] TooMany),
+    /// A file that it names.
+    #[error("can't serve TLS: {0}")]
+    Tls(#[from] FileError),
+}
 
 /// Everything that calls go by and that a reload may change.
 #[derive(Debug)]
@@ -30,19 +48,55 @@ pub struct Rules {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// TLS towards the upstreams, in their order.
+    pub upstream_tls: Vec<Option<Arc<UpstreamTls>>>,
+    /// What is shown to partners; `None`: clear text. Follows its files by itself.
+    pub tls: Option<Arc<Reloading<EdgeTls>>>,
+    /// The label of each upstream in metrics.
+    upstream_labels: Box<[u16]>,
 }
 
 impl Rules {
-    /// What this configuration means.
-    #[must_use]
-    pub fn new(config: GatewayConfig) -> Self {
-        Self {
-            routes: RouteTable::compile(&config),
+    /// What this configuration means, after these rules. Routes and upstreams that there were before keep their numbers.
+    ///
+    /// # Errors
+    /// When there are no numbers left for new names, or a certificate is of no use.
+    pub fn new(config: GatewayConfig, names: &mut Names, before: Option<&Self>) -> Result<Self, Unusable> {
+        let numbers = names.number_routes(&config)?;
+        Ok(Self {
+            routes: RouteTable::numbered(&config, &numbers),
+            upstream_labels: names.number_upstreams(&config)?,
+            upstream_tls: UpstreamTls::open(&config.upstreams)?,
+            tls: edge_tls(&config, before)?,
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),
             config,
-        }
+        })
     }
+
+    /// The label in metrics of an upstream, by its place in the configuration.
+    #[must_use]
+    pub fn upstream_label(&self, upstream: usize) -> u16 {
+        self.upstream_labels.get(upstream).copied().unwrap_or(u16::MAX)
+    }
+}
+
+/// The certificates: those that there are, where the settings are the same.
+fn edge_tls(
+    config: &GatewayConfig,
+    before: Option<&Rules>,
+) -> Result<Option<Arc<Reloading<EdgeTls>>>, FileError> {
+    let Some(tls) = &config.listen.tls else {
+        return Ok(None);
+    };
+    if let Some(before) = before
+        && before.config.listen.tls.as_ref() == Some(tls)
+    {
+        return Ok(before.tls.clone());
+    }
+    let clients = tls.client_certificates;
+    let make = move |sources: &Sources| EdgeTls::make(sources, clients);
+    Reloading::open(EdgeTls::files(tls), make).map(|tls| Some(Arc::new(tls)))
 }
 
 /// The newest rules of the process.
@@ -95,7 +149,7 @@ impl Terms {
         let generation = in_force.generation();
         let rules = in_force.rules();
         Rc::new(Self {
-            pools: Pools::new(&rules.config.upstreams, rules.config.timeouts),
+            pools: Pools::new(&rules),
             rules,
             generation,
         })
@@ -110,9 +164,8 @@ impl Terms {
             return None;
         }
         let rules = in_force.rules();
-        let config = &rules.config;
         Some(Rc::new(Self {
-            pools: self.pools.succeeded_by(&config.upstreams, config.timeouts),
+            pools: self.pools.succeeded_by(&rules),
             rules,
             generation,
         }))

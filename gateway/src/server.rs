@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authz;
 use crate::connection::Connection;
 use crate::deadlines::TICK;
+use crate::handover::heir::ElderLink;
 use crate::telemetry::Turned;
 use crate::worker::Worker;
 
@@ -37,6 +39,8 @@ use watch::{ConnectionState, TickClock, WatchedStream};
 #[derive(Clone, Debug)]
 pub struct Quiescence {
     workers: Arc<[mpsc::UnboundedSender<oneshot::Sender<()>>]>,
+    /// The gateway before this one, while it still has calls.
+    elder: Option<Arc<ElderLink>>,
 }
 
 impl Quiescence {
@@ -45,7 +49,20 @@ impl Quiescence {
     pub fn new(workers: Vec<mpsc::UnboundedSender<oneshot::Sender<()>>>) -> Self {
         Self {
             workers: workers.into(),
+            elder: None,
         }
+    }
+
+    /// And of the gateway that these workers take over from.
+    #[must_use]
+    pub fn after(self, elder: Option<Arc<ElderLink>>) -> Self {
+        Self { elder, ..self }
+    }
+
+    /// The gateway before this one, while it still has calls.
+    #[must_use]
+    pub fn elder(&self) -> Option<&Arc<ElderLink>> {
+        self.elder.as_ref()
     }
 
     /// Resolves when no worker still acts on anything that it decided before this was called.
@@ -62,6 +79,9 @@ impl Quiescence {
                 answers.push(answered);
             }
         }
+        if let Some(elder) = &self.elder {
+            elder.quiet().await;
+        }
         for answered in answers {
             let _ = answered.await;
         }
@@ -71,8 +91,8 @@ impl Quiescence {
 /// What a worker thread is given to serve with.
 #[derive(Debug)]
 pub struct Service {
-    /// Its listener.
-    pub listener: std::net::TcpListener,
+    /// Its listeners: one, or more where a gateway with more workers was taken over from.
+    pub listeners: Vec<std::net::TcpListener>,
     /// Its listener for validations, where there is one.
     pub authz: Option<Door>,
     /// Questions of [`Quiescence`].
@@ -101,7 +121,8 @@ enum Entrance {
 
 /// Serves until `stop` is cancelled and every call has ended, or `drain.timeout` is over.
 pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
-    let listener = TcpListener::from_std(service.listener)?;
+    let listeners = service.listeners.into_iter().map(TcpListener::from_std);
+    let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
     let (authz, authz_open) = match service.authz {
         Some(door) => (Some(TcpListener::from_std(door.listener)?), door.open),
         None => (None, Arc::default()),
@@ -117,13 +138,16 @@ pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
     tokio::task::spawn_local(answer_questions(Rc::clone(&server.worker), service.questions));
     tokio::task::spawn_local(tick(Rc::clone(&server)));
     tokio::select! {
-        () = accept(&server, Some(&listener), Entrance::Calls) => {}
+        _ = join_all(listeners.iter().map(|listener| accept(&server, Some(listener), Entrance::Calls))) => {}
         () = accept(&server, authz.as_ref(), Entrance::Validations) => {}
         () = service.stop.cancelled() => {}
     }
-    // Clients that the kernel has already greeted are served, too. Asked of the socket itself: the runtime may
-    // not have heard of them yet.
-    server.greet_the_last(listener, Entrance::Calls)?;
+    let is_handed_over = server.worker.shared().parting.is_handed_over();
+    // Clients that the kernel has already greeted are served, too. Where the socket lives on in another gateway, they are
+    // that one's.
+    for listener in listeners.into_iter().filter(|_| !is_handed_over) {
+        server.greet_the_last(listener, Entrance::Calls)?;
+    }
     if let Some(authz) = authz {
         server.greet_the_last(authz, Entrance::Validations)?;
     }
@@ -191,6 +215,7 @@ impl Server {
         tokio::task::spawn_local(serve(Rc::clone(self), stream, peer, state, open));
     }
 
+    /// Asked of the socket itself: the runtime may not have heard of them yet.
     fn greet_the_last(self: &Rc<Self>, listener: TcpListener, entrance: Entrance) -> std::io::Result<()> {
         let listener = listener.into_std()?;
         while let Ok((stream, peer)) = listener.accept() {
@@ -206,13 +231,17 @@ impl Server {
     }
 
     async fn drain(&self) {
-        self.connections
-            .borrow()
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|connection| connection.drain());
+        let parting = &self.worker.shared().parting;
+        let connections = self.connections.borrow();
+        for connection in connections.iter().filter_map(Weak::upgrade) {
+            match parting.is_handed_over() {
+                true => connection.drain_gently(),
+                false => connection.drain(),
+            }
+        }
+        drop(connections);
         let deadline = self.worker.now().monotonic + self.worker.terms().rules().config.drain.timeout;
-        while self.open_here.get() > 0 && self.worker.now().monotonic < deadline {
+        while self.open_here.get() > 0 && self.worker.now().monotonic < deadline.min(parting.end_by()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

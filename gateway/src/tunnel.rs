@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use crate::call::Call;
 use crate::deadlines::Alarm;
 use crate::server::watch::{ConnectionState, WatchedStream};
 use crate::upgrade::Switched;
+use crate::upstream::wire::Wire;
 
 pub mod websocket;
 
@@ -144,7 +144,7 @@ impl Flow {
 
 struct Tunnel {
     client: WatchedStream,
-    upstream: TcpStream,
+    upstream: Wire,
     up: Flow,
     down: Flow,
     call: Box<Call>,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::check;
 use crate::gateway::{
-    AccessLog, Bounds, CertificateFiles, ClientCertificates, ControlPlaneLink, Credentials, Drain,
-    GatewayConfig, LinkTls, Listen, ListenTls, Staleness, Timeouts, WhenStale,
+    AccessLog, Bounds, CertificateFiles, ClientCertificates, ClientTls, ControlPlaneLink, Credentials, Drain,
+    GatewayConfig, Listen, ListenTls, Staleness, Timeouts, WhenStale,
 };
 use crate::leaf::name::CredentialHeader;
 use crate::leaf::network::Block;
@@ -33,7 +33,7 @@ pub(crate) fn gateway(
 ) -> GatewayConfig {
     let bounds = bounds(&typed.bounds, report);
     let timeouts = timeouts(&typed.timeouts, report);
-    let upstreams = check::upstreams::upstreams(&typed.upstreams, report);
+    let upstreams = check::upstreams::upstreams(typed.upstreams, report);
     let defaults = check::routes::Defaults {
         upstreams: &upstreams,
         max_body: bounds.body,
@@ -162,11 +162,15 @@ fn link(typed: typed::gateway::Link, report: &mut Report<'_>) -> ControlPlaneLin
     ControlPlaneLink {
         urls,
         token_file: typed.token_file.0,
-        tls: typed.tls.map(|tls| link_tls(tls, report)).unwrap_or_default(),
+        tls: typed
+            .tls
+            .map(|tls| client_tls("control_plane.tls", tls, report))
+            .unwrap_or_default(),
     }
 }
 
-fn link_tls(typed: typed::gateway::LinkTls, report: &mut Report<'_>) -> LinkTls {
+/// The table at `path`.
+pub(crate) fn client_tls(path: &str, typed: typed::gateway::ClientTls, report: &mut Report<'_>) -> ClientTls {
     let certificate = match (typed.cert_file, typed.key_file) {
         (Some(cert_file), Some(key_file)) => Some(CertificateFiles {
             cert_file: cert_file.0,
@@ -175,20 +179,20 @@ fn link_tls(typed: typed::gateway::LinkTls, report: &mut Report<'_>) -> LinkTls 
         (None, None) => None,
         (Some(_), None) => {
             report.missing(
-                "control_plane.tls.key_file",
+                &format!("{path}.key_file"),
                 "is missing: cert_file needs its private key",
             );
             None
         }
         (None, Some(_)) => {
             report.missing(
-                "control_plane.tls.cert_file",
+                &format!("{path}.cert_file"),
                 "is missing: key_file is the key of a certificate",
             );
             None
         }
     };
-    LinkTls {
+    ClientTls {
         ca_file: typed.ca_file.map(|file| file.0),
         certificate,
         server_name: typed.server_name.map(|name| name.0),

@@ -129,20 +129,20 @@ pub(crate) struct Link {
     /// The file with the token that the control plane expects.
     pub(crate) token_file: FilePath,
     /// How `https` addresses are spoken to.
-    pub(crate) tls: Option<LinkTls>,
+    pub(crate) tls: Option<ClientTls>,
 }
 
-/// TLS to the control plane.
+/// TLS towards a server: whom we trust, and what we show.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct LinkTls {
-    /// The authorities that may have signed the control plane's certificate, as PEM. The system's by default.
+pub(crate) struct ClientTls {
+    /// The authorities that may have signed the server's certificate, as PEM. The system's by default.
     pub(crate) ca_file: Option<FilePath>,
     /// The certificate that names this gateway, as PEM, with what leads to its root.
     pub(crate) cert_file: Option<FilePath>,
     /// Its private key, as PEM.
     pub(crate) key_file: Option<FilePath>,
-    /// The name that the control plane's certificate must have. The host of its address by default.
+    /// The name that the server's certificate must have. The host of its address by default.
     pub(crate) server_name: Option<Name>,
 }
 
@@ -432,14 +432,14 @@ pub(crate) struct Upstream {
     pub(crate) name: Option<Name>,
     /// Its machines; at least one.
     pub(crate) endpoints: Vec<EndpointUrl>,
-    /// What is spoken with them: `http1`.
+    /// What is spoken with them: `http1`; `h2`, HTTP/2 over TLS; `h2c`, HTTP/2 in clear text.
     pub(crate) protocol: Option<Protocol>,
     /// Which machine gets a call: `round-robin`.
     pub(crate) balance: Option<Balance>,
     /// Active and passive health checks.
     pub(crate) health: Option<Later>,
-    /// Roots, name and client certificate.
-    pub(crate) tls: Option<Later>,
+    /// How `https` endpoints are spoken to.
+    pub(crate) tls: Option<ClientTls>,
 }
 
 /// Which calls go where, and what they need.

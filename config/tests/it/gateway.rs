@@ -484,7 +484,10 @@ fn control_planes_are_reached_in_clear_text_and_by_tls() {
     assert_eq!(certificate.cert_file.to_str(), Some("me.pem"));
     assert_eq!(certificate.key_file.to_str(), Some("me.key"));
     assert_eq!(tls.server_name.as_deref(), Some("cp"));
-    assert_eq!(gateway("").control_plane.tls, keyward_config::LinkTls::default());
+    assert_eq!(
+        gateway("").control_plane.tls,
+        keyward_config::ClientTls::default()
+    );
 }
 
 #[test]

@@ -130,7 +130,8 @@ impl Counter {
         let _ = self.moved.set(record);
     }
 
-    /// A call was sent to an upstream, [`super::Book::send`] is how it is; or it is about to be told that it may pass.
+    /// A call was handed to an upstream's connection, where it has a connection of its own [`super::Book::send`] is how; or
+    /// it is about to be told that it may pass.
     pub(crate) fn accepted(&self, now_ms: i64) {
         self.at(Value::Accepted, Value::LastAccepted, now_ms);
     }

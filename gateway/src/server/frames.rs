@@ -16,7 +16,9 @@ const HEADER_LENGTH: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -38,12 +40,15 @@ pub enum Flood {
     Resets,
     /// Pieces of one head.
     Continuations,
+    /// Of nothing, but it does not begin as it must (RFC 9113 §3.4).
+    NoSettings,
 }
 
 /// The frames that a client has sent, as far as they are bounded.
 #[derive(Debug)]
 pub struct FrameBudget {
     preface_left: usize,
+    has_settings: bool,
     header: [u8; HEADER_LENGTH],
     header_length: usize,
     payload_left: u32,
@@ -100,6 +105,7 @@ impl FrameBudget {
     pub fn new(bounds: &Bounds, now: Duration) -> Self {
         Self {
             preface_left: PREFACE.len(),
+            has_settings: false,
             header: [0; HEADER_LENGTH],
             header_length: 0,
             payload_left: 0,
@@ -159,6 +165,10 @@ impl FrameBudget {
     fn frame(&mut self) -> Result<(), Flood> {
         let [a, b, c, kind, flags, ..] = self.header;
         self.payload_left = u32::from_be_bytes([0, a, b, c]);
+        if !self.has_settings && (kind != SETTINGS || flags & ACK != 0) {
+            return Err(Flood::NoSettings);
+        }
+        self.has_settings = true;
         let is_in_budget = match kind {
             DATA => self.payload_left >= LITTLE || flags & END_STREAM != 0 || self.empty.take(),
             HEADERS => {
@@ -204,6 +214,7 @@ mod tests {
         let config = keyward_config::GatewayConfig::from_toml(least, "test", &surroundings).unwrap();
         let mut budget = FrameBudget::new(&config.bounds, ZERO);
         budget.came(&PREFACE, ZERO).unwrap();
+        budget.came(&frame(SETTINGS, 0, 0), ZERO).unwrap();
         budget
     }
 

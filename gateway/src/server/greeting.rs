@@ -59,7 +59,7 @@ pub async fn receive(
 ) -> Option<Guest> {
     let terms = worker.terms();
     let config = &terms.rules().config;
-    let tls = worker.shared().tls.as_ref().map(|tls| tls.current());
+    let tls = terms.rules().tls.as_ref().map(|tls| tls.current());
     let is_announced =
         config.listen.proxy_protocol && terms.rules().trusted.contains(peer.ip().to_canonical());
     if !is_announced && tls.is_none() {

@@ -290,6 +290,14 @@ label! {
         Connect = "connect",
         /// No connection was made in time.
         ConnectTimeout = "connect_timeout",
+        /// TLS came to nothing: a certificate that is not trusted, or no agreement.
+        Tls = "tls",
+        /// It does not speak HTTP/2.
+        Http2 = "http2",
+        /// All connections that there may be carry as many calls as they can.
+        Full = "full",
+        /// It said that it did nothing about the call.
+        Refused = "refused",
         /// No answer head came in time.
         ResponseTimeout = "response_timeout",
         /// The connection ended before the answer's head was whole.
