@@ -333,7 +333,7 @@ impl Call {
 
     /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
     /// the count, whenever the process is killed.
-    pub fn accept(&self, standing: Option<&Standing>) {
+    pub fn allow(&self, standing: Option<&Standing>) {
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
         }

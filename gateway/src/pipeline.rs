@@ -230,7 +230,7 @@ pub async fn validate(call: &mut Call, question: &Question<'_>) -> Result<Permit
     if let Err(rejection) = confirmed {
         return Err(withdraw(&shared.limiter, permit, rejection));
     }
-    call.accept(permit.standing());
+    call.allow(permit.standing());
     Ok(permit)
 }
 
