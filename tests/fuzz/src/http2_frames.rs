@@ -30,9 +30,15 @@ pub fn check(bytes: &[u8]) {
     let [step, rest @ ..] = bytes else { return };
     let stream = [PREFACE.as_slice(), rest].concat();
     let counted = Counted::of(rest);
+    let begins_with_settings = matches!(rest, [_, _, _, 4, flags, ..] if flags & 1 == 0);
     for step in [stream.len(), usize::from(*step) + 1, 1] {
         match verdict(&stream, step) {
-            Ok(()) => counted.is_within(stream.len()),
+            Ok(()) => {
+                assert!(begins_with_settings || rest.len() < 9);
+                counted.is_within(stream.len());
+            }
+            // A client's first frame is SETTINGS (RFC 9113 §3.4).
+            Err(Flood::NoSettings) => assert!(!begins_with_settings),
             Err(Flood::EmptyFrames) => assert!(counted.empty > EMPTY * BURST, "{counted:?}"),
             Err(Flood::Resets) => assert!(counted.resets > RESETS * BURST, "{counted:?}"),
             Err(Flood::Continuations) => assert!(counted.continuations > CONTINUATIONS, "{counted:?}"),
