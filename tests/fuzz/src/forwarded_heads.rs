@@ -117,6 +117,8 @@ fn written(parts: &Parts, target: &str, trust: Trust) -> Vec<u8> {
             BodyFraming::Sized
         },
         upgrade: None,
+        rules: None,
+        identity: None,
     };
     let mut out = RequestHead::Http1(Vec::new());
     write_head(&mut out, (&parts.method, target), &parts.headers, &with);
