@@ -7,6 +7,7 @@ use crate::report::Report;
 pub(crate) mod control_plane;
 pub(crate) mod gateway;
 pub(crate) mod limiter;
+pub(crate) mod machines;
 pub(crate) mod routes;
 pub(crate) mod standalone;
 pub(crate) mod tiers;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use keyward_contract::{Environment, Fallback, LimitMode, Limits};
 
 use crate::redis::RedisConfig;
+use crate::upstream::{Balance, Health, Retries};
 
 /// A checked gateway configuration.
 #[derive(Clone, Debug)]
@@ -224,6 +225,12 @@ pub struct Upstream {
     pub name: String,
     /// `endpoints`: at least one.
     pub endpoints: Vec<Endpoint>,
+    /// `balance`: which of them gets a call.
+    pub balance: Balance,
+    /// `health`: when one counts as unhealthy; `None`: never.
+    pub health: Option<Health>,
+    /// `retries`: what is tried again; `None`: only what no machine can have seen.
+    pub retries: Option<Retries>,
 }
 
 /// One machine of an upstream.

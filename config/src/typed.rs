@@ -4,3 +4,4 @@
 pub(crate) mod control_plane;
 pub(crate) mod gateway;
 pub(crate) mod standalone;
+pub(crate) mod upstream;

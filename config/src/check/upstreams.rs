@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::check::gateway::first_repeated;
+use crate::check::machines;
 use crate::gateway::Upstream;
 use crate::leaf::url::EndpointUrl;
 use crate::report::Report;
@@ -39,6 +40,9 @@ pub(crate) fn upstreams(typed: &[typed::gateway::Upstream], report: &mut Report<
                 .iter()
                 .map(|endpoint| endpoint.0.clone())
                 .collect(),
+            balance: machines::balance(&at, upstream.balance.as_ref(), report),
+            health: machines::health(&at, upstream.health.as_ref(), report),
+            retries: machines::retries(&at, upstream.retries.as_ref(), report),
         });
     }
     upstreams

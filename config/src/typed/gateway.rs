@@ -12,9 +12,10 @@ use crate::leaf::redis::{RedisUrl, RedisUser};
 use crate::leaf::unit::{Size, Time};
 use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
 use crate::leaf::word::{
-    Balance, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
+    Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
 };
 use crate::typed::control_plane::Limit;
+use crate::typed::upstream::{Balance, Health, Retries};
 
 /// Configuration of `keyward-gateway`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -392,10 +393,12 @@ pub(crate) struct Upstream {
     pub(crate) endpoints: Vec<EndpointUrl>,
     /// What is spoken with them: `http1`.
     pub(crate) protocol: Option<Protocol>,
-    /// Which machine gets a call: `round-robin`.
+    /// Which machine gets a call: `round-robin` by default, `least-requests`, or a table with `hash`.
     pub(crate) balance: Option<Balance>,
-    /// Active and passive health checks.
-    pub(crate) health: Option<Later>,
+    /// When a machine counts as unhealthy. Never by default.
+    pub(crate) health: Option<Health>,
+    /// What is tried again. Only what no machine can have seen, by default.
+    pub(crate) retries: Option<Retries>,
     /// Roots, name and client certificate.
     pub(crate) tls: Option<Later>,
 }

@@ -551,15 +551,6 @@ fn a_wrong_upstream_is_refused() {
             "5: upstreams[0].protocol: \"h2c\" is not supported by this version yet; remove it or write \"http1\"".to_owned(),
         ),
         (
-            "name = \"a\"\nendpoints = [\"http://b\"]\nbalance = \"least-request\"",
-            "5: upstreams[0].balance: \"least-request\" is not supported by this version yet; remove it or write \"round-robin\""
-                .to_owned(),
-        ),
-        (
-            "name = \"a\"\nendpoints = [\"http://b\"]\nhealth = { path = \"/\" }",
-            "5: upstreams[0].health: is not supported by this version yet; remove it".to_owned(),
-        ),
-        (
             "name = \"a\"\nendpoints = [\"http://b\"]\n[upstreams.tls]\nca_file = \"x\"",
             "5: upstreams[0].tls: is not supported by this version yet; remove it".to_owned(),
         ),

@@ -4,6 +4,7 @@
 mod control_plane;
 mod gateway;
 mod limiter;
+mod machines;
 mod overrides;
 mod routes;
 mod shipped;
