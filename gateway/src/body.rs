@@ -32,6 +32,8 @@ pub struct BodyFate {
     bound: u64,
     bytes: Cell<u64>,
     is_over: Cell<bool>,
+    is_awaited: Cell<bool>,
+    moved_at: Cell<Duration>,
 }
 
 impl BodyFate {
@@ -51,6 +53,18 @@ impl BodyFate {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_over.get()
+    }
+
+    /// Whether it is the client that is waited for.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited.get()
+    }
+
+    /// When the last piece of it went on, as of the worker's last tick, monotonic; zero when none did.
+    #[must_use]
+    pub fn moved_at(&self) -> Duration {
+        self.moved_at.get()
     }
 }
 
@@ -106,9 +120,12 @@ impl Body for RequestBody {
             };
             let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
                 self.connection.waits_for_body();
+                self.fate.is_awaited.set(true);
                 return Poll::Pending;
             };
             self.connection.got_body();
+            self.fate.is_awaited.set(false);
+            self.fate.moved_at.set(self.connection.ticked());
             let data = match frame {
                 None => return self.end(None),
                 Some(Err(_)) => return self.end(Some(BodyFault::Client)),
@@ -211,7 +228,12 @@ impl Body for AnswerBody {
         let piece = match &mut this.kind {
             Kind::Fixed(bytes) => bytes.take().map(Ok),
             Kind::Streamed(streamed) => match streamed.stream.poll_piece(context) {
-                Poll::Ready(piece) => piece,
+                Poll::Ready(piece) => {
+                    if let Some(Err(_)) = &piece {
+                        call.broke_off();
+                    }
+                    piece
+                }
                 Poll::Pending if call.is_late(streamed.deadline, context) => {
                     Some(Err(io::ErrorKind::TimedOut.into()))
                 }

@@ -3,7 +3,7 @@
 //! A [`Call`] is made when the head has come and is dropped when the last byte of the answer is out or the
 //! client is gone; dropping settles metrics, usage and access log. So no way of ending a call can be forgotten.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
@@ -30,7 +30,8 @@ use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::server::watch::ConnectionState;
-use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
+use crate::telemetry::{CutReason, Decision, Finished, TierSlot, UpstreamFailure};
+use crate::upstream::InHand;
 use crate::vigil::Vigil;
 use crate::worker::{InFlight, Worker};
 
@@ -51,6 +52,8 @@ pub struct Call {
     code: Cell<&'static str>,
     upstream: Cell<Option<u16>>,
     upstream_time: Cell<Duration>,
+    /// The machine that has it in hand, where something goes by that.
+    in_hand: RefCell<Option<InHand>>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     would_limit: Cell<Option<Which>>,
@@ -100,6 +103,7 @@ impl Call {
             code: Cell::new("CLIENT_GONE"),
             upstream: Cell::new(None),
             upstream_time: Cell::new(Duration::ZERO),
+            in_hand: RefCell::default(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             would_limit: Cell::new(None),
@@ -249,6 +253,22 @@ impl Call {
         Ok(taken)
     }
 
+    /// A machine has it in hand from now on, until it is over, refused, or in another's.
+    pub fn keep_in_hand(&self, in_hand: InHand) {
+        *self.in_hand.borrow_mut() = Some(in_hand);
+    }
+
+    /// The upstream's answer broke off, or went on against the rules.
+    pub fn broke_off(&self) {
+        if let Some(upstream) = self.upstream.get() {
+            let telemetry = self.worker.telemetry();
+            telemetry.upstream_failed(upstream, UpstreamFailure::Body);
+        }
+        if let Some(in_hand) = &*self.in_hand.borrow() {
+            in_hand.broke_off(self.worker.now().monotonic);
+        }
+    }
+
     /// Whether an upstream may have seen it.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
@@ -288,6 +308,7 @@ impl Call {
         // However slowly the client reads its refusal, others may come in.
         self.place = None;
         self.vigil = None;
+        self.in_hand = RefCell::default();
         self.status.set(status);
         self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {

@@ -1,6 +1,7 @@
 //! The control thread: everything of the gateway that is no call. The stream to the control plane, the admin
 //! listener, the wall clock, and forgetting what is idle.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
 use crate::sync::{Follower, LinkCredentials, STATES, SyncLink};
 use crate::telemetry::{Sums, catalogue};
+use crate::upstream::tend::tend;
 use crate::worker::Shared;
 
 /// How long the access log may take to write what is left at the end.
@@ -112,12 +114,17 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             Arc::clone(&shared.ledger),
             Arc::clone(&shared.sync),
         );
+        let clock = Arc::clone(shared);
+        let clock = move || clock.clock.now().monotonic;
         tokio::join!(
             serve_admin(shared, admin, &draining, stop),
+            tend(Arc::clone(&shared.fleet), clock, stop),
             keep_house(shared, stop),
             follower.run(stop.clone())
         );
     });
+    // A resolver that says nothing is not waited for.
+    runtime.shutdown_background();
     if !log.close(LAST_LINES) {
         tracing::warn!("the access log could not be written to its end");
     }
@@ -158,6 +165,7 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
         sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
         observe_replica(&shared, sums);
+        observe_machines(&shared, sums);
         let ledger = shared.ledger.standing();
         sums.gauge(&catalogue::LEDGER_PENDING, [], ledger.pending as f64);
         sums.gauge(&catalogue::LEDGER_SEGMENTS, [], ledger.segments as f64);
@@ -178,6 +186,35 @@ fn observe_replica(shared: &Shared, sums: &mut Sums) {
     sums.gauge(&catalogue::REPLICA_KEYS, [], keys.key_count() as f64);
     sums.gauge(&catalogue::REPLICA_BYTES, [], keys.bytes_on_disk() as f64);
     sums.gauge(&catalogue::REPLICA_SET_ASIDE, [], f64::from(is_set_aside));
+}
+
+fn observe_machines(shared: &Shared, sums: &mut Sums) {
+    let (mut machines, mut healthy) = (BTreeMap::new(), BTreeMap::new());
+    let mut panics = BTreeMap::new();
+    for upstream in shared.fleet.upstreams() {
+        let label = shared.telemetry.upstream_label(upstream.name());
+        let [good, bad] = upstream.tally().checks();
+        sums.counter(
+            &catalogue::UPSTREAM_EJECTIONS,
+            [&label],
+            upstream.tally().ejections(),
+        );
+        sums.counter(&catalogue::UPSTREAM_CHECKS, [&label, "good"], good);
+        sums.counter(&catalogue::UPSTREAM_CHECKS, [&label, "bad"], bad);
+        // Those without a label of their own add up.
+        *machines.entry(Arc::clone(&label)).or_insert(0) += upstream.all().len();
+        *healthy.entry(Arc::clone(&label)).or_insert(0) += upstream.healthy();
+        *panics.entry(label).or_insert(0) += usize::from(upstream.is_panicking());
+    }
+    for (metric, values) in [
+        (&catalogue::UPSTREAM_MACHINES, machines),
+        (&catalogue::UPSTREAM_HEALTHY, healthy),
+        (&catalogue::UPSTREAM_PANIC, panics),
+    ] {
+        for (label, value) in values {
+            sums.gauge(metric, [&label], value as f64);
+        }
+    }
 }
 
 fn observe_limits(limits: &SharedLimits, sums: &mut Sums) {
@@ -242,6 +279,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),
         "limiter": limiter_detail(shared),
+        "upstreams": shared.fleet.detail(),
         "ledger": {
             "degraded": ledger.is_degraded,
             "pending": ledger.pending,

@@ -211,6 +211,7 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
         clock,
         routes: route::RouteTable::compile(&config),
         credentials: credential::CredentialNames::new(&config.credentials),
+        fleet: upstream::fleet::Fleet::new(&config.upstreams),
         trusted: address::TrustedProxies::new(&config.trusted_proxies),
         keys,
         ledger,

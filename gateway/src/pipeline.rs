@@ -35,8 +35,9 @@ use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
 use crate::upgrade::{self, Switched};
+use crate::upstream::balance::Seeker;
 use crate::upstream::pump::BodyFraming;
-use crate::upstream::{self, Answered, Departure, Onward, Reach, Unanswered};
+use crate::upstream::{self, Answered, Departure, InHand, Onward, Reach, Unanswered};
 use crate::vigil;
 
 /// Serves one call. Never fails: every "no" is an answer.
@@ -113,6 +114,7 @@ async fn handle(
         parts,
         parsed: &parsed,
         route,
+        client,
         request_id,
     };
     let (onward, fate) = match asked.onward(body, &permit, now) {
@@ -209,6 +211,7 @@ struct Asked<'a> {
     parts: &'a Parts,
     parsed: &'a Parsed<'a>,
     route: &'a Route,
+    client: IpAddr,
     request_id: &'a HeaderValue,
 }
 
@@ -225,7 +228,12 @@ impl<'a> Asked<'a> {
         if announced.is_some_and(|length| length > route.max_body) {
             return Err(Rejection::PayloadTooLarge(route.max_body));
         }
-        let destination = worker.pools().destination(route.upstream);
+        let seeker = Seeker {
+            caller: permit.caller(),
+            client: self.client,
+            headers: &self.parts.headers,
+        };
+        let destination = worker.pools().destination(route.upstream, &seeker);
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
@@ -328,6 +336,10 @@ impl Departure for Leaving<'_> {
 
     fn has_departed(&self) -> bool {
         self.call.is_accepted()
+    }
+
+    fn is_in_hand(&self, in_hand: InHand) {
+        self.call.keep_in_hand(in_hand);
     }
 }
 

@@ -4,37 +4,58 @@
 //! takes a [`Permit`]: forwarding without one can't be written. A pooled connection that turns out to be closed
 //! is no error of the call: what was never written is sent on another, and a call without a body whose method
 //! is idempotent (RFC 9110 §9.2.2) once more even when it may have been written.
+//!
+//! What a machine itself fails is sent to another one: always when it can't be connected to, and where the upstream
+//! says so ([`retry`]) when it breaks off or answers with a listed status; the latter only without a body, with an
+//! idempotent method, within a budget and in time. However often it is sent, it is one call: charged and counted once.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use keyward_config::{Timeouts, Upstream};
+use keyward_config::Timeouts;
 use tokio::net::TcpStream;
 
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
-use crate::telemetry::UpstreamFailure;
+use crate::telemetry::{UpstreamFailure, UpstreamRetry};
 use crate::worker::Worker;
 
+pub mod balance;
+pub mod check;
 pub mod exchange;
+pub mod fleet;
 pub mod framing;
 pub mod head;
+pub mod health;
+pub mod lanes;
 pub mod pool;
 pub mod pump;
+pub mod resolve;
+pub mod retry;
+pub mod tend;
 
+use balance::Seeker;
 use exchange::{AnswerStream, Failure, exchange};
+use fleet::Fleet;
 use head::{AnswerHead, Question};
+use lanes::Lanes;
+pub use lanes::{Destination, InHand};
 pub use pool::Connection;
 use pool::EndpointPool;
 use pump::{BodyFraming, Pump};
 
 /// Attempts of one call: more stale connections than this in a row are no accident.
-const MAX_ATTEMPTS: usize = 8;
+const MAX_ATTEMPTS: usize = 16;
+
+/// Of an answer that is thrown away, so much is read to keep its connection.
+const MAX_DISCARDED: usize = 64 * 1_024;
 
 /// Buffers for heads that a worker keeps.
 const MAX_SPARE_BUFFERS: usize = 64;
@@ -42,7 +63,7 @@ const MAX_SPARE_BUFFERS: usize = 64;
 /// One worker's connections to every upstream.
 #[derive(Debug)]
 pub struct Pools {
-    upstreams: Vec<Endpoints>,
+    upstreams: Vec<Rc<Lanes>>,
     timeouts: Timeouts,
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -68,37 +89,6 @@ pub struct Onward<'a> {
     pub began: Duration,
     /// The most that the whole call may take.
     pub timeout: Duration,
-}
-
-/// An upstream's endpoints, taken in turn.
-#[derive(Debug)]
-struct Endpoints {
-    pools: Rc<[Rc<EndpointPool>]>,
-    next: Cell<usize>,
-}
-
-/// The endpoints of one call, in the order in which they are to be tried.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    endpoints: Rc<[Rc<EndpointPool>]>,
-    first: usize,
-    upstream: u16,
-}
-
-impl Destination {
-    /// The authority of the first, for a request without `Host`.
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        self.in_order().next().map_or("", |endpoint| endpoint.authority())
-    }
-
-    fn in_order(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        let (before, from) = self
-            .endpoints
-            .split_at_checked(self.first)
-            .unwrap_or((&[], &self.endpoints));
-        from.iter().chain(before)
-    }
 }
 
 /// What came back.
@@ -158,40 +148,29 @@ pub trait Departure {
 
     /// Whether a connection took any bytes, in this attempt or an earlier one.
     fn has_departed(&self) -> bool;
+
+    /// A machine has the call in hand from now on, and no other any more. It is to be kept until the call is over.
+    fn is_in_hand(&self, in_hand: InHand);
 }
 
 impl Pools {
     /// Empty pools for these upstreams.
     #[must_use]
-    pub fn new(upstreams: &[Upstream], timeouts: Timeouts) -> Self {
-        let endpoints = |upstream: &Upstream| Endpoints {
-            pools: upstream
-                .endpoints
-                .iter()
-                .map(|endpoint| Rc::new(EndpointPool::new(endpoint)))
-                .collect(),
-            next: Cell::new(0),
-        };
+    pub fn new(fleet: &Fleet, timeouts: Timeouts) -> Self {
+        let upstreams = fleet.upstreams().iter().enumerate();
         Self {
-            upstreams: upstreams.iter().map(endpoints).collect(),
+            upstreams: upstreams
+                .map(|(index, machines)| Rc::new(Lanes::new(index, machines)))
+                .collect(),
             timeouts,
             spare: RefCell::default(),
         }
     }
 
-    /// Chooses where the next call to an upstream goes: its endpoints in turn.
+    /// Chooses where a call to an upstream goes; `None` when none of its machines may be used.
     #[must_use]
-    pub fn destination(&self, upstream: usize) -> Option<Destination> {
-        let endpoints = self.upstreams.get(upstream)?;
-        let count = endpoints.pools.len();
-        let first = endpoints.next.get();
-        endpoints.next.set(if first + 1 < count { first + 1 } else { 0 });
-        let upstream = u16::try_from(upstream).unwrap_or(u16::MAX);
-        (count > 0).then(|| Destination {
-            endpoints: Rc::clone(&endpoints.pools),
-            first,
-            upstream,
-        })
+    pub fn destination(&self, upstream: usize, seeker: &Seeker<'_>) -> Option<Destination> {
+        self.upstreams.get(upstream)?.destination(seeker)
     }
 
     /// An empty buffer to write a head into.
@@ -223,39 +202,54 @@ impl Pools {
         onward: Onward<'_>,
         departure: &impl Departure,
     ) -> Result<Answered, Unanswered> {
-        let began = onward.began;
-        let limit = self.timeouts.response_headers.min(onward.timeout);
-        let (fate, upstream) = (Rc::clone(&onward.fate), onward.destination.upstream);
-        let attempts = pin!(self.attempts(worker, onward, departure));
-        match worker.deadlines().until(began + limit, attempts).await {
-            Some(Ok((head, stream))) => {
-                let took = worker.now().monotonic.saturating_sub(began);
-                Ok(Answered { head, stream, took })
+        let (began, end) = (onward.began, onward.began + onward.timeout);
+        let limit = self.timeouts.response_headers;
+        let (fate, lanes) = (Rc::clone(&onward.fate), Rc::clone(onward.destination.lanes()));
+        lanes.count_call(began);
+        let at = Cell::new(None);
+        let mut attempts = pin!(self.attempts(worker, onward, departure, &at));
+        let mut until = end.min(began + limit);
+        loop {
+            match worker.deadlines().until(until, attempts.as_mut()).await {
+                Some(Ok((head, stream))) => {
+                    let took = worker.now().monotonic.saturating_sub(began);
+                    return Ok(Answered { head, stream, took });
+                }
+                Some(Err(rejection)) => return Err(Unanswered::new(rejection, departure)),
+                None => {}
             }
-            Some(Err(rejection)) => Err(Unanswered::new(rejection, departure)),
-            None => {
-                // A client that is slow to send must not look like a slow upstream.
-                let rejection = if fate.is_over() {
-                    worker
-                        .telemetry()
-                        .upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
-                    Rejection::UpstreamTimeout
-                } else {
-                    Rejection::InvalidInput("the request body did not arrive in time")
-                };
-                Err(Unanswered::new(rejection, departure))
+            // The limit is one for the answer: it begins when the last of the request has come.
+            let later = end.min(fate.moved_at() + limit);
+            if later <= until {
+                break;
             }
+            until = later;
         }
+        // A client that is slow to send must not look like a slow upstream.
+        let rejection = if fate.is_awaited() {
+            Rejection::InvalidInput("the request body did not arrive in time")
+        } else {
+            let (upstream, late) = (lanes.upstream(), UpstreamFailure::ResponseTimeout);
+            worker.telemetry().upstream_failed(upstream, late);
+            if let Some(place) = at.get() {
+                lanes.failed(place, worker.now().monotonic);
+            }
+            Rejection::UpstreamTimeout
+        };
+        Err(Unanswered::new(rejection, departure))
     }
 
+    /// `at` says where the call is under way.
     async fn attempts(
         &self,
         worker: &Worker,
         onward: Onward<'_>,
         departure: &impl Departure,
-    ) -> Result<(AnswerHead, Box<AnswerStream>), Rejection> {
+        at: &Cell<Option<usize>>,
+    ) -> Result<Answer, Rejection> {
+        let end = onward.began + onward.timeout.min(self.timeouts.response_headers);
         let Onward {
-            destination,
+            mut destination,
             method,
             head,
             body,
@@ -269,45 +263,84 @@ impl Pools {
             upgrade: upgrade.as_ref(),
         };
         let mut pump = Pump::new(head, body, framing);
+        let is_repeatable = method.is_idempotent() && pump.can_rewind() && upgrade.is_none();
+        let mut repeats = Repeats { worker, done: 0, end };
+        let mut held: Option<Answer> = None;
         for _ in 0..MAX_ATTEMPTS {
-            let opened = self.open(worker, &destination).await;
-            let Opened {
+            at.set(None);
+            let Some(Opened {
                 mut connection,
                 endpoint,
                 is_pooled,
-            } = opened.ok_or(Rejection::UpstreamUnavailable)?;
+            }) = self.open(worker, &mut destination).await
+            else {
+                // Better the answer that there is than none.
+                return held.ok_or(Rejection::UpstreamUnavailable);
+            };
+            if let Some((_, stream)) = held.take() {
+                discard(stream).await;
+            }
+            pump.rewind();
             departure.depart()?;
+            if let Some(in_hand) = destination.take_in_hand() {
+                departure.is_in_hand(in_hand);
+            }
+            at.set(Some(destination.place()));
             let failure = match exchange(&mut connection, &mut pump, question, departure).await {
                 Ok(head) => {
-                    let unfinished = if pump.is_over() {
+                    destination.answered(head.status, || worker.now().monotonic);
+                    let is_over = pump.is_over();
+                    let may_repeat = is_repeatable && is_over && repeats.are_for(&destination, &head);
+                    if may_repeat && repeats.allow(&mut destination) {
+                        let stream = AnswerStream::new(connection, endpoint, &head, None);
+                        held = Some((head, Box::new(stream)));
+                        repeats.pause(&destination).await;
+                        continue;
+                    }
+                    let unfinished = if is_over {
                         self.keep_buffer(pump.into_buffer());
                         None
                     } else {
                         Some(pump)
                     };
                     // Boxed here, because it is handed on through many hands.
-                    let stream = AnswerStream::new(connection, Rc::clone(endpoint), &head, unfinished);
-                    let stream = Box::new(stream);
+                    let stream = Box::new(AnswerStream::new(connection, endpoint, &head, unfinished));
                     return Ok((head, stream));
                 }
                 Err(failure) => failure,
             };
-            let may_repeat = match failure {
+            drop(connection);
+            let was_idle = match failure {
                 Failure::Unsent => is_pooled,
                 Failure::BrokenOff => is_pooled && method.is_idempotent() && pump.can_rewind(),
                 Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
             };
-            if !may_repeat {
-                return Err(explain(worker, destination.upstream, &failure, &fate));
+            if was_idle {
+                continue;
             }
-            pump.rewind();
+            note(worker, &destination, &failure);
+            let may_repeat = match failure {
+                Failure::Unsent => destination.turn(),
+                Failure::BrokenOff | Failure::CutShort => {
+                    let is_granted = is_repeatable && pump.can_rewind() && repeats.allow(&mut destination);
+                    if is_granted {
+                        repeats.pause(&destination).await;
+                    }
+                    is_granted
+                }
+                Failure::Malformed(_) | Failure::Body(_) => false,
+            };
+            if !may_repeat {
+                return Err(explain(&failure, &fate));
+            }
         }
         Err(Rejection::UpstreamUnavailable)
     }
 
-    /// A connection to the first endpoint in order that can be reached.
-    async fn open<'d>(&self, worker: &Worker, destination: &'d Destination) -> Option<Opened<'d>> {
-        for endpoint in destination.in_order() {
+    /// A connection to the machine that was chosen, or to another when it can't be reached.
+    async fn open(&self, worker: &Worker, destination: &mut Destination) -> Option<Opened> {
+        loop {
+            let endpoint = Rc::clone(destination.pool()?);
             if let Some(connection) = endpoint.idle() {
                 return Some(Opened {
                     connection,
@@ -315,15 +348,19 @@ impl Pools {
                     is_pooled: true,
                 });
             }
-            if let Some(connection) = self.connect(worker, endpoint, destination.upstream).await {
+            let upstream = destination.lanes().upstream();
+            if let Some(connection) = self.connect(worker, &endpoint, upstream).await {
                 return Some(Opened {
                     connection,
                     endpoint,
                     is_pooled: false,
                 });
             }
+            destination.failed(worker.now().monotonic);
+            if !destination.turn() {
+                return None;
+            }
         }
-        None
     }
 
     async fn connect(
@@ -352,28 +389,104 @@ impl Pools {
     }
 }
 
+/// A final answer: its head, and its body as it comes.
+type Answer = (AnswerHead, Box<AnswerStream>);
+
 /// A connection for one attempt.
-struct Opened<'d> {
+struct Opened {
     connection: Connection,
-    endpoint: &'d Rc<EndpointPool>,
+    endpoint: Rc<EndpointPool>,
     is_pooled: bool,
 }
 
-fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate) -> Rejection {
-    let failed = |kind| worker.telemetry().upstream_failed(upstream, kind);
-    match failure {
-        Failure::Unsent => {
-            failed(UpstreamFailure::Closed);
-            Rejection::UpstreamUnavailable
+/// How often a call was sent again, and until when it may be.
+struct Repeats<'a> {
+    worker: &'a Worker,
+    done: u32,
+    end: Duration,
+}
+
+impl Repeats<'_> {
+    /// Whether this is an answer after which the upstream wants its calls sent again.
+    fn are_for(&self, destination: &Destination, head: &AnswerHead) -> bool {
+        let budget = destination.lanes().machines().budget();
+        budget.is_some_and(|budget| budget.rules().statuses.contains(&head.status))
+    }
+
+    /// Takes one repeat out of the budget and turns to another machine where there is one.
+    fn allow(&mut self, destination: &mut Destination) -> bool {
+        let lanes = Rc::clone(destination.lanes());
+        let Some(budget) = lanes.machines().budget() else {
+            return false;
+        };
+        if self.done + 1 >= budget.rules().attempts {
+            return false;
         }
+        let now = self.worker.now().monotonic;
+        let outcome = if now + budget.longest_pause(self.done + 1) >= self.end {
+            UpstreamRetry::TooLate
+        } else if budget.take(now) {
+            UpstreamRetry::Sent
+        } else {
+            UpstreamRetry::OverBudget
+        };
+        self.worker
+            .telemetry()
+            .upstream_retried(lanes.upstream(), outcome);
+        if outcome != UpstreamRetry::Sent {
+            return false;
+        }
+        self.done += 1;
+        destination.turn();
+        true
+    }
+
+    /// Waits before a repeat that was allowed.
+    async fn pause(&self, destination: &Destination) {
+        let budget = destination.lanes().machines().budget();
+        let pause = budget.map(|budget| budget.pause(self.done, crate::random::next()));
+        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Reads what has come of an answer that nobody gets. When that is all of it, its connection is kept; otherwise it is
+/// closed.
+async fn discard(mut stream: Box<AnswerStream>) {
+    let mut left = MAX_DISCARDED;
+    poll_fn(|context| {
+        while let Poll::Ready(Some(Ok(piece))) = stream.poll_piece(context) {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Counts a failure that is the machine's own.
+fn note(worker: &Worker, destination: &Destination, failure: &Failure) {
+    let kind = match failure {
+        Failure::Unsent | Failure::BrokenOff | Failure::CutShort => UpstreamFailure::Closed,
+        Failure::Malformed(_) => UpstreamFailure::Malformed,
+        Failure::Body(_) => return,
+    };
+    worker
+        .telemetry()
+        .upstream_failed(destination.lanes().upstream(), kind);
+    destination.failed(worker.now().monotonic);
+}
+
+fn explain(failure: &Failure, fate: &BodyFate) -> Rejection {
+    match failure {
+        Failure::Unsent => Rejection::UpstreamUnavailable,
         Failure::BrokenOff | Failure::CutShort => {
-            failed(UpstreamFailure::Closed);
             Rejection::BadGateway("the service broke off before it answered")
         }
-        Failure::Malformed(malformed) => {
-            failed(UpstreamFailure::Malformed);
-            Rejection::BadGateway(malformed.0)
-        }
+        Failure::Malformed(malformed) => Rejection::BadGateway(malformed.0),
         Failure::Body(BodyFault::Client) => {
             Rejection::InvalidInput("the request body is malformed or broke off")
         }

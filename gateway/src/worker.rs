@@ -22,6 +22,7 @@ use crate::route::RouteTable;
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
 use crate::upstream::Pools;
+use crate::upstream::fleet::Fleet;
 use crate::vigil::Vigils;
 
 /// What all workers share, made once.
@@ -45,6 +46,8 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     /// How the link to the control plane stands.
     pub sync: Arc<SyncState>,
+    /// The machines of all upstreams.
+    pub fleet: Arc<Fleet>,
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
 }
@@ -71,7 +74,7 @@ impl Worker {
         let config = &shared.config;
         Self {
             recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
-            pools: Pools::new(&config.upstreams, config.timeouts),
+            pools: Pools::new(&shared.fleet, config.timeouts),
             book: shared.ledger.book(),
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),

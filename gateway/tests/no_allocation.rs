@@ -12,9 +12,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use http::Method;
 use keyward_config::{
-    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
-    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Staleness, Timeouts, Upstream,
-    WhenStale,
+    AccessLog, Balance, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint,
+    GatewayConfig, HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Staleness, Timeouts,
+    Upstream, WhenStale,
 };
 use keyward_contract::{
     AccountId, AccountRecord, AccountStatus, Contract, CustomerId, DigestKey, Environment, EnvironmentId,
@@ -164,6 +164,9 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
                 host: "127.0.0.1".to_owned(),
                 port: 1,
             }],
+            balance: Balance::RoundRobin,
+            health: None,
+            retries: None,
         }],
         routes,
     }

@@ -1,13 +1,15 @@
-//! Idle connections to one endpoint, last used first, so that the surplus grows old and is closed.
+//! Idle connections to one machine, last used first, so that the surplus grows old and is closed.
 
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use keyward_config::Endpoint;
 use tokio::net::TcpStream;
+
+use super::fleet::Machine;
 
 /// Idle connections kept to one endpoint by one worker.
 const MAX_IDLE: usize = 256;
@@ -15,9 +17,7 @@ const MAX_IDLE: usize = 256;
 /// One worker's connections to one endpoint.
 #[derive(Debug)]
 pub struct EndpointPool {
-    host: String,
-    port: u16,
-    authority: String,
+    machine: Arc<Machine>,
     idle: RefCell<Vec<Connection>>,
 }
 
@@ -29,24 +29,16 @@ pub struct Connection {
 }
 
 impl EndpointPool {
-    pub(super) fn new(endpoint: &Endpoint) -> Self {
-        let (host, port) = (endpoint.host.clone(), endpoint.port);
-        let authority = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+    pub(super) fn new(machine: &Arc<Machine>) -> Self {
         Self {
-            host,
-            port,
-            authority,
+            machine: Arc::clone(machine),
             idle: RefCell::default(),
         }
     }
 
-    /// `Host` for requests that come without one, and its name in logs.
+    /// Its name in logs.
     pub(super) fn authority(&self) -> &str {
-        &self.authority
+        self.machine.authority()
     }
 
     /// An idle connection that is not known to be closed.
@@ -67,11 +59,8 @@ impl EndpointPool {
     /// # Errors
     /// When the endpoint can't be reached within the limit.
     pub(super) async fn connect(&self, limit: Duration) -> io::Result<Connection> {
-        let connecting = TcpStream::connect((self.host.as_str(), self.port));
-        let stream = tokio::time::timeout(limit, connecting).await??;
-        stream.set_nodelay(true)?;
         Ok(Connection {
-            stream,
+            stream: self.machine.connect(limit).await?,
             buffer: BytesMut::new(),
         })
     }
