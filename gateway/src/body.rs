@@ -235,6 +235,7 @@ impl Body for AnswerBody {
                     piece
                 }
                 Poll::Pending if call.is_late(streamed.deadline, context) => {
+                    call.stalled();
                     Some(Err(io::ErrorKind::TimedOut.into()))
                 }
                 Poll::Pending => return Poll::Pending,

@@ -260,12 +260,17 @@ impl Call {
 
     /// The upstream's answer broke off, or went on against the rules.
     pub fn broke_off(&self) {
+        self.stalled();
+        if let Some(in_hand) = &*self.in_hand.borrow() {
+            in_hand.broke_off(self.worker.now().monotonic);
+        }
+    }
+
+    /// The upstream's answer was not whole when the call's time was over.
+    pub fn stalled(&self) {
         if let Some(upstream) = self.upstream.get() {
             let telemetry = self.worker.telemetry();
             telemetry.upstream_failed(upstream, UpstreamFailure::Body);
-        }
-        if let Some(in_hand) = &*self.in_hand.borrow() {
-            in_hand.broke_off(self.worker.now().monotonic);
         }
     }
 

@@ -124,7 +124,7 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
         );
     });
     // A resolver that says nothing is not waited for.
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(Duration::from_millis(100));
     if !log.close(LAST_LINES) {
         tracing::warn!("the access log could not be written to its end");
     }

@@ -431,6 +431,11 @@ fn what_is_shown_is_what_is_documented() {
         "_ledger_",
         "_access_log_",
         "_config_",
+        "_upstream_machines",
+        "_upstream_healthy",
+        "_upstream_panic",
+        "_upstream_ejections",
+        "_upstream_checks",
     ];
     for metric in ALL
         .iter()
