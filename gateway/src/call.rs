@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -260,7 +260,7 @@ impl Call {
 
     /// The upstream's answer broke off, or went on against the rules.
     pub fn broke_off(&self) {
-        self.stalled();
+        self.count_body_failure();
         if let Some(in_hand) = &*self.in_hand.borrow() {
             in_hand.broke_off(self.worker.now().monotonic);
         }
@@ -268,6 +268,13 @@ impl Call {
 
     /// The upstream's answer was not whole when the call's time was over.
     pub fn stalled(&self) {
+        self.count_body_failure();
+        if let Some(in_hand) = &*self.in_hand.borrow() {
+            in_hand.stalled();
+        }
+    }
+
+    fn count_body_failure(&self) {
         if let Some(upstream) = self.upstream.get() {
             let telemetry = self.worker.telemetry();
             telemetry.upstream_failed(upstream, UpstreamFailure::Body);
@@ -281,18 +288,25 @@ impl Call {
     }
 
     /// The upstream's answer head has come.
-    pub fn answered(&self, status: u16, upstream_time: Duration) {
+    pub fn answered(&self, status: StatusCode, upstream_time: Duration) {
         if let Some(vigil) = &self.vigil {
             vigil.answers();
         }
-        self.status.set(status);
+        self.came(status);
         self.upstream_time.set(upstream_time);
     }
 
     /// The upstream has agreed to another protocol. From now on the tunnel sees to it that it ends with its rights.
     pub fn switched(&self, upstream_time: Duration) {
-        self.status.set(http::StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        self.came(StatusCode::SWITCHING_PROTOCOLS);
         self.upstream_time.set(upstream_time);
+    }
+
+    fn came(&self, status: StatusCode) {
+        self.status.set(status.as_u16());
+        if let Some(in_hand) = &*self.in_hand.borrow() {
+            in_hand.answered(status);
+        }
     }
 
     /// Whether it is to end because rights are gone.

@@ -376,7 +376,7 @@ impl Forwarded {
             call.switched(took);
             return switch(headers, (protocol, stream.into_connection()), call, connection);
         }
-        call.answered(head.status.as_u16(), took);
+        call.answered(head.status, took);
         let streamed = Streamed {
             stream,
             fate,

@@ -288,7 +288,9 @@ impl Pools {
             at.set(Some(destination.place()));
             let failure = match exchange(&mut connection, &mut pump, question, departure).await {
                 Ok(head) => {
-                    destination.answered(head.status, || worker.now().monotonic);
+                    if destination.lanes().machines().is_failure(head.status) {
+                        destination.failed(worker.now().monotonic);
+                    }
                     let is_over = pump.is_over();
                     let may_repeat = is_repeatable && is_over && repeats.are_for(&destination, &head);
                     if may_repeat && repeats.allow(&mut destination) {

@@ -209,13 +209,11 @@ impl Machines {
         })
     }
 
-    /// A machine answered a call with this status.
-    pub fn answered(&self, machine: &Machine, status: StatusCode, now: Duration) {
-        match &self.passive {
-            None => {}
-            Some(rules) if rules.statuses.contains(&status) => self.failed(machine, now),
-            Some(_) => machine.standing.succeeded(),
-        }
+    /// Whether an answer with this status is a failure.
+    #[must_use]
+    pub fn is_failure(&self, status: StatusCode) -> bool {
+        let passive = self.passive.as_ref();
+        passive.is_some_and(|rules| rules.statuses.contains(&status))
     }
 
     /// A machine failed a call.
@@ -307,6 +305,11 @@ impl Machine {
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// A call on it went well.
+    pub(super) fn succeeded(&self) {
+        self.standing.succeeded();
     }
 
     /// A call on it begins, where calls are counted.

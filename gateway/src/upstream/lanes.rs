@@ -144,16 +144,6 @@ impl Destination {
         next.is_some()
     }
 
-    /// The machine answered with this status.
-    pub(super) fn answered(&self, status: StatusCode, now: impl FnOnce() -> Duration) {
-        let machines = self.lanes.machines();
-        if machines.passive().is_some()
-            && let Some(machine) = self.lanes.machine(self.place)
-        {
-            machines.answered(machine, status, now());
-        }
-    }
-
     /// The machine failed the call.
     pub(super) fn failed(&self, now: Duration) {
         self.lanes.failed(self.place, now);
@@ -170,6 +160,7 @@ impl Destination {
             lanes: Rc::clone(&self.lanes),
             place: self.place,
             is_counted,
+            is_well: Cell::new(false),
         })
     }
 }
@@ -180,21 +171,38 @@ pub struct InHand {
     lanes: Rc<Lanes>,
     place: usize,
     is_counted: bool,
+    /// It was answered, and nothing has gone wrong since.
+    is_well: Cell<bool>,
 }
 
 impl InHand {
+    /// The head of the answer that the client gets has come.
+    pub fn answered(&self, status: StatusCode) {
+        self.is_well.set(!self.lanes.machines.is_failure(status));
+    }
+
     /// The answer broke off.
     pub fn broke_off(&self, now: Duration) {
+        self.is_well.set(false);
         self.lanes.failed(self.place, now);
+    }
+
+    /// The answer did not come to its end in time.
+    pub fn stalled(&self) {
+        self.is_well.set(false);
     }
 }
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        if self.is_counted
-            && let Some(machine) = self.lanes.machine(self.place)
-        {
+        let Some(machine) = self.lanes.machine(self.place) else {
+            return;
+        };
+        if self.is_counted {
             machine.end_call();
+        }
+        if self.is_well.get() {
+            machine.succeeded();
         }
     }
 }

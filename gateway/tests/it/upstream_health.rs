@@ -192,7 +192,7 @@ fn a_body_that_breaks_off_is_a_failure_of_its_machine() {
     let good = Machine::named("b");
     let (world, key) = before(
         &[machine.address, good.address],
-        "health = { passive = { failures = 1, ejection = \"1h\", max_ejection = \"1h\" } }",
+        "health = { passive = { failures = 3, ejection = \"1h\", max_ejection = \"1h\" } }",
     );
     eventually("one that is out", || {
         use std::io::{Read as _, Write as _};
@@ -216,6 +216,19 @@ fn answers_that_are_no_failures_put_nobody_out() {
     (0..20).for_each(|_| drop(call(&world, &key, "/")));
     assert_eq!(healthy(&world), 2.0);
     assert_eq!(machine.seen("/").len() + good.seen("/").len(), 20);
+}
+
+#[test]
+fn failures_with_calls_between_that_go_well_put_nobody_out() {
+    let machine = Machine::start(|request, stream| {
+        let status = if request.number % 3 == 2 { 200 } else { 503 };
+        answer(stream, status, "a")
+    });
+    let good = Machine::named("b");
+    let (world, key) = before(&[machine.address, good.address], PASSIVE);
+    (0..40).for_each(|_| drop(call(&world, &key, "/")));
+    assert_eq!(healthy(&world), 2.0);
+    assert!(machine.seen("/").len() >= 15);
 }
 
 #[test]
