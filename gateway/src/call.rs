@@ -29,10 +29,11 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
 use crate::telemetry::{CutReason, Decision, Finished, TierSlot, UpstreamFailure};
 use crate::upstream::InHand;
-use crate::vigil::Vigil;
+use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
 
 /// What nginx calls 499: the client went away before the answer was out.
@@ -44,6 +45,8 @@ pub struct Call {
     worker: Rc<Worker>,
     _in_flight: InFlight,
     started: Now,
+    /// What it goes by from its beginning to its end.
+    terms: Rc<Terms>,
     route: Cell<Option<u16>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
@@ -96,6 +99,7 @@ impl Call {
             worker: Rc::clone(worker),
             _in_flight: worker.begin_call(),
             started,
+            terms: worker.terms(),
             route: Cell::new(None),
             tier: Cell::new(TierSlot::NONE),
             status: Cell::new(CLIENT_CLOSED),
@@ -127,6 +131,18 @@ impl Call {
     #[must_use]
     pub fn worker(&self) -> &Rc<Worker> {
         &self.worker
+    }
+
+    /// What it goes by, whatever was reloaded since it began.
+    #[must_use]
+    pub fn terms(&self) -> &Rc<Terms> {
+        &self.terms
+    }
+
+    /// The rules it goes by.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        self.terms.rules()
     }
 
     /// Keeps what the access log will say, when there is one.
@@ -174,14 +190,13 @@ impl Call {
 
     /// From here on it ends when what it was let in by no longer holds; see [`crate::vigil`].
     pub fn watch(&mut self, claim: Claim, carrier: &Rc<ConnectionState>) {
-        let route = self.route.get().unwrap_or_default();
-        self.vigil = Some(Vigil::keep(
-            &self.worker,
+        let standing = vigil::Standing {
             claim,
-            route,
-            carrier,
-            self.started.monotonic,
-        ));
+            terms: Rc::clone(&self.terms),
+            route: self.route.get().unwrap_or_default(),
+        };
+        let since = self.started.monotonic;
+        self.vigil = Some(Vigil::keep(&self.worker, standing, carrier, since));
     }
 
     /// Runs `work` unless the call is cut off meanwhile; then says why.
@@ -242,13 +257,7 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.decision.set(Some(ACCEPTED));
-            self.code.set("accepted");
-            self.upstream.set(Some(upstream));
-            let customers = standing.filter(|standing| standing.which == Which::Customer);
-            if let (Some(counter), Some(standing)) = (counter, customers) {
-                counter.bucket(standing.level.millitokens, now);
-            }
+            self.accept(upstream, standing);
         }
         Ok(taken)
     }
@@ -278,6 +287,29 @@ impl Call {
         if let Some(upstream) = self.upstream.get() {
             let telemetry = self.worker.telemetry();
             telemetry.upstream_failed(upstream, UpstreamFailure::Body);
+        }
+    }
+
+    /// A connection that carries many calls has taken it: it is accepted, whatever comes back; a repeated attempt is
+    /// still one call.
+    pub fn hand_over(&self, upstream: u16, standing: Option<&Standing>) {
+        if self.is_accepted() {
+            return;
+        }
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.accept(upstream, standing);
+    }
+
+    /// It is counted; what else is known of it is kept.
+    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+        self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
+        self.upstream.set(Some(upstream));
+        let customers = standing.filter(|standing| standing.which == Which::Customer);
+        if let (Some(counter), Some(standing)) = (&self.counter, customers) {
+            counter.bucket(standing.level.millitokens, self.started.unix.0);
         }
     }
 
@@ -406,7 +438,7 @@ impl Call {
             && let Some(reason) = self.cut.get()
         {
             self.worker.telemetry().cut(reason);
-            self.code.set(crate::vigil::code(reason));
+            self.code.set(vigil::code(reason));
         }
         if decision == Some(ACCEPTED)
             && let Some(limit) = self.would_limit.get()
@@ -444,7 +476,7 @@ impl Call {
             return;
         }
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let routes = self.worker.shared().routes.routes();
+        let routes = self.rules().routes.routes();
         writer.log(Entry {
             time: self.started.unix,
             request_id: text(&log.request_id),

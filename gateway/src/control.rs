@@ -19,7 +19,7 @@ use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
 use crate::sync::{Follower, LinkCredentials, STATES, SyncLink};
 use crate::telemetry::{Sums, catalogue};
-use crate::upstream::tend::tend;
+use crate::upstream::tend::tend_in_force;
 use crate::worker::Shared;
 
 /// How long the access log may take to write what is left at the end.
@@ -39,7 +39,8 @@ pub(crate) struct Services {
 
 /// The link to the control plane, with the credentials read from their files.
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
-    let config = &shared.config;
+    let rules = shared.rules();
+    let config = &rules.config;
     for url in &config.control_plane.urls {
         if is_overheard(url) {
             tracing::warn!(
@@ -114,11 +115,9 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             Arc::clone(&shared.ledger),
             Arc::clone(&shared.sync),
         );
-        let clock = Arc::clone(shared);
-        let clock = move || clock.clock.now().monotonic;
         tokio::join!(
             serve_admin(shared, admin, &draining, stop),
-            tend(Arc::clone(&shared.fleet), clock, stop),
+            tend_in_force(shared, stop),
             keep_house(shared, stop),
             follower.run(stop.clone())
         );
@@ -191,7 +190,7 @@ fn observe_replica(shared: &Shared, sums: &mut Sums) {
 fn observe_machines(shared: &Shared, sums: &mut Sums) {
     let (mut machines, mut healthy) = (BTreeMap::new(), BTreeMap::new());
     let mut panics = BTreeMap::new();
-    for upstream in shared.fleet.upstreams() {
+    for upstream in shared.rules().fleet.upstreams() {
         let label = shared.telemetry.upstream_label(upstream.name());
         let [good, bad] = upstream.tally().checks();
         sums.counter(
@@ -268,7 +267,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
     let position = shared.keys.position();
     let ledger = shared.ledger.standing();
     serde_json::json!({
-        "gatewayId": shared.config.id,
+        "gatewayId": shared.rules().config.id,
         "keys": {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,
@@ -279,7 +278,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),
         "limiter": limiter_detail(shared),
-        "upstreams": shared.fleet.detail(),
+        "upstreams": shared.rules().fleet.detail(),
         "ledger": {
             "degraded": ledger.is_degraded,
             "pending": ledger.pending,
@@ -328,5 +327,27 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
         if count.is_multiple_of(20) {
             shared.keys.forget_idle(shared.clock.now().monotonic_ms());
         }
+        if count.is_multiple_of(2) {
+            look_at_certificates(shared);
+            look_at_files(shared);
+        }
+    }
+}
+
+/// Takes new certificates of the proxy listener; bad ones are told once, and the old ones stay.
+fn look_at_certificates(shared: &Shared) {
+    let Some(tls) = &shared.tls else { return };
+    match tls.look() {
+        Ok(None) => {}
+        Ok(Some(_)) => tracing::info!("new certificates are shown to partners from now on"),
+        Err(error) => tracing::error!(%error, "new certificates can't be used; the old ones stay in force"),
+    }
+}
+
+/// Takes changed TLS files of upstreams in, on a thread that may wait for a disk.
+fn look_at_files(shared: &Shared) {
+    let all: Vec<_> = shared.rules().upstream_tls.iter().flatten().cloned().collect();
+    if !all.is_empty() {
+        tokio::task::spawn_blocking(move || all.iter().for_each(|tls| tls.look()));
     }
 }

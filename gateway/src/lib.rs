@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use keyward_config::GatewayConfig;
 use keyward_contract::DigestKey;
+use keyward_tls::EdgeTls;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ pub mod clock;
 pub mod connection;
 pub mod credential;
 pub mod deadlines;
+pub mod grpc;
 pub mod head;
 pub mod keys;
 pub mod ledger;
@@ -36,9 +38,11 @@ pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
+pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
 pub mod route;
+pub mod rules;
 pub mod server;
 pub mod sync;
 pub mod telemetry;
@@ -83,7 +87,8 @@ impl Gateway {
     /// When an address can't be bound, or a file that is needed can't be read or written.
     pub fn start(config: GatewayConfig) -> anyhow::Result<RunningGateway> {
         let shared = Arc::new(share(config)?);
-        let config = &shared.config;
+        let rules = shared.rules();
+        let config = &rules.config;
         let listeners = listener::bind(config.listen.proxy, config.workers.max(1))
             .with_context(|| format!("can't listen on {} (listen.proxy)", config.listen.proxy))?;
         let admin = std::net::TcpListener::bind(config.listen.admin)
@@ -205,19 +210,24 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
             Arc::clone(&ledger),
         )),
     };
+    let tls = config.listen.tls.as_ref().map(edge_tls).transpose()?;
     Ok(Shared {
+        tls,
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         clock,
-        routes: route::RouteTable::compile(&config),
-        credentials: credential::CredentialNames::new(&config.credentials),
-        fleet: upstream::fleet::Fleet::new(&config.upstreams),
-        trusted: address::TrustedProxies::new(&config.trusted_proxies),
         keys,
         ledger,
         telemetry,
-        config,
+        in_force: rules::InForce::new(rules::Rules::new(config)?),
     })
+}
+
+/// What partners are shown, made anew when its files change.
+fn edge_tls(tls: &keyward_config::ListenTls) -> anyhow::Result<keyward_tls::Reloading<EdgeTls>> {
+    let clients = tls.client_certificates;
+    let make = move |sources: &keyward_tls::Sources| EdgeTls::make(sources, clients);
+    keyward_tls::Reloading::open(EdgeTls::files(tls), make).context("can't serve TLS")
 }
 
 fn digest_key(file: &Path) -> anyhow::Result<DigestKey> {

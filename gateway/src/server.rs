@@ -4,30 +4,32 @@
 //! in. Each ticks twenty times a second: connections and calls that are over their limits end then.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::deadlines::TICK;
-use crate::pipeline;
-use crate::tunnel;
+use crate::telemetry::Turned;
 use crate::worker::Worker;
 
+pub mod frames;
+pub mod greeting;
 pub mod listener;
+pub mod socket;
 pub mod watch;
 
+mod http1;
+mod http2;
+
+use frames::FrameBudget;
+use greeting::Wire;
 use watch::{ConnectionState, TickClock, WatchedStream};
 
 /// Asks every worker to say when it has finished what it had begun to decide.
@@ -133,7 +135,7 @@ impl Drop for OpenConnection {
 impl Server {
     /// `None` when there are as many connections as there may be.
     fn opened(self: &Rc<Self>) -> Option<OpenConnection> {
-        let bound = self.worker.shared().config.bounds.connections;
+        let bound = self.worker.terms().rules().config.bounds.connections;
         if self.open.fetch_add(1, Ordering::Relaxed) >= bound {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -147,10 +149,18 @@ impl Server {
 
     fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         // Over the bound: closing at once is the cheapest "no" there is.
-        let Some(open) = self.opened() else { return };
+        let Some(open) = self.opened() else {
+            self.worker.telemetry().turned(Turned::Bound);
+            return;
+        };
         let state = ConnectionState::new(&self.clock);
-        self.connections.borrow_mut().push(Rc::downgrade(&state));
+        self.watch(&state);
         tokio::task::spawn_local(serve(Rc::clone(self), stream, peer, state, open));
+    }
+
+    /// Looks after a connection, or a stream, until it is over.
+    fn watch(&self, state: &Rc<ConnectionState>) {
+        self.connections.borrow_mut().push(Rc::downgrade(state));
     }
 
     async fn drain(&self) {
@@ -159,7 +169,7 @@ impl Server {
             .iter()
             .filter_map(Weak::upgrade)
             .for_each(|connection| connection.drain());
-        let deadline = self.worker.now().monotonic + self.worker.shared().config.drain.timeout;
+        let deadline = self.worker.now().monotonic + self.worker.terms().rules().config.drain.timeout;
         while self.open_here.get() > 0 && self.worker.now().monotonic < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -188,54 +198,36 @@ async fn serve(
 ) {
     let _open = open;
     let _ = stream.set_nodelay(true);
-    let connection = Rc::new(Connection::new(&server.worker, peer, Rc::clone(&state)));
-    let bounds = server.worker.shared().config.bounds;
-    let mut builder = http1::Builder::new();
-    builder
-        .max_buf_size(bounds.head.max(8 * 1024))
-        .max_headers(bounds.headers)
-        .max_header_size(bounds.head)
-        // The watcher keeps the time; hyper needs no timer.
-        .header_read_timeout(None)
-        .half_close(false);
-    let service = service_fn(|request| {
-        let connection = Rc::clone(&connection);
-        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&connection, request).await) }
-    });
-    let mut serving = builder.serve_connection(WatchedStream::new(stream, Rc::clone(&state)), service);
-    let mut is_told = false;
-    let ended = poll_fn(|context| {
-        if state.is_aborted() {
-            return Poll::Ready(Ok(()));
+    let worker = &server.worker;
+    let Some(guest) = greeting::receive(worker, stream, peer, &state).await else {
+        return;
+    };
+    let connection = Rc::new(Connection::new(worker, &guest, Rc::clone(&state)));
+    let bounds = worker.terms().rules().config.bounds;
+    match guest.wire {
+        Wire::Http1 => {
+            let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(&state));
+            http1::serve(stream, connection, &state).await;
         }
-        if state.is_to_end() && !is_told {
-            is_told = true;
-            Pin::new(&mut serving).graceful_shutdown();
+        Wire::Http2 => {
+            state.speaks_http2();
+            let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(&state));
+            let budget = FrameBudget::new(&bounds, state.ticked());
+            let stream = stream.within(budget, worker);
+            http2::serve(&server, stream, connection).await;
         }
-        match Pin::new(&mut serving).poll(context) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => {
-                state.note(context);
-                Poll::Pending
-            }
-        }
-    })
-    .await;
-    let switched = connection.take_switched().filter(|_| !state.is_aborted());
-    if let (Ok(()), Some(switched)) = (ended, switched) {
-        let parts = serving.into_parts();
-        tunnel::run(parts.io, parts.read_buf, *switched, &state).await;
     }
 }
 
 /// Twenty times a second: the tick clock, the connections' limits and the calls' deadlines.
 async fn tick(server: Rc<Server>) {
-    let limits = server.worker.shared().config.timeouts;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let now = server.worker.now().monotonic;
+        let terms = server.worker.terms();
+        let limits = &terms.rules().config.timeouts;
         server.clock.set(now);
         server.worker.deadlines().sweep(now);
         server.worker.vigils().sweep(&server.worker, now);
@@ -245,7 +237,7 @@ async fn tick(server: Rc<Server>) {
             .borrow_mut()
             .retain(|connection| match connection.upgrade() {
                 Some(connection) => {
-                    connection.sweep(&limits);
+                    connection.sweep(limits);
                     true
                 }
                 None => false,

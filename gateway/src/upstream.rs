@@ -14,6 +14,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::rejection::Rejection;
 use crate::telemetry::{UpstreamFailure, UpstreamRetry};
 use crate::worker::Worker;
 
+pub mod answer;
 pub mod balance;
 pub mod check;
 pub mod exchange;
@@ -34,25 +36,32 @@ pub mod fleet;
 pub mod framing;
 pub mod head;
 pub mod health;
+pub mod http2;
 pub mod lanes;
 pub mod pool;
 pub mod pump;
+pub mod request;
 pub mod resolve;
 pub mod retry;
 pub mod tend;
+pub mod tls;
+pub mod trailers;
+pub mod wire;
 
+use answer::{AnswerStream, Arriving, Outgoing};
 use balance::Seeker;
-use exchange::{AnswerStream, Failure, exchange};
-use fleet::Fleet;
+use exchange::Failure;
+use fleet::{Fleet, Machine, Machines};
 use head::{AnswerHead, Question};
 use lanes::Lanes;
 pub use lanes::{Destination, InHand};
 pub use pool::Connection;
-use pool::EndpointPool;
-use pump::{BodyFraming, Pump};
+use pool::{Connected, EndpointPool, Line, Unreachable};
+use pump::BodyFraming;
+use request::RequestHead;
 
 /// Attempts of one call: more stale connections than this in a row are no accident.
-const MAX_ATTEMPTS: usize = 16;
+const MAX_ATTEMPTS: usize = 8;
 
 /// Of an answer that is thrown away, so much is read to keep its connection.
 const MAX_DISCARDED: usize = 64 * 1_024;
@@ -75,8 +84,8 @@ pub struct Onward<'a> {
     pub destination: Destination,
     /// Its method.
     pub method: &'a Method,
-    /// Its head as it is written.
-    pub head: Vec<u8>,
+    /// Its head as it is sent.
+    pub head: RequestHead,
     /// Its body.
     pub body: RequestBody,
     /// How the body is framed in the head.
@@ -132,7 +141,8 @@ pub enum Reach {
     Perhaps,
 }
 
-/// The caller's side of a request that leaves: it has the last word, and hands over the first bytes.
+/// The caller's side of a request that leaves: it has the last word, and counts the call as accepted where it goes. There is
+/// one way for each kind of line, and a call takes the one of its upstream.
 pub trait Departure {
     /// The last moment to refuse; called before every attempt to write.
     ///
@@ -140,13 +150,19 @@ pub trait Departure {
     /// When the permit no longer holds.
     fn depart(&self) -> Result<(), Rejection>;
 
-    /// Hands the first bytes of an attempt to the connection; when it takes any, the call counts as accepted.
+    /// For a line of its own (HTTP/1.1): hands the first bytes of an attempt, in clear text or sealed, to the socket; when
+    /// it takes any, the call counts as accepted, as one act with that.
     ///
     /// # Errors
     /// What the system said; `WouldBlock` when the connection takes nothing now. Nothing was sent then.
     fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether a connection took any bytes, in this attempt or an earlier one.
+    /// For a line that many share (HTTP/2): the connection has taken the request and will write it among others'. The
+    /// call counts as accepted from now on. To be called in the turn in which it was taken, so that nothing of it was
+    /// written before; a kill before the connection's turn, which is next, leaves one call counted that never left.
+    fn hand_over(&self);
+
+    /// Whether a line took any of it, in this attempt or an earlier one.
     fn has_departed(&self) -> bool;
 
     /// A machine has the call in hand from now on, and no other any more. It is to be kept until the call is over.
@@ -157,11 +173,50 @@ impl Pools {
     /// Empty pools for these upstreams.
     #[must_use]
     pub fn new(fleet: &Fleet, timeouts: Timeouts) -> Self {
+        Self::with(fleet, timeouts, |_, machine| Rc::new(EndpointPool::new(machine)))
+    }
+
+    /// Pools for what upstreams are after a reload. A machine that the upstream of the same name had already, and that is
+    /// spoken to in the same way, keeps its connections; the idle ones of all others are closed, and those in use when
+    /// their calls are over.
+    #[must_use]
+    pub fn succeeded_by(&self, fleet: &Fleet, timeouts: Timeouts) -> Self {
+        let mut taken = Vec::new();
+        let next = Self::with(fleet, timeouts, |upstream, machine| {
+            let mut before = self
+                .upstreams
+                .iter()
+                .filter(|known| known.machines().name() == upstream.name());
+            let kept = before.find_map(|known| known.pools().iter().find(|pool| pool.is_of(machine)));
+            let pool = kept.map_or_else(
+                || Rc::new(EndpointPool::new(machine)),
+                |kept| {
+                    kept.adopt(machine);
+                    Rc::clone(kept)
+                },
+            );
+            taken.push(Rc::clone(&pool));
+            pool
+        });
+        for pool in self.upstreams.iter().flat_map(|known| known.pools()) {
+            if !taken.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
+                pool.retire();
+            }
+        }
+        next
+    }
+
+    fn with(
+        fleet: &Fleet,
+        timeouts: Timeouts,
+        mut pool: impl FnMut(&Machines, &Arc<Machine>) -> Rc<EndpointPool>,
+    ) -> Self {
         let upstreams = fleet.upstreams().iter().enumerate();
+        let lanes = |(index, machines): (usize, &Arc<Machines>)| {
+            Rc::new(Lanes::new(index, machines, |machine| pool(machines, machine)))
+        };
         Self {
-            upstreams: upstreams
-                .map(|(index, machines)| Rc::new(Lanes::new(index, machines)))
-                .collect(),
+            upstreams: upstreams.map(lanes).collect(),
             timeouts,
             spare: RefCell::default(),
         }
@@ -173,9 +228,16 @@ impl Pools {
         self.upstreams.get(upstream)?.destination(seeker)
     }
 
-    /// An empty buffer to write a head into.
+    /// An empty head, in the form that is read there.
     #[must_use]
-    pub fn buffer(&self) -> Vec<u8> {
+    pub fn head(&self, destination: &Destination) -> RequestHead {
+        match destination.pool() {
+            Some(endpoint) => endpoint.head(|| self.buffer()),
+            None => RequestHead::Http1(self.buffer()),
+        }
+    }
+
+    fn buffer(&self) -> Vec<u8> {
         self.spare
             .borrow_mut()
             .pop()
@@ -225,18 +287,10 @@ impl Pools {
             }
             until = later;
         }
-        // A client that is slow to send must not look like a slow upstream.
-        let rejection = if fate.is_awaited() {
-            Rejection::InvalidInput("the request body did not arrive in time")
-        } else {
-            let (upstream, late) = (lanes.upstream(), UpstreamFailure::ResponseTimeout);
-            worker.telemetry().upstream_failed(upstream, late);
-            if let Some(place) = at.get() {
-                lanes.failed(place, worker.now().monotonic);
-            }
-            Rejection::UpstreamTimeout
-        };
-        Err(Unanswered::new(rejection, departure))
+        Err(Unanswered::new(
+            late(worker, (&lanes, at.get()), &fate),
+            departure,
+        ))
     }
 
     /// `at` says where the call is under way.
@@ -262,14 +316,19 @@ impl Pools {
             method,
             upgrade: upgrade.as_ref(),
         };
-        let mut pump = Pump::new(head, body, framing);
-        let is_repeatable = method.is_idempotent() && pump.can_rewind() && upgrade.is_none();
-        let mut repeats = Repeats { worker, done: 0, end };
+        let request = Outgoing::new(head, body, framing);
+        let mut request = request.ok_or(Rejection::InvalidInput("the target can't be forwarded"))?;
+        let mut repeats = Repeats {
+            worker,
+            is_safe: method.is_idempotent() && request.can_rewind() && upgrade.is_none(),
+            done: 0,
+            end,
+        };
         let mut held: Option<Answer> = None;
         for _ in 0..MAX_ATTEMPTS {
             at.set(None);
             let Some(Opened {
-                mut connection,
+                line,
                 endpoint,
                 is_pooled,
             }) = self.open(worker, &mut destination).await
@@ -280,80 +339,88 @@ impl Pools {
             if let Some((_, stream)) = held.take() {
                 discard(stream).await;
             }
-            pump.rewind();
+            request.rewind();
             departure.depart()?;
             if let Some(in_hand) = destination.take_in_hand() {
                 departure.is_in_hand(in_hand);
             }
             at.set(Some(destination.place()));
-            let failure = match exchange(&mut connection, &mut pump, question, departure).await {
-                Ok(head) => {
+            let failure = match request.exchange(line, question, departure).await {
+                Ok((head, arriving)) => {
                     if destination.lanes().machines().is_failure(head.status) {
                         destination.failed(worker.now().monotonic);
                     }
-                    let is_over = pump.is_over();
-                    let may_repeat = is_repeatable && is_over && repeats.are_for(&destination, &head);
-                    if may_repeat && repeats.allow(&mut destination) {
-                        let stream = AnswerStream::new(connection, endpoint, &head, None);
+                    if request.is_over() && repeats.follow(&head, &mut destination) {
+                        let stream = AnswerStream::new(arriving, endpoint, &head, None);
                         held = Some((head, Box::new(stream)));
                         repeats.pause(&destination).await;
                         continue;
                     }
-                    let unfinished = if is_over {
-                        self.keep_buffer(pump.into_buffer());
-                        None
-                    } else {
-                        Some(pump)
-                    };
-                    // Boxed here, because it is handed on through many hands.
-                    let stream = Box::new(AnswerStream::new(connection, endpoint, &head, unfinished));
-                    return Ok((head, stream));
+                    return Ok(self.answer((head, arriving), endpoint, request));
                 }
                 Err(failure) => failure,
             };
-            drop(connection);
-            let was_idle = match failure {
+            let is_stale = match failure {
                 Failure::Unsent => is_pooled,
-                Failure::BrokenOff => is_pooled && method.is_idempotent() && pump.can_rewind(),
-                Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
+                Failure::BrokenOff => is_pooled && method.is_idempotent() && request.can_rewind(),
+                Failure::Refused | Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
             };
-            if was_idle {
+            if is_stale {
                 continue;
             }
             note(worker, &destination, &failure);
-            let may_repeat = match failure {
+            let goes_on = match failure {
                 Failure::Unsent => destination.turn(),
-                Failure::BrokenOff | Failure::CutShort => {
-                    let is_granted = is_repeatable && pump.can_rewind() && repeats.allow(&mut destination);
-                    if is_granted {
-                        repeats.pause(&destination).await;
-                    }
-                    is_granted
+                // It says that it has done nothing with it. The same one may take it the next time.
+                Failure::Refused => {
+                    destination.turn();
+                    request.can_rewind()
                 }
+                Failure::BrokenOff | Failure::CutShort => repeats.follow_break(&mut destination).await,
                 Failure::Malformed(_) | Failure::Body(_) => false,
             };
-            if !may_repeat {
+            if !goes_on {
                 return Err(explain(&failure, &fate));
             }
         }
         Err(Rejection::UpstreamUnavailable)
     }
 
+    /// An answer to hand on; what is left of the request goes out while it comes.
+    fn answer(
+        &self,
+        (head, arriving): (AnswerHead, Arriving),
+        endpoint: Rc<EndpointPool>,
+        request: Outgoing,
+    ) -> Answer {
+        let unfinished = if request.is_over() {
+            if let Some(buffer) = request.into_buffer() {
+                self.keep_buffer(buffer);
+            }
+            None
+        } else {
+            Some(request)
+        };
+        // Boxed here, because it is handed on through many hands.
+        let stream = Box::new(AnswerStream::new(arriving, endpoint, &head, unfinished));
+        (head, stream)
+    }
+
     /// A connection to the machine that was chosen, or to another when it can't be reached.
     async fn open(&self, worker: &Worker, destination: &mut Destination) -> Option<Opened> {
         loop {
             let endpoint = Rc::clone(destination.pool()?);
-            if let Some(connection) = endpoint.idle() {
+            if let Some(line) = endpoint.idle() {
                 return Some(Opened {
-                    connection,
+                    line,
                     endpoint,
                     is_pooled: true,
                 });
             }
             let upstream = destination.lanes().upstream();
-            if let Some(connection) = self.connect(worker, &endpoint, upstream).await {
+            if let Some(line) = self.connect(worker, &endpoint, upstream).await {
                 return Some(Opened {
-                    connection,
+                    line,
                     endpoint,
                     is_pooled: false,
                 });
@@ -365,26 +432,26 @@ impl Pools {
         }
     }
 
-    async fn connect(
-        &self,
-        worker: &Worker,
-        endpoint: &Rc<EndpointPool>,
-        upstream: u16,
-    ) -> Option<Connection> {
+    async fn connect(&self, worker: &Worker, endpoint: &Rc<EndpointPool>, upstream: u16) -> Option<Line> {
         match endpoint.connect(self.timeouts.connect).await {
-            Ok(connection) => {
-                worker.telemetry().upstream_connected(upstream);
-                Some(connection)
+            Ok(Connected { line, opened }) => {
+                for _ in 0..opened {
+                    worker.telemetry().upstream_connected(upstream);
+                }
+                Some(line)
             }
-            Err(error) => {
-                let is_late = error.kind() == io::ErrorKind::TimedOut;
-                let failure = if is_late {
-                    UpstreamFailure::ConnectTimeout
+            Err(unreachable) => {
+                worker
+                    .telemetry()
+                    .upstream_failed(upstream, unreachable.failure());
+                let authority = endpoint.authority();
+                // What nobody but the operator can mend, and he must know of.
+                let is_settled = matches!(unreachable, Unreachable::Tls(_) | Unreachable::NotHttp2(_));
+                if is_settled && endpoint.is_to_tell() {
+                    tracing::warn!(reason = %unreachable, upstream = authority, "can't speak with an upstream");
                 } else {
-                    UpstreamFailure::Connect
-                };
-                worker.telemetry().upstream_failed(upstream, failure);
-                tracing::debug!(%error, upstream = endpoint.authority(), "can't connect");
+                    tracing::debug!(reason = %unreachable, upstream = authority, "can't connect");
+                }
                 None
             }
         }
@@ -396,23 +463,35 @@ type Answer = (AnswerHead, Box<AnswerStream>);
 
 /// A connection for one attempt.
 struct Opened {
-    connection: Connection,
+    line: Line,
     endpoint: Rc<EndpointPool>,
     is_pooled: bool,
 }
 
-/// How often a call was sent again, and until when it may be.
+/// How often a call was sent again, and whether and until when it may be.
 struct Repeats<'a> {
     worker: &'a Worker,
+    /// It may be seen twice: no body, no upgrade, an idempotent method.
+    is_safe: bool,
     done: u32,
     end: Duration,
 }
 
 impl Repeats<'_> {
-    /// Whether this is an answer after which the upstream wants its calls sent again.
-    fn are_for(&self, destination: &Destination, head: &AnswerHead) -> bool {
+    /// Whether the call is sent again after this answer.
+    fn follow(&mut self, head: &AnswerHead, destination: &mut Destination) -> bool {
         let budget = destination.lanes().machines().budget();
-        budget.is_some_and(|budget| budget.rules().statuses.contains(&head.status))
+        let is_listed = budget.is_some_and(|budget| budget.rules().statuses.contains(&head.status));
+        is_listed && self.is_safe && self.allow(destination)
+    }
+
+    /// Whether it is sent again after a connection that broke; waits first.
+    async fn follow_break(&mut self, destination: &mut Destination) -> bool {
+        let is_granted = self.is_safe && self.allow(destination);
+        if is_granted {
+            self.pause(destination).await;
+        }
+        is_granted
     }
 
     /// Takes one repeat out of the budget and turns to another machine where there is one.
@@ -458,8 +537,8 @@ impl Repeats<'_> {
 async fn discard(mut stream: Box<AnswerStream>) {
     let mut left = MAX_DISCARDED;
     poll_fn(|context| {
-        while let Poll::Ready(Some(Ok(piece))) = stream.poll_piece(context) {
-            left = left.saturating_sub(piece.len());
+        while let Poll::Ready(Some(Ok(piece))) = stream.poll_frame(context) {
+            left = left.saturating_sub(piece.data_ref().map_or(0, |data| data.len()));
             if left == 0 {
                 break;
             }
@@ -469,22 +548,40 @@ async fn discard(mut stream: Box<AnswerStream>) {
     .await;
 }
 
-/// Counts a failure that is the machine's own.
+/// Whose fault it is that the answer is not there in time.
+fn late(worker: &Worker, (lanes, place): (&Lanes, Option<usize>), fate: &BodyFate) -> Rejection {
+    if fate.is_awaited() {
+        // A client that is slow to send must not look like a slow upstream.
+        return Rejection::InvalidInput("the request body did not arrive in time");
+    }
+    worker
+        .telemetry()
+        .upstream_failed(lanes.upstream(), UpstreamFailure::ResponseTimeout);
+    if let Some(place) = place {
+        lanes.failed(place, worker.now().monotonic);
+    }
+    Rejection::UpstreamTimeout
+}
+
+/// Counts a failure that is not the client's. A call that was refused in order says nothing against the machine: it is
+/// how one that stops, or has enough, keeps others from waiting.
 fn note(worker: &Worker, destination: &Destination, failure: &Failure) {
     let kind = match failure {
         Failure::Unsent | Failure::BrokenOff | Failure::CutShort => UpstreamFailure::Closed,
+        Failure::Refused => UpstreamFailure::Refused,
         Failure::Malformed(_) => UpstreamFailure::Malformed,
         Failure::Body(_) => return,
     };
-    worker
-        .telemetry()
-        .upstream_failed(destination.lanes().upstream(), kind);
-    destination.failed(worker.now().monotonic);
+    let upstream = destination.lanes().upstream();
+    worker.telemetry().upstream_failed(upstream, kind);
+    if !matches!(failure, Failure::Refused) {
+        destination.failed(worker.now().monotonic);
+    }
 }
 
 fn explain(failure: &Failure, fate: &BodyFate) -> Rejection {
     match failure {
-        Failure::Unsent => Rejection::UpstreamUnavailable,
+        Failure::Unsent | Failure::Refused => Rejection::UpstreamUnavailable,
         Failure::BrokenOff | Failure::CutShort => {
             Rejection::BadGateway("the service broke off before it answered")
         }

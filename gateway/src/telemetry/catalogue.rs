@@ -85,6 +85,8 @@ catalogue! {
         "Open client connections.";
     CONNECTIONS_ACCEPTED: Counter, 0 = "keyward_connections_accepted_total" []
         "Client connections ever opened.";
+    CONNECTIONS_TURNED: Counter, 1 = "keyward_connections_turned_away_total" ["reason"]
+        "Client connections that the gateway closed before their time: over the `bound`, without the `proxy_protocol`, without `tls`, too `slow` with either, or after a `flood` of HTTP/2 frames.";
     IN_FLIGHT: Gauge, 0 = "keyward_requests_in_flight" []
         "Calls that are being answered.";
     UPSTREAM_REQUESTS: Counter, 2 = "keyward_upstream_requests_total" ["upstream", "code_class"]
@@ -94,7 +96,7 @@ catalogue! {
     UPSTREAM_CONNECTS: Counter, 1 = "keyward_upstream_connects_total" ["upstream"]
         "Connections opened to the upstream.";
     UPSTREAM_FAILURES: Counter, 2 = "keyward_upstream_failures_total" ["upstream", "reason"]
-        "Attempts that the upstream failed: `connect`, `connect_timeout`, `response_timeout`, `closed`, `malformed`, `body`.";
+        "Attempts that the upstream failed: `connect`, `connect_timeout`, `tls`, `http2`, `full`, `refused`, `response_timeout`, `closed`, `malformed`, `body`.";
     UPSTREAM_RETRIES: Counter, 2 = "keyward_upstream_retries_total" ["upstream", "outcome"]
         "Calls that were to be sent again after a listed status or a broken connection: `sent`; `over_budget`; `too_late`.";
     UPSTREAM_MACHINES: Gauge, 1 = "keyward_upstream_machines" ["upstream"]

@@ -1,27 +1,40 @@
 //! One question that the gateway asks a machine by itself, and whether the answer is good.
 //!
 //! A connection of its own for each, so that what is checked includes that one can be made; it is closed after the answer's head, whatever
-//! follows. [`ask`] takes any stream: what is laid over the connection is its caller's business.
+//! follows. It is asked in the upstream's protocol, over TLS where that is spoken.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{Method, StatusCode};
-use keyward_config::ActiveChecks;
+use http::header::USER_AGENT;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version};
+use keyward_config::{ActiveChecks, UpstreamProtocol};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::fleet::Machine;
 use super::framing::Malformed;
 use super::head::{self, Question, Read};
+use super::pool::Unreachable;
+
+const AGENT: HeaderValue = HeaderValue::from_static("keyward-health");
 
 /// Why a check failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckFault {
-    /// No connection, or it broke.
+    /// No connection.
+    #[error("{0}")]
+    Unreachable(#[from] Unreachable),
+    /// It broke.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// It is no HTTP/2.
+    #[error("{0}")]
+    Http2(#[from] h2::Error),
+    /// It can't be asked.
+    #[error("{0}")]
+    Unaskable(#[from] http::Error),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Late(Duration),
@@ -39,8 +52,18 @@ pub enum CheckFault {
 /// Why the machine is not well.
 pub async fn check(machine: &Machine, rules: &ActiveChecks) -> Result<(), CheckFault> {
     let asked = async {
-        let stream = machine.connect(rules.timeout).await?;
-        ask(stream, machine.authority(), &rules.path).await
+        let wire = machine.wire(rules.timeout).await?;
+        match machine.protocol() {
+            UpstreamProtocol::Http1 => ask(wire, machine.authority(), &rules.path).await,
+            UpstreamProtocol::Http2 => {
+                let uri = Uri::builder()
+                    .scheme(machine.scheme())
+                    .authority(machine.authority())
+                    .path_and_query(rules.path.as_str())
+                    .build()?;
+                ask_http2(wire, uri).await
+            }
+        }
     };
     let status = timeout(rules.timeout, asked)
         .await
@@ -89,6 +112,31 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// Asks over HTTP/2.
+///
+/// # Errors
+/// When there is no answer, or none that is HTTP/2.
+async fn ask_http2<S: AsyncRead + AsyncWrite + Unpin>(stream: S, uri: Uri) -> Result<StatusCode, CheckFault> {
+    let (mut sender, connection) = h2::client::handshake(stream).await?;
+    let mut request = Request::new(());
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().insert(USER_AGENT, AGENT);
+    let asked = async {
+        sender = sender.ready().await?;
+        let (answer, _) = sender.send_request(request, true)?;
+        Ok(answer.await?.status())
+    };
+    // The connection goes on until the answer is there, and ends with this.
+    tokio::select! {
+        status = asked => status,
+        ended = connection => Err(match ended {
+            Ok(()) => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+            Err(error) => error.into(),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +175,33 @@ mod tests {
         ] {
             assert!(answer(bytes).await.is_err(), "{bytes:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_check_over_http_2_is_answered_by_the_status() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let uri = "http://api:80/up".parse().unwrap();
+        let (status, asked) = tokio::join!(ask_http2(ours, uri), async {
+            let mut connection = h2::server::handshake(theirs).await.unwrap();
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            let mut answer = http::Response::new(());
+            *answer.status_mut() = StatusCode::IM_A_TEAPOT;
+            respond.send_response(answer, true).unwrap();
+            while let Some(Ok(_)) = connection.accept().await {}
+            request.uri().to_string()
+        });
+        assert_eq!(status.unwrap(), StatusCode::IM_A_TEAPOT);
+        assert_eq!(asked, "http://api:80/up");
+    }
+
+    #[tokio::test]
+    async fn what_speaks_no_http_2_is_no_health() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let uri = "http://api:80/up".parse().unwrap();
+        let (status, ()) = tokio::join!(ask_http2(ours, uri), async {
+            theirs.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            drop(theirs);
+        });
+        assert!(status.is_err());
     }
 }

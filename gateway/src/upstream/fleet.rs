@@ -11,14 +11,19 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use http::StatusCode;
-use keyward_config::{ActiveChecks, Balance, Endpoint, PassiveChecks, Share, Upstream};
+use http::uri::Scheme;
+use keyward_config::{
+    ActiveChecks, Balance, ClientTls, Endpoint, PassiveChecks, Share, Upstream, UpstreamProtocol,
+};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 
 use super::balance;
 use super::health::{Count, Standing, Tally, Turn};
+use super::pool::Unreachable;
 use super::resolve::Addresses;
 use super::retry::RetryBudget;
+use super::tls::UpstreamTls;
+use super::wire::Wire;
 
 /// Every upstream of a configuration.
 #[derive(Debug)]
@@ -45,6 +50,11 @@ pub struct Machine {
     host: String,
     port: u16,
     authority: String,
+    protocol: UpstreamProtocol,
+    /// `None`: it is spoken to in clear text.
+    tls: Option<Arc<UpstreamTls>>,
+    /// What that was made of.
+    tls_settings: Option<ClientTls>,
     /// The hash of its authority.
     name: u64,
     addresses: Addresses,
@@ -54,21 +64,20 @@ pub struct Machine {
 }
 
 impl Fleet {
-    /// The upstreams of a configuration, all machines well.
+    /// The upstreams of a configuration, with their TLS in the same order, and the machines as they stood before it.
     #[must_use]
-    pub fn new(upstreams: &[Upstream]) -> Arc<Self> {
-        Self::after(upstreams, None)
-    }
-
-    /// The upstreams of a configuration, the machines as they stood before it.
-    #[must_use]
-    pub fn after(upstreams: &[Upstream], earlier: Option<&Self>) -> Arc<Self> {
-        let machines = |upstream: &Upstream| {
+    pub fn after(
+        upstreams: &[Upstream],
+        tls: &[Option<Arc<UpstreamTls>>],
+        earlier: Option<&Self>,
+    ) -> Arc<Self> {
+        let machines = |(index, upstream): (usize, &Upstream)| {
             let known = earlier.and_then(|fleet| fleet.named(&upstream.name));
-            Arc::new(Machines::new(upstream, known))
+            let tls = tls.get(index).and_then(Option::as_ref);
+            Arc::new(Machines::new(upstream, tls, known))
         };
         Arc::new(Self {
-            upstreams: upstreams.iter().map(machines).collect(),
+            upstreams: upstreams.iter().enumerate().map(machines).collect(),
         })
     }
 
@@ -91,12 +100,16 @@ impl Fleet {
 }
 
 impl Machines {
-    fn new(upstream: &Upstream, earlier: Option<&Self>) -> Self {
+    fn new(upstream: &Upstream, tls: Option<&Arc<UpstreamTls>>, earlier: Option<&Self>) -> Self {
         let health = upstream.health.as_ref();
         let tally = earlier.map(|earlier| Arc::clone(earlier.count.tally()));
         let machines = Self {
             name: upstream.name.clone(),
-            all: upstream.endpoints.iter().map(Machine::at).map(Arc::new).collect(),
+            all: upstream
+                .endpoints
+                .iter()
+                .map(|endpoint| Arc::new(Machine::at(endpoint, upstream, tls)))
+                .collect(),
             balance: upstream.balance.clone(),
             active: health.and_then(|health| health.active.clone()),
             passive: health.and_then(|health| health.passive.clone()),
@@ -271,7 +284,7 @@ impl Machines {
 }
 
 impl Machine {
-    fn at(endpoint: &Endpoint) -> Self {
+    fn at(endpoint: &Endpoint, upstream: &Upstream, tls: Option<&Arc<UpstreamTls>>) -> Self {
         let (host, port) = (endpoint.host.clone(), endpoint.port);
         let authority = if host.contains(':') {
             format!("[{host}]:{port}")
@@ -283,6 +296,9 @@ impl Machine {
             addresses: Addresses::of(&host, port),
             standing: Standing::default(),
             in_flight: CachePadded::default(),
+            protocol: upstream.protocol,
+            tls: tls.map(Arc::clone),
+            tls_settings: upstream.tls.clone(),
             host,
             port,
             authority,
@@ -328,17 +344,116 @@ impl Machine {
         &self.addresses
     }
 
-    /// A new connection.
+    /// What is spoken with it.
+    #[must_use]
+    pub fn protocol(&self) -> UpstreamProtocol {
+        self.protocol
+    }
+
+    /// Whether that is over TLS.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        if self.tls_settings.is_some() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        }
+    }
+
+    /// Whether it is the same machine, spoken to in the same way, so that connections to it may be kept.
+    #[must_use]
+    pub fn is_spoken_to_like(&self, other: &Self) -> bool {
+        self.authority == other.authority
+            && self.protocol == other.protocol
+            && self.tls_settings == other.tls_settings
+    }
+
+    /// A new connection, hands shaken where it is TLS.
     ///
     /// # Errors
-    /// When it can't be reached within the limit.
-    pub async fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
-        let stream = self.addresses.connect(limit).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    /// When there is none within the limit.
+    pub async fn wire(&self, limit: Duration) -> Result<Wire, Unreachable> {
+        let connecting = async {
+            let connected = self.addresses.connect(limit).await;
+            let socket = connected.and_then(|socket| socket.set_nodelay(true).map(|()| socket));
+            let socket = socket.map_err(|error| match error.kind() {
+                io::ErrorKind::TimedOut => Unreachable::Late,
+                kind => Unreachable::Refused(kind),
+            })?;
+            match &self.tls {
+                None => Ok(Wire::Plain(socket)),
+                Some(tls) => {
+                    let stream = tls.handshake(&self.host, socket).await;
+                    Ok(Wire::Tls(Box::new(stream.map_err(Unreachable::Tls)?)))
+                }
+            }
+        };
+        let connected = tokio::time::timeout(limit, connecting).await;
+        connected.unwrap_or(Err(Unreachable::Late))
     }
 }
 
 fn as_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use keyward_config::{GatewayConfig, Surroundings};
+
+    use super::*;
+
+    fn fleet(endpoints: &str, health: &str, earlier: Option<&Fleet>) -> Arc<Fleet> {
+        let text = format!(
+            "[[upstreams]]\nname = \"api\"\nendpoints = [{endpoints}]\n{health}\n[[routes]]\npath = \"/\"\n"
+        );
+        let config = GatewayConfig::from_toml(&text, "test.toml", &Surroundings::default()).unwrap();
+        Fleet::after(&config.upstreams, &[], earlier)
+    }
+
+    fn states(fleet: &Fleet) -> Vec<(String, String)> {
+        let state = fleet.detail();
+        let machines = state[0]["machines"].as_array().unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        machines
+            .iter()
+            .map(|machine| (text(&machine["address"]), text(&machine["state"])))
+            .collect()
+    }
+
+    #[test]
+    fn a_new_configuration_finds_the_machines_as_they_stood() {
+        let passive = "health = { passive = { failures = 1 } }";
+        let earlier = fleet("\"http://10.0.0.1:1\", \"http://10.0.0.2:1\"", passive, None);
+        let machines = &earlier.upstreams()[0];
+        machines.failed(&machines.all()[0], Duration::ZERO);
+        assert_eq!((machines.healthy(), machines.tally().ejections()), (1, 1));
+
+        let endpoints = "\"http://10.0.0.3:1\", \"http://10.0.0.1:1\"";
+        let next = fleet(endpoints, passive, Some(&earlier));
+        let expected = [("10.0.0.3:1", "healthy"), ("10.0.0.1:1", "ejected")];
+        assert_eq!(
+            states(&next),
+            expected.map(|(address, state)| (address.to_owned(), state.to_owned()))
+        );
+        let machines = &next.upstreams()[0];
+        assert_eq!((machines.healthy(), machines.tally().ejections()), (1, 1));
+        assert!(!machines.usable()(1));
+        // It comes back as it would have.
+        machines.pass_time(Duration::from_secs(10));
+        assert_eq!(machines.healthy(), 2);
+
+        let without = fleet(endpoints, "", Some(&earlier));
+        assert_eq!(without.upstreams()[0].healthy(), 2);
+    }
+
+    #[test]
+    fn a_machine_that_is_spoken_to_in_another_way_keeps_no_connections() {
+        let plain = fleet("\"http://10.0.0.1:1\"", "", None);
+        let same = fleet("\"http://10.0.0.1:1\"", "balance = \"least-requests\"", None);
+        let other = fleet("\"http://10.0.0.1:1\"", "protocol = \"h2c\"", None);
+        let first = |fleet: &Arc<Fleet>| Arc::clone(&fleet.upstreams()[0].all()[0]);
+        assert!(first(&plain).is_spoken_to_like(&first(&same)));
+        assert!(!first(&plain).is_spoken_to_like(&first(&other)));
+    }
 }

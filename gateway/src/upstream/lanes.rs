@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use keyward_config::Balance;
+use keyward_config::{Balance, UpstreamProtocol};
 
 use super::balance::{Seeker, in_turn};
 use super::fleet::{Machine, Machines};
@@ -30,8 +30,12 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new(upstream: usize, machines: &Arc<Machines>) -> Self {
-        let pool = |machine| Rc::new(EndpointPool::new(machine));
+    /// `pool` makes or finds the connections to a machine.
+    pub(super) fn new(
+        upstream: usize,
+        machines: &Arc<Machines>,
+        pool: impl FnMut(&Arc<Machine>) -> Rc<EndpointPool>,
+    ) -> Self {
         Self {
             upstream: u16::try_from(upstream).unwrap_or(u16::MAX),
             pools: machines.all().iter().map(pool).collect(),
@@ -69,6 +73,11 @@ impl Lanes {
 
     fn machine(&self, place: usize) -> Option<&Arc<Machine>> {
         self.machines.all().get(place)
+    }
+
+    /// The connections to each machine.
+    pub(super) fn pools(&self) -> &[Rc<EndpointPool>] {
+        &self.pools
     }
 
     /// The upstream's place in the configuration.
@@ -112,6 +121,13 @@ impl Destination {
         self.lanes
             .machine(self.place)
             .map_or("", |machine| machine.authority())
+    }
+
+    /// What is spoken there.
+    #[must_use]
+    pub fn protocol(&self) -> UpstreamProtocol {
+        let pool = self.pool();
+        pool.map_or(UpstreamProtocol::Http1, |pool| pool.protocol())
     }
 
     pub(super) fn lanes(&self) -> &Rc<Lanes> {

@@ -1,74 +1,215 @@
-//! Idle connections to one machine, last used first, so that the surplus grows old and is closed.
+//! Connections to one endpoint. Those of HTTP/1.1 wait in line when they are idle, last used first, so that the surplus
+//! grows old and is closed; those of HTTP/2 carry many calls at once ([`super::http2`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
+use keyward_config::UpstreamProtocol;
+use tokio::time::Instant;
 
 use super::fleet::Machine;
+use super::http2;
+use super::request::{Fields, RequestHead};
+use super::tls::TlsFault;
+use super::wire::Wire;
+use crate::telemetry::UpstreamFailure;
 
 /// Idle connections kept to one endpoint by one worker.
 const MAX_IDLE: usize = 256;
+/// The same complaint about an endpoint is not logged more often.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// One worker's connections to one endpoint.
 #[derive(Debug)]
 pub struct EndpointPool {
-    machine: Arc<Machine>,
+    /// As the newest rules have it.
+    machine: RefCell<Arc<Machine>>,
+    authority: String,
+    protocol: UpstreamProtocol,
     idle: RefCell<Vec<Connection>>,
+    streams: http2::Connections,
+    told: Cell<Option<Instant>>,
+    /// No rules that are in force name it any more.
+    is_retired: Cell<bool>,
 }
 
-/// A connection to an endpoint, and what was read from it and not yet used.
+/// A connection to an endpoint in HTTP/1.1, and what was read from it and not yet used.
 #[derive(Debug)]
 pub struct Connection {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Wire,
     pub(crate) buffer: BytesMut,
+}
+
+/// What carries one call.
+#[derive(Debug)]
+pub(super) enum Line {
+    /// A connection of its own, for as long as it lasts.
+    Http1(Connection),
+    /// A stream of a connection that others use too.
+    Http2(http2::Place),
+}
+
+/// A way to an endpoint that was opened for a call.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) line: Line,
+    /// Connections that this call had opened: others may have waited for the same one.
+    pub(super) opened: u32,
+}
+
+/// Why an endpoint can't be reached.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// Not within the limit.
+    #[error("it takes too long")]
+    Late,
+    /// The network says so.
+    #[error("{0}")]
+    Refused(io::ErrorKind),
+    /// It can't be trusted, or does not trust us, or speaks something else.
+    #[error("TLS: {0}")]
+    Tls(TlsFault),
+    /// It does not speak HTTP/2.
+    #[error("it does not speak HTTP/2: {0}")]
+    NotHttp2(String),
+    /// All connections that there may be carry as many calls as they can.
+    #[error("all connections are full")]
+    Full,
+}
+
+impl Unreachable {
+    /// What it counts as.
+    pub(super) fn failure(&self) -> UpstreamFailure {
+        match self {
+            Self::Late => UpstreamFailure::ConnectTimeout,
+            Self::Refused(_) => UpstreamFailure::Connect,
+            Self::Tls(_) => UpstreamFailure::Tls,
+            Self::NotHttp2(_) => UpstreamFailure::Http2,
+            Self::Full => UpstreamFailure::Full,
+        }
+    }
 }
 
 impl EndpointPool {
     pub(super) fn new(machine: &Arc<Machine>) -> Self {
         Self {
-            machine: Arc::clone(machine),
+            authority: machine.authority().to_owned(),
+            protocol: machine.protocol(),
+            machine: RefCell::new(Arc::clone(machine)),
             idle: RefCell::default(),
+            streams: http2::Connections::default(),
+            told: Cell::default(),
+            is_retired: Cell::new(false),
         }
+    }
+
+    /// Whether it is this machine's, spoken to in the same way.
+    pub(super) fn is_of(&self, machine: &Machine) -> bool {
+        self.machine.borrow().is_spoken_to_like(machine)
+    }
+
+    /// What is opened from now on goes by this: the same machine, under newer rules.
+    pub(super) fn adopt(&self, machine: &Arc<Machine>) {
+        self.machine.replace(Arc::clone(machine));
+    }
+
+    /// Closes what is idle now, and what would become so.
+    pub(super) fn retire(&self) {
+        self.is_retired.set(true);
+        self.idle.borrow_mut().clear();
+        self.streams.retire();
     }
 
     /// Its name in logs.
     pub(super) fn authority(&self) -> &str {
-        self.machine.authority()
+        &self.authority
     }
 
-    /// An idle connection that is not known to be closed.
-    pub(super) fn idle(&self) -> Option<Connection> {
-        loop {
-            let connection = self.idle.borrow_mut().pop()?;
-            // No system call as long as nothing has come: the runtime knows. Anything that has come is the end
-            // of the connection or an answer that nobody asked for; either way it is of no more use.
-            let silent = connection.stream.try_read(&mut [0]);
-            if silent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                return Some(connection);
+    /// What it speaks.
+    pub(super) fn protocol(&self) -> UpstreamProtocol {
+        self.protocol
+    }
+
+    /// An empty head in the form that it reads; `buffer` is asked for bytes to write into.
+    pub(super) fn head(&self, buffer: impl FnOnce() -> Vec<u8>) -> RequestHead {
+        match self.protocol {
+            UpstreamProtocol::Http1 => RequestHead::Http1(buffer()),
+            UpstreamProtocol::Http2 => {
+                let scheme = self.machine.borrow().scheme();
+                RequestHead::Http2(Box::new(Fields::new(scheme)))
             }
         }
     }
 
-    /// A new connection.
+    /// A way that is open already, and not known to be closed.
+    pub(super) fn idle(&self) -> Option<Line> {
+        if self.protocol == UpstreamProtocol::Http2 {
+            return self.streams.place().map(Line::Http2);
+        }
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?;
+            // Anything that has come is the end of the connection or an answer that nobody asked for; either way it is
+            // of no more use.
+            if connection.stream.is_silent() {
+                return Some(Line::Http1(connection));
+            }
+        }
+    }
+
+    /// A new way.
     ///
     /// # Errors
     /// When the endpoint can't be reached within the limit.
-    pub(super) async fn connect(&self, limit: Duration) -> io::Result<Connection> {
-        Ok(Connection {
-            stream: self.machine.connect(limit).await?,
-            buffer: BytesMut::new(),
-        })
+    pub(super) async fn connect(self: &Rc<Self>, limit: Duration) -> Result<Connected, Unreachable> {
+        match self.protocol {
+            UpstreamProtocol::Http1 => Ok(Connected {
+                line: Line::Http1(Connection {
+                    stream: self.wire(limit).await?,
+                    buffer: BytesMut::new(),
+                }),
+                opened: 1,
+            }),
+            UpstreamProtocol::Http2 => {
+                let (place, opened) = http2::open(self, limit).await?;
+                Ok(Connected {
+                    line: Line::Http2(place),
+                    opened,
+                })
+            }
+        }
+    }
+
+    pub(super) fn streams(&self) -> &http2::Connections {
+        &self.streams
+    }
+
+    /// A connection, hands shaken where it is TLS.
+    pub(super) async fn wire(&self, limit: Duration) -> Result<Wire, Unreachable> {
+        let machine = Arc::clone(&self.machine.borrow());
+        machine.wire(limit).await
+    }
+
+    /// Whether something about it should be logged now: not for every call.
+    pub(super) fn is_to_tell(&self) -> bool {
+        let now = Instant::now();
+        let is_due = self
+            .told
+            .get()
+            .is_none_or(|told| now.duration_since(told) >= TOLD_AGAIN);
+        if is_due {
+            self.told.set(Some(now));
+        }
+        is_due
     }
 
     /// Keeps a connection for the next call.
     pub(super) fn keep(self: &Rc<Self>, connection: Connection) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE {
+        if idle.len() < MAX_IDLE && !self.is_retired.get() {
             idle.push(connection);
         }
     }

@@ -1,6 +1,6 @@
 //! What is done for the machines beside calls: their names are resolved, their health is checked, and who was ejected comes back.
 //!
-//! One [`tend`] for all workers, on the control thread, a task for each machine that needs one. It ends when it is dropped or told to. A thread that
+//! One [`tend_in_force`] for all workers, on the control thread, a task for each machine that needs one. It ends when it is dropped or told to. A thread that
 //! is held up only makes checks late: a machine is put out by several failures in a row, never by one.
 
 use std::sync::Arc;
@@ -14,18 +14,35 @@ use super::check::check;
 use super::fleet::{Fleet, Machine, Machines};
 use super::resolve;
 use crate::random;
+use crate::worker::Shared;
 
 /// How often it is looked for who comes back.
 const TICK: Duration = Duration::from_millis(50);
 /// Within which a start spreads its first checks.
 const FIRST_CHECKS: Duration = Duration::from_secs(1);
 
+/// How often it is looked for a fleet that has taken the place of the last.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Tends the fleet that is in force until `stop` is cancelled.
+pub async fn tend_in_force(shared: &Arc<Shared>, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let fleet = Arc::clone(&shared.rules().fleet);
+        let clock = Arc::clone(shared);
+        let replaced = async {
+            while Arc::ptr_eq(&shared.rules().fleet, &fleet) {
+                sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = tend(Arc::clone(&fleet), move || clock.clock.now().monotonic, stop) => {}
+            () = replaced => {}
+        }
+    }
+}
+
 /// Tends a fleet until `stop` is cancelled. `clock` says the gateway's monotonic time.
-pub async fn tend(
-    fleet: Arc<Fleet>,
-    clock: impl Fn() -> Duration + Send + 'static,
-    stop: &CancellationToken,
-) {
+async fn tend(fleet: Arc<Fleet>, clock: impl Fn() -> Duration + Send + 'static, stop: &CancellationToken) {
     let mut tasks = JoinSet::new();
     for machines in fleet.upstreams() {
         for machine in machines.all() {

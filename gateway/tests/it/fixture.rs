@@ -154,14 +154,18 @@ impl World {
         } else {
             "[[routes]]\npath = \"/\"\nupstream = \"api\""
         };
+        let listen = "[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+        // What more is said of a table stands in that table.
+        let (more, listen) = match more.contains("[listen]\n") {
+            true => (more.replace("[listen]\n", listen), ""),
+            false => (more.to_owned(), listen),
+        };
         let text = format!(
             r#"
             workers = 2
             {more}
             {routes}
-            [listen]
-            proxy = "127.0.0.1:0"
-            admin = "127.0.0.1:0"
+            {listen}
             [control_plane]
             urls = ["http://127.0.0.1:9"]
             token_file = "{folder}/token"

@@ -30,8 +30,7 @@ impl Bucket {
     fn credited(&self, now: i64, limits: Limits) -> i64 {
         let elapsed = now.saturating_sub(self.last).max(0);
         let gain = elapsed.saturating_mul(number::rate(limits));
-        let burst = number::burst(limits);
-        self.level.saturating_add(gain).min(burst - self.held).max(-burst)
+        within(self.level.saturating_add(gain), self.held, limits)
     }
 
     pub(super) fn refund(&mut self, now: i64, limits: Limits, amount: i64) {
@@ -72,6 +71,13 @@ impl Bucket {
     }
 }
 
+/// The level that this much held leaves it at. What was spent elsewhere is owed down to one burst and forgiven beyond
+/// that; a holding may still be spent, so while more than two bursts are held the level is below that floor.
+fn within(level: i64, held: i64, limits: Limits) -> i64 {
+    let burst = number::burst(limits);
+    level.max(-burst).min(burst - held)
+}
+
 /// A bucket after its credit and after what the gateway says of its own; nothing is granted yet.
 #[derive(Clone, Debug)]
 pub(super) struct Settled {
@@ -105,7 +111,7 @@ impl Settled {
         let covered = (own - holding).max(0);
         level += number::amount(ask.returning).min(covered) - number::amount(ask.debt);
         bucket.held += holding - own;
-        bucket.level = level.min(burst - bucket.held).max(-burst);
+        bucket.level = within(level, bucket.held, ask.limits);
         bucket.last = moment.now;
         Self { bucket, own: holding }
     }
@@ -127,7 +133,9 @@ impl Settled {
         } else {
             bucket.holders.remove(moment.gateway);
         }
-        let (missing, rate) = (number::burst(ask.limits) - bucket.level, number::rate(ask.limits));
+        let (burst, rate) = (number::burst(ask.limits), number::rate(ask.limits));
+        // Below the floor it is only while the holdings last.
+        let missing = (burst - bucket.level).min(2 * burst);
         let until_full = missing.unsigned_abs().div_ceil(rate.unsigned_abs());
         bucket.kept = LEASE_MS + number::amount(until_full) + MARGIN_MS;
         bucket.expires = moment.now + bucket.kept;

@@ -46,11 +46,17 @@ local function text(n)
   return string.format('%.0f', n)
 end
 
+-- The level that this much held leaves a bucket at. What was spent elsewhere is owed down to one burst and forgiven
+-- beyond that; a holding may still be spent, so while more than two bursts are held the level is below that floor.
+local function within(level, held, burst)
+  return math.min(burst - held, math.max(-burst, level))
+end
+
 -- Time since the last credit, at most up to what is free. A clock that went back (another server after a failover)
 -- brings nothing.
 local function credited(level, last, held, rate, burst)
   local elapsed = math.max(0, now - last)
-  return math.max(-burst, math.min(burst - held, level + elapsed * rate))
+  return within(level + elapsed * rate, held, burst)
 end
 
 -- Lets go of what gateways held too long: it is lost to the bucket. One that is recorded as held longer than a lease
@@ -109,7 +115,7 @@ local function settled()
   end
   level = level + math.min(ask.returning, math.max(0, own - ask.holding)) - ask.debt
   bucket.held = held - own + ask.holding
-  bucket.level = math.max(-ask.burst, math.min(level, ask.burst - bucket.held))
+  bucket.level = within(level, bucket.held, ask.burst)
   return bucket
 end
 
@@ -140,8 +146,9 @@ local function store(bucket)
     redis.call('HDEL', bucket.name, own_field)
   end
   redis.call('HSET', bucket.name, unpack(fields))
-  -- A missing bucket is a full one. This one is, once every holding has ended and time has filled it after that.
-  local until_full = math.ceil((ask.burst - bucket.level) / ask.rate)
+  -- A missing bucket is a full one. This one is, once every holding has ended and time has filled it after that; below
+  -- the floor it is only while the holdings last.
+  local until_full = math.ceil(math.min(2 * ask.burst, ask.burst - bucket.level) / ask.rate)
   redis.call('PEXPIRE', bucket.name, text(LEASE_MS + until_full + MARGIN_MS))
 end
 
