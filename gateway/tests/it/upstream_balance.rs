@@ -11,7 +11,7 @@ use keyward_contract::KeyKind;
 use crate::cut::eventually;
 use crate::fixture::{Key, Keys, World, get, read_answer};
 use crate::scripted::{Machine, answer};
-use crate::upstream_faults::{before, call, patient};
+use crate::upstream_faults::{call, patient};
 
 /// Machines that answer with their names; the first is only well while it is told to be.
 fn four() -> (Vec<Machine>, Arc<AtomicBool>) {
@@ -40,7 +40,7 @@ fn body(world: &World, headers: &[(&str, &str)]) -> String {
 #[test]
 fn in_turn_every_machine_gets_as_many() {
     let (machines, _) = four();
-    let (world, key) = before(&addresses(&machines), "balance = \"round-robin\"");
+    let (world, key) = patient(&addresses(&machines), "balance = \"round-robin\"");
     let mut stream = world.connect();
     for _ in 0..40 {
         stream

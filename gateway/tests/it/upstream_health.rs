@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cut::eventually;
 use crate::fixture::{Key, World};
 use crate::scripted::{Machine, Then, answer, say};
-use crate::upstream_faults::{before, call, in_flight};
+use crate::upstream_faults::{before, call, in_flight, patient};
 
 /// A machine that answers its checks with a status that a test sets, and calls with its name.
 fn checked(name: &'static str) -> (Machine, Arc<AtomicU16>) {
@@ -42,7 +42,7 @@ fn answers(world: &World, key: &Key, calls: usize) -> Vec<String> {
 #[test]
 fn a_machine_whose_checks_fail_gets_no_calls_until_they_are_good_again() {
     let ((a, health), (b, _)) = (checked("a"), checked("b"));
-    let (world, key) = before(&[a.address, b.address], &format!("health = {{ {CHECKS} }}"));
+    let (world, key) = patient(&[a.address, b.address], &format!("health = {{ {CHECKS} }}"));
     assert_eq!(
         world.metric("keyward_upstream_machines{upstream=\"scripted\"}"),
         2.0
@@ -78,7 +78,7 @@ fn a_check_counts_only_what_is_expected_and_in_time() {
         }
     });
     let (well, _) = checked("well");
-    let (world, key) = before(
+    let (world, key) = patient(
         &[moved.address, silent.address, Machine::nobody(), well.address],
         &format!("health = {{ {CHECKS}, timeout = \"100ms\", expect = [200], panic_threshold = \"0%\" }}"),
     );
@@ -89,7 +89,7 @@ fn a_check_counts_only_what_is_expected_and_in_time() {
 #[test]
 fn with_no_machine_well_calls_are_503_and_free() {
     let (machine, health) = checked("a");
-    let (world, key) = before(
+    let (world, key) = patient(
         &[machine.address],
         &format!("health = {{ {CHECKS}, panic_threshold = \"0%\" }}"),
     );
@@ -112,7 +112,7 @@ fn with_no_machine_well_calls_are_503_and_free() {
 #[test]
 fn with_too_few_machines_well_all_are_used() {
     let ((a, a_health), (b, b_health), (c, _)) = (checked("a"), checked("b"), checked("c"));
-    let (world, key) = before(
+    let (world, key) = patient(
         &[a.address, b.address, c.address],
         &format!("health = {{ {CHECKS}, panic_threshold = \"50%\" }}"),
     );
@@ -190,7 +190,7 @@ fn a_body_that_breaks_off_is_a_failure_of_its_machine() {
         Then::Close
     });
     let good = Machine::named("b");
-    let (world, key) = before(
+    let (world, key) = patient(
         &[machine.address, good.address],
         "health = { passive = { failures = 3, ejection = \"1h\", max_ejection = \"1h\" } }",
     );
@@ -212,7 +212,7 @@ fn a_body_that_breaks_off_is_a_failure_of_its_machine() {
 fn answers_that_are_no_failures_put_nobody_out() {
     let (machine, _) = failing(|stream| answer(stream, 500, "x"));
     let good = Machine::named("b");
-    let (world, key) = before(&[machine.address, good.address], PASSIVE);
+    let (world, key) = patient(&[machine.address, good.address], PASSIVE);
     (0..20).for_each(|_| drop(call(&world, &key, "/")));
     assert_eq!(healthy(&world), 2.0);
     assert_eq!(machine.seen("/").len() + good.seen("/").len(), 20);
@@ -225,7 +225,7 @@ fn failures_with_calls_between_that_go_well_put_nobody_out() {
         answer(stream, status, "a")
     });
     let good = Machine::named("b");
-    let (world, key) = before(&[machine.address, good.address], PASSIVE);
+    let (world, key) = patient(&[machine.address, good.address], PASSIVE);
     (0..40).for_each(|_| drop(call(&world, &key, "/")));
     assert_eq!(healthy(&world), 2.0);
     assert!(machine.seen("/").len() >= 15);
@@ -234,7 +234,7 @@ fn failures_with_calls_between_that_go_well_put_nobody_out() {
 #[test]
 fn one_of_one_is_never_put_out() {
     let (machine, _) = failing(|stream| answer(stream, 503, "x"));
-    let (world, key) = before(&[machine.address], PASSIVE);
+    let (world, key) = patient(&[machine.address], PASSIVE);
     for _ in 0..10 {
         assert_eq!(call(&world, &key, "/").body, b"x");
     }
@@ -244,7 +244,7 @@ fn one_of_one_is_never_put_out() {
 #[test]
 fn a_machine_that_can_not_be_reached_costs_few_calls_their_time() {
     let good = Machine::named("b");
-    let (world, key) = before(
+    let (world, key) = patient(
         &[Machine::nobody(), good.address],
         "health = { passive = { failures = 2, ejection = \"1h\", max_ejection = \"1h\" } }",
     );
@@ -257,7 +257,7 @@ fn a_machine_that_can_not_be_reached_costs_few_calls_their_time() {
 #[test]
 fn a_drain_does_not_wait_for_checks() {
     let silent = Machine::start(|_, _| Then::Hang);
-    let (mut world, _) = before(
+    let (mut world, _) = patient(
         &[silent.address],
         "health = { path = \"/up\", interval = \"50ms\", timeout = \"1h\" }",
     );
