@@ -58,12 +58,14 @@ pub struct GatewayConfig {
 }
 
 /// `listen`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// `proxy`: where partners call.
     pub proxy: SocketAddr,
     /// `admin`: health, metrics, state. Never open to partners.
     pub admin: SocketAddr,
+    /// `authz`: validation without proxying. Never open to partners.
+    pub authz: Option<SocketAddr>,
     /// `proxy_protocol`: whether trusted proxies begin their connections with it.
     pub proxy_protocol: bool,
     /// `tls`: what is shown to partners; `None`: clear text.
@@ -92,7 +94,7 @@ pub enum ClientCertificates {
 }
 
 /// `control_plane`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlaneLink {
     /// `urls`: tried in turn.
     pub urls: Vec<String>,

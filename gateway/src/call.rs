@@ -29,9 +29,10 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
-use crate::telemetry::{CutReason, Decision, Finished, TierSlot, UpstreamFailure};
+use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot, UpstreamFailure};
 use crate::upstream::InHand;
 use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
@@ -47,7 +48,7 @@ pub struct Call {
     started: Now,
     /// What it goes by from its beginning to its end.
     terms: Rc<Terms>,
-    route: Cell<Option<u16>>,
+    route: Cell<Option<RouteTaken>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
     decision: Cell<Option<u8>>,
@@ -69,7 +70,16 @@ pub struct Call {
     /// Over its rights, while it has any to lose.
     vigil: Option<Vigil>,
     cut: Cell<Option<CutReason>>,
+    /// Who was asked, where somebody else forwards it.
+    endpoint: Option<Endpoint>,
     log: Option<Box<Logged>>,
+}
+
+/// Which route a call takes: its index in the rules that it goes by, and its label.
+#[derive(Clone, Copy, Debug)]
+struct RouteTaken {
+    index: u16,
+    label: u16,
 }
 
 /// What only the access log needs; absent when there is none.
@@ -117,8 +127,14 @@ impl Call {
             alarm: None,
             vigil: None,
             cut: Cell::new(None),
+            endpoint: None,
             log: None,
         }
+    }
+
+    /// Somebody else forwards it, and asks here whether it may.
+    pub fn is_asked_about(&mut self, endpoint: Endpoint) {
+        self.endpoint = Some(endpoint);
     }
 
     /// When it began.
@@ -160,8 +176,16 @@ impl Call {
     }
 
     /// Which route it takes.
-    pub fn set_route(&self, route: u16) {
-        self.route.set(Some(route));
+    pub fn set_route(&self, route: &Route) {
+        self.route.set(Some(RouteTaken {
+            index: route.index,
+            label: route.numbers.label,
+        }));
+    }
+
+    /// What its route is called in metrics and usage.
+    fn route_label(&self) -> Option<u16> {
+        self.route.get().map(|route| route.label)
     }
 
     /// Who calls, and where that is counted.
@@ -170,7 +194,7 @@ impl Call {
         self.counter = Some(counter(
             &self.worker,
             caller,
-            self.route.get().unwrap_or_default(),
+            self.route_label().unwrap_or_default(),
             self.started,
         ));
     }
@@ -193,7 +217,7 @@ impl Call {
         let standing = vigil::Standing {
             claim,
             terms: Rc::clone(&self.terms),
-            route: self.route.get().unwrap_or_default(),
+            route: self.route.get().map_or(u16::MAX, |route| route.index),
         };
         let since = self.started.monotonic;
         self.vigil = Some(Vigil::keep(&self.worker, standing, carrier, since));
@@ -257,7 +281,8 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.accept(upstream, standing);
+            self.upstream.set(Some(upstream));
+            self.accepted(standing);
         }
         Ok(taken)
     }
@@ -299,14 +324,23 @@ impl Call {
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
         }
-        self.accept(upstream, standing);
+        self.upstream.set(Some(upstream));
+        self.accepted(standing);
     }
 
-    /// It is counted; what else is known of it is kept.
-    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+    /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
+    /// the count, whenever the process is killed.
+    pub fn accept(&self, standing: Option<&Standing>) {
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.status.set(StatusCode::OK.as_u16());
+        self.accepted(standing);
+    }
+
+    fn accepted(&self, standing: Option<&Standing>) {
         self.decision.set(Some(ACCEPTED));
         self.code.set("accepted");
-        self.upstream.set(Some(upstream));
         let customers = standing.filter(|standing| standing.which == Which::Customer);
         if let (Some(counter), Some(standing)) = (&self.counter, customers) {
             counter.bucket(standing.level.millitokens, self.started.unix.0);
@@ -391,6 +425,7 @@ impl Call {
             | Rejection::MethodNotAllowed(_)
             | Rejection::Unauthorized
             | Rejection::PayloadTooLarge(_)
+            | Rejection::UnsupportedMediaType
             | Rejection::Overloaded(_)
             | Rejection::UpstreamUnavailable
             | Rejection::BadGateway(_)
@@ -448,19 +483,28 @@ impl Call {
                 counter.would_limit();
             }
         }
+        self.count(decision, duration);
+        self.log(duration);
+    }
+
+    fn count(&self, decision: Option<u8>, duration: Duration) {
+        let decision = Decision(decision.unwrap_or(CLIENT_GONE));
+        if let Some(endpoint) = self.endpoint {
+            self.worker.telemetry().checked(endpoint, decision);
+            return;
+        }
         self.worker.telemetry().finished(&Finished {
-            route: self.route.get(),
+            route: self.route_label(),
             tier: self.tier.get(),
-            status,
-            decision: Decision(decision.unwrap_or(CLIENT_GONE)),
+            status: self.status.get(),
+            decision,
             duration,
             overhead: duration.saturating_sub(self.upstream_time.get()),
             upstream: self.upstream.get(),
             upstream_time: self.upstream_time.get(),
-            bytes_in,
-            bytes_out,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
         });
-        self.log(duration);
     }
 
     fn log(&mut self, duration: Duration) {
@@ -488,7 +532,7 @@ impl Call {
             route: self
                 .route
                 .get()
-                .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+                .and_then(|route| Some(Arc::clone(&routes.get(usize::from(route.index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
             would_limit: self.would_limit.get().map(Which::name),
@@ -497,6 +541,7 @@ impl Call {
             key_id: log.caller.map(|who| who.key),
             customer: log.caller.and_then(|who| who.customer),
             client: log.client,
+            endpoint: self.endpoint.map(Endpoint::label),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             duration,

@@ -17,7 +17,7 @@ use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
-use crate::sync::{Follower, LinkCredentials, STATES, SyncLink};
+use crate::sync::{Follower, LinkCredentials, Reins, STATES, SyncLink};
 use crate::telemetry::{Sums, catalogue};
 use crate::upstream::tend::tend_in_force;
 use crate::worker::Shared;
@@ -29,6 +29,10 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) admin: std::net::TcpListener,
+    /// Cancelled when the admin listener is another gateway's.
+    pub(crate) stop_admin: CancellationToken,
+    /// Whether the control plane is followed.
+    pub(crate) reins: Arc<Reins>,
     pub(crate) link: SyncLink,
     pub(crate) quiescence: Quiescence,
     /// Cancelled when the workers are to drain.
@@ -101,6 +105,8 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
     };
     let Services {
         admin,
+        stop_admin,
+        reins,
         link,
         quiescence,
         draining,
@@ -116,10 +122,10 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             Arc::clone(&shared.sync),
         );
         tokio::join!(
-            serve_admin(shared, admin, &draining, stop),
+            serve_admin(shared, admin, &draining, &stop_admin),
             tend_in_force(shared, stop),
             keep_house(shared, stop),
-            follower.run(stop.clone())
+            follower.run_on(&reins, stop)
         );
     });
     // A resolver that says nothing is not waited for.
@@ -133,7 +139,6 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
 fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
     let log = Arc::clone(log);
     shared.telemetry.observe(Box::new(move |sums| log.observe(sums)));
-    let started = shared.clock.now().unix;
     // Weak: the telemetry is itself a part of what is shared.
     let known = Arc::downgrade(shared);
     shared.telemetry.observe(Box::new(move |sums| {
@@ -175,7 +180,8 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.gauge(&catalogue::LEDGER_IN_MEMORY, [], ledger.in_memory as f64);
         sums.gauge(&catalogue::LEDGER_OLD_BOOTS, [], ledger.old_boots as f64);
         sums.counter(&catalogue::LEDGER_CORRUPT, [], ledger.corrupt_records);
-        sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
+        shared.reloads.observe(sums);
+        shared.parting.observe(sums);
     }));
 }
 
@@ -268,6 +274,8 @@ fn detail(shared: &Shared) -> serde_json::Value {
     let ledger = shared.ledger.standing();
     serde_json::json!({
         "gatewayId": shared.rules().config.id,
+        "pid": std::process::id(),
+        "configuration": shared.reloads.detail(),
         "keys": {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,
@@ -336,7 +344,8 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
 
 /// Takes new certificates of the proxy listener; bad ones are told once, and the old ones stay.
 fn look_at_certificates(shared: &Shared) {
-    let Some(tls) = &shared.tls else { return };
+    let rules = shared.rules();
+    let Some(tls) = &rules.tls else { return };
     match tls.look() {
         Ok(None) => {}
         Ok(Some(_)) => tracing::info!("new certificates are shown to partners from now on"),

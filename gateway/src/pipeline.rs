@@ -5,6 +5,8 @@
 //! Each step is a function of another module and hands the next a proof: `Parsed`, a route, `Presented`,
 //! `Identified`, `Admitted`, `Permit`, and only a `Permit` is forwarded. `?` is how a step says no. Around them
 //! is one wrapper ([`serve`]): request id, one clock reading, account, refusal → answer, panic → 500.
+//!
+//! A call that somebody else forwards ([`crate::authz`]) passes the same steps from *route* to *limit* ([`validate`]).
 
 use std::borrow::Cow;
 use std::io;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use keyward_config::{Require, UpstreamProtocol};
 use tokio::net::TcpStream;
@@ -27,6 +29,7 @@ use crate::body::{AnswerBody, BodyFate, LastWord, RequestBody, Streamed, Trailer
 use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
+use crate::credential::Presented;
 use crate::grpc;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
@@ -83,11 +86,7 @@ async fn handle(
     let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
     let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
-    if worker.is_full(rules) {
-        return Err(
-            Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
-        );
-    }
+    refuse_when_full(call)?;
 
     let parsed = match head::parse(parts, rules.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
@@ -96,19 +95,13 @@ async fn handle(
     if me::is_asked(&parsed) {
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
-    let route = route(&rules.routes, &parsed, parts)?;
-    call.set_route(route.index);
-    if route.require != Require::None {
-        hold_unless_fresh(call)?;
-    }
-    let presented = rules.credentials.present(&parts.headers)?;
-    let identified = admission::identify(&*worker, &presented, route.require)?;
-    let admitted = admission::authorise(identified, route, client, now.unix)
-        .inspect_err(|refused| note(call, refused))?;
-    if let Some(caller) = admitted.caller() {
-        call.identify(caller);
-    }
-    let permit = limit(call, admitted, route, client).await?;
+    let route = find_route(&rules.routes, &parsed, &parts.method)?;
+    let question = Question {
+        route,
+        credentials: Shown::InHeaders(&parts.headers),
+        client,
+    };
+    let permit = decide(call, &question).await?;
     if let Some(caller) = permit.caller() {
         call.watch(Claim::of(caller, client), connection.state());
     }
@@ -162,6 +155,82 @@ fn last_word(parts: &Parts) -> LastWord {
     } else {
         LastWord::None
     }
+}
+
+/// What is decided on.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The route that takes the call.
+    pub route: &'a Route,
+    /// Who calls, by its own account.
+    pub credentials: Shown<'a>,
+    /// From where.
+    pub client: IpAddr,
+}
+
+/// Where the credentials of a call are.
+#[derive(Debug)]
+pub enum Shown<'a> {
+    /// In its head.
+    InHeaders(&'a HeaderMap),
+    /// Beside it.
+    Apart(Presented<'a>),
+}
+
+/// Identify → authorise → limit, whoever forwards the call.
+async fn decide(call: &mut Call, question: &Question<'_>) -> Result<Permit, Refused> {
+    let (worker, now) = (Rc::clone(call.worker()), call.started());
+    let &Question { route, client, .. } = question;
+    call.set_route(route);
+    if route.require != Require::None {
+        hold_unless_fresh(call)?;
+    }
+    let presented = match question.credentials {
+        Shown::InHeaders(headers) => call.rules().credentials.present(headers)?,
+        Shown::Apart(presented) => presented,
+    };
+    let identified = admission::identify(&*worker, &presented, route.require)?;
+    let admitted = admission::authorise(identified, route, client, now.unix)
+        .inspect_err(|refused| note(call, refused))?;
+    if let Some(caller) = admitted.caller() {
+        call.identify(caller);
+    }
+    limit(call, admitted, route, client).await
+}
+
+/// Decides on a call that somebody else forwards, and counts it as accepted when it may pass: once charged, it is not
+/// given back, because nobody says what became of it. Its place among the calls in flight is kept only until the answer is out.
+///
+/// The last look at the key set, the count and the return are one turn of the worker: who writes the answer without
+/// waiting for anything in between has no old decision left once [`crate::server::Quiescence`] has passed.
+///
+/// # Errors
+/// Rows 3 to 12, and row 14; nothing is charged then.
+pub async fn validate(call: &mut Call, question: &Question<'_>) -> Result<Permit, Refused> {
+    let permit = decide(call, question).await?;
+    let worker = Rc::clone(call.worker());
+    let shared = worker.shared();
+    let confirmed = permit.caller().map_or(Ok(()), |caller| {
+        admission::confirm(caller, &*worker, &shared.keys, question.route, question.client)
+    });
+    if let Err(rejection) = confirmed {
+        return Err(withdraw(&shared.limiter, permit, rejection));
+    }
+    call.accept(permit.standing());
+    Ok(permit)
+}
+
+/// Sheds what comes beyond the calls that the worker may have in flight, before any work is done on it.
+///
+/// # Errors
+/// Row 14.
+pub fn refuse_when_full(call: &Call) -> Result<(), Rejection> {
+    if call.worker().is_full(call.rules()) {
+        return Err(Rejection::Overloaded(
+            "the gateway serves as many calls as it can; come back soon",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses where the operator wants no decisions on old keys.
@@ -301,8 +370,16 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn route<'t>(routes: &'t RouteTable, parsed: &Parsed<'_>, parts: &Parts) -> Result<&'t Route, Rejection> {
-    match routes.find(parsed.host, &parsed.path, &parts.method) {
+/// The route that takes a call.
+///
+/// # Errors
+/// Row 2; row 1 for an encoded slash where no route takes one.
+pub fn find_route<'t>(
+    routes: &'t RouteTable,
+    parsed: &Parsed<'_>,
+    method: &Method,
+) -> Result<&'t Route, Rejection> {
+    match routes.find(parsed.host, &parsed.path, method) {
         Match::Found(route) => Ok(route),
         Match::EncodedSlash => Err(Rejection::InvalidInput("the path has an encoded slash")),
         Match::MethodMissing(allow) => Err(Rejection::MethodNotAllowed(allow.header_value())),
@@ -339,7 +416,7 @@ struct Leaving<'a> {
 
 impl Leaving<'_> {
     fn upstream(&self) -> u16 {
-        u16::try_from(self.route.upstream).unwrap_or(u16::MAX)
+        self.call.rules().upstream_label(self.route.upstream)
     }
 
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
@@ -511,20 +588,26 @@ fn refuse(
     );
     call.refused(rejection, answer.status().as_u16());
     let (mut parts, body) = answer.into_parts();
-    let standing = match (rejection, &refused.caller) {
-        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
-        (_, Some(caller)) if rejection.shows_limits() => {
-            let limiter = &call.worker().shared().limiter;
-            Some(limiter.standing(caller, call.started()))
-        }
-        _ => None,
-    };
+    let standing = standing_of(refused, &call);
     parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
     Response::from_parts(
         parts,
         AnswerBody::fixed(body, call, Rc::clone(connection.state())),
     )
+}
+
+/// The limits that the answer to a refused call shows, if any.
+#[must_use]
+pub fn standing_of(refused: &Refused, call: &Call) -> Option<Standing> {
+    match (&refused.rejection, &refused.caller) {
+        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
+        (rejection, Some(caller)) if rejection.shows_limits() => {
+            let limiter = &call.worker().shared().limiter;
+            Some(limiter.standing(caller, call.started()))
+        }
+        _ => None,
+    }
 }
 
 /// What every answer carries.
@@ -541,7 +624,8 @@ fn finish_headers(
 }
 
 /// The client's own id when it is well-formed, else a new UUIDv7.
-fn request_id(headers: &HeaderMap, unix_ms: i64) -> HeaderValue {
+#[must_use]
+pub fn request_id(headers: &HeaderMap, unix_ms: i64) -> HeaderValue {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     let mut sent = headers.get_all(onward::X_REQUEST_ID).iter();
     if let (Some(id), None) = (sent.next(), sent.next())

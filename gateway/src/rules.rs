@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use keyward_config::GatewayConfig;
-use keyward_tls::FileError;
+use keyward_tls::{EdgeTls, FileError, Reloading, Sources};
 
 use crate::address::TrustedProxies;
 use crate::credential::CredentialNames;
@@ -21,6 +21,22 @@ use crate::route::RouteTable;
 use crate::upstream::Pools;
 use crate::upstream::fleet::Fleet;
 use crate::upstream::tls::UpstreamTls;
+
+pub mod fixed;
+pub mod names;
+
+use names::{Names, TooMany};
+
+/// Why a configuration that is right in itself can't be in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It names more than there is room for.
+    #[error(transparent)]
+    Names(#[from] TooMany),
+    /// A file that it names.
+    #[error("can't serve TLS: {0}")]
+    Tls(#[from] FileError),
+}
 
 /// Everything that calls go by and that a reload may change.
 #[derive(Debug)]
@@ -37,24 +53,57 @@ pub struct Rules {
     pub upstream_tls: Vec<Option<Arc<UpstreamTls>>>,
     /// The machines of the upstreams.
     pub fleet: Arc<Fleet>,
+    /// What is shown to partners; `None`: clear text. Follows its files by itself.
+    pub tls: Option<Arc<Reloading<EdgeTls>>>,
+    /// The label of each upstream in metrics.
+    upstream_labels: Box<[u16]>,
 }
 
 impl Rules {
-    /// What this configuration means.
+    /// What this configuration means, after these rules. Routes and upstreams that there were before keep their numbers,
+    /// machines how they stand.
     ///
     /// # Errors
-    /// When a TLS file of an upstream can't be used.
-    pub fn new(config: GatewayConfig) -> Result<Self, FileError> {
+    /// When there are no numbers left for new names, or a certificate is of no use.
+    pub fn new(config: GatewayConfig, names: &mut Names, before: Option<&Self>) -> Result<Self, Unusable> {
+        let numbers = names.number_routes(&config)?;
         let upstream_tls = UpstreamTls::open(&config.upstreams)?;
+        let earlier = before.map(|before| &*before.fleet);
         Ok(Self {
-            fleet: Fleet::after(&config.upstreams, &upstream_tls, None),
+            routes: RouteTable::numbered(&config, &numbers),
+            upstream_labels: names.number_upstreams(&config)?,
+            fleet: Fleet::after(&config.upstreams, &upstream_tls, earlier),
             upstream_tls,
-            routes: RouteTable::compile(&config),
+            tls: edge_tls(&config, before)?,
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),
             config,
         })
     }
+
+    /// The label in metrics of an upstream, by its place in the configuration.
+    #[must_use]
+    pub fn upstream_label(&self, upstream: usize) -> u16 {
+        self.upstream_labels.get(upstream).copied().unwrap_or(u16::MAX)
+    }
+}
+
+/// The certificates: those that there are, where the settings are the same.
+fn edge_tls(
+    config: &GatewayConfig,
+    before: Option<&Rules>,
+) -> Result<Option<Arc<Reloading<EdgeTls>>>, FileError> {
+    let Some(tls) = &config.listen.tls else {
+        return Ok(None);
+    };
+    if let Some(before) = before
+        && before.config.listen.tls.as_ref() == Some(tls)
+    {
+        return Ok(before.tls.clone());
+    }
+    let clients = tls.client_certificates;
+    let make = move |sources: &Sources| EdgeTls::make(sources, clients);
+    Reloading::open(EdgeTls::files(tls), make).map(|tls| Some(Arc::new(tls)))
 }
 
 /// The newest rules of the process.
@@ -81,11 +130,8 @@ impl InForce {
         self.rules.load_full()
     }
 
-    /// From now on these: every call that begins later goes by them. The machines stand as they did before.
-    pub fn put(&self, mut rules: Rules) {
-        let earlier = self.rules();
-        let upstreams = &rules.config.upstreams;
-        rules.fleet = Fleet::after(upstreams, &rules.upstream_tls, Some(&earlier.fleet));
+    /// From now on these: every call that begins later goes by them.
+    pub fn put(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -110,7 +156,7 @@ impl Terms {
         let generation = in_force.generation();
         let rules = in_force.rules();
         Rc::new(Self {
-            pools: Pools::new(&rules.fleet, rules.config.timeouts),
+            pools: Pools::new(&rules),
             rules,
             generation,
         })
@@ -126,7 +172,7 @@ impl Terms {
         }
         let rules = in_force.rules();
         Some(Rc::new(Self {
-            pools: self.pools.succeeded_by(&rules.fleet, rules.config.timeouts),
+            pools: self.pools.succeeded_by(&rules),
             rules,
             generation,
         }))

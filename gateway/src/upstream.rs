@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
+use crate::rules::Rules;
 use crate::telemetry::{UpstreamFailure, UpstreamRetry};
 use crate::worker::Worker;
 
@@ -51,7 +52,7 @@ pub mod wire;
 use answer::{AnswerStream, Arriving, Outgoing};
 use balance::Seeker;
 use exchange::Failure;
-use fleet::{Fleet, Machine, Machines};
+use fleet::{Machine, Machines};
 use head::{AnswerHead, Question};
 use lanes::Lanes;
 pub use lanes::{Destination, InHand};
@@ -170,19 +171,19 @@ pub trait Departure {
 }
 
 impl Pools {
-    /// Empty pools for these upstreams.
+    /// Empty pools for the upstreams of these rules.
     #[must_use]
-    pub fn new(fleet: &Fleet, timeouts: Timeouts) -> Self {
-        Self::with(fleet, timeouts, |_, machine| Rc::new(EndpointPool::new(machine)))
+    pub fn new(rules: &Rules) -> Self {
+        Self::with(rules, |_, machine| Rc::new(EndpointPool::new(machine)))
     }
 
     /// Pools for what upstreams are after a reload. A machine that the upstream of the same name had already, and that is
     /// spoken to in the same way, keeps its connections; the idle ones of all others are closed, and those in use when
     /// their calls are over.
     #[must_use]
-    pub fn succeeded_by(&self, fleet: &Fleet, timeouts: Timeouts) -> Self {
+    pub fn succeeded_by(&self, rules: &Rules) -> Self {
         let mut taken = Vec::new();
-        let next = Self::with(fleet, timeouts, |upstream, machine| {
+        let next = Self::with(rules, |upstream, machine| {
             let mut before = self
                 .upstreams
                 .iter()
@@ -206,18 +207,14 @@ impl Pools {
         next
     }
 
-    fn with(
-        fleet: &Fleet,
-        timeouts: Timeouts,
-        mut pool: impl FnMut(&Machines, &Arc<Machine>) -> Rc<EndpointPool>,
-    ) -> Self {
-        let upstreams = fleet.upstreams().iter().enumerate();
+    fn with(rules: &Rules, mut pool: impl FnMut(&Machines, &Arc<Machine>) -> Rc<EndpointPool>) -> Self {
         let lanes = |(index, machines): (usize, &Arc<Machines>)| {
-            Rc::new(Lanes::new(index, machines, |machine| pool(machines, machine)))
+            let label = rules.upstream_label(index);
+            Rc::new(Lanes::new(label, machines, |machine| pool(machines, machine)))
         };
         Self {
-            upstreams: upstreams.map(lanes).collect(),
-            timeouts,
+            upstreams: rules.fleet.upstreams().iter().enumerate().map(lanes).collect(),
+            timeouts: rules.config.timeouts,
             spare: RefCell::default(),
         }
     }

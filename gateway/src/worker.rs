@@ -12,9 +12,11 @@ use crate::access_log::{AccessLog, WorkerLog};
 use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
 use crate::deadlines::Deadlines;
+use crate::handover::parting::Parting;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
+use crate::reload::Reloads;
 use crate::rules::{InForce, Rules, Terms};
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
@@ -23,6 +25,10 @@ use crate::vigil::Vigils;
 /// What all workers share, made once.
 #[derive(Debug)]
 pub struct Shared {
+    /// How it stops, once it does.
+    pub parting: Parting,
+    /// How reloads went.
+    pub reloads: Reloads,
     /// What a reload changes.
     pub in_force: InForce,
     /// The process's clock.
@@ -33,8 +39,6 @@ pub struct Shared {
     pub limiter: Limiter,
     /// Usage.
     pub ledger: Arc<Ledger>,
-    /// What partners are shown; `None`: they are spoken to in clear text.
-    pub tls: Option<keyward_tls::Reloading<keyward_tls::EdgeTls>>,
     /// How the link to the control plane stands.
     pub sync: Arc<SyncState>,
     /// Metrics.

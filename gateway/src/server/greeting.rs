@@ -59,7 +59,7 @@ pub async fn receive(
 ) -> Option<Guest> {
     let terms = worker.terms();
     let config = &terms.rules().config;
-    let tls = worker.shared().tls.as_ref().map(|tls| tls.current());
+    let tls = terms.rules().tls.as_ref().map(|tls| tls.current());
     let is_announced =
         config.listen.proxy_protocol && terms.rules().trusted.contains(peer.ip().to_canonical());
     if !is_announced && tls.is_none() {
@@ -138,8 +138,12 @@ async fn announced(stream: &mut TcpStream, peer: SocketAddr) -> io::Result<Socke
     }
 }
 
-/// Waits for the first bytes, which tell HTTP/2 from HTTP/1.1.
-async fn in_clear_text(mut stream: TcpStream, peer: SocketAddr, state: &ConnectionState) -> Option<Guest> {
+/// Waits for the first bytes, which tell HTTP/2 from HTTP/1.1; `None` when it is to be closed.
+pub(crate) async fn in_clear_text(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    state: &ConnectionState,
+) -> Option<Guest> {
     let mut early = Early::new();
     let wire = poll_fn(|context| {
         loop {

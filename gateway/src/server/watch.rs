@@ -67,6 +67,8 @@ pub struct ConnectionState {
     is_over: Cell<bool>,
     is_aborted: Cell<bool>,
     draining_since: Cell<Option<Duration>>,
+    /// Whether it may wait for its next call, however long the drain is.
+    drains_gently: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -123,6 +125,7 @@ impl ConnectionState {
             is_over: Cell::new(false),
             is_aborted: Cell::new(false),
             draining_since: Cell::new(None),
+            drains_gently: Cell::new(false),
             waker: RefCell::new(None),
         })
     }
@@ -213,6 +216,13 @@ impl ConnectionState {
         self.wake();
     }
 
+    /// Asks the connection to end after the call it serves or the next one, whose answer says so: a client that is told
+    /// loses no call, as it could on a connection that is closed while its next one is on the way.
+    pub fn drain_gently(&self) {
+        self.drains_gently.set(true);
+        self.drain();
+    }
+
     /// Whether it is to end after the call it serves. A connection whose first call is on its way is given a
     /// moment: the client could not know better when it sent it.
     #[must_use]
@@ -221,7 +231,10 @@ impl ConnectionState {
             return false;
         };
         match self.phase.get() {
-            Phase::Serving | Phase::Idle | Phase::Tunnel => true,
+            Phase::Serving | Phase::Tunnel => true,
+            // GOAWAY tells which calls were not taken; nothing tells it over HTTP/1.1.
+            _ if self.drains_gently.get() && !self.is_http2.get() => false,
+            Phase::Idle => true,
             Phase::Greeting | Phase::Silent | Phase::Head => {
                 self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE
             }

@@ -73,6 +73,8 @@ catalogue! {
         "Answered calls. `code` is the HTTP status; `none` where no route or tier was known, `other` past the bound.";
     DECISIONS: Counter, 1 = "keyward_decisions_total" ["decision"]
         "What was decided on calls: `accepted`, or the code of the refusal.";
+    AUTHZ_CHECKS: Counter, 2 = "keyward_authz_checks_total" ["endpoint", "decision"]
+        "Those of them on calls that somebody else forwards: by `ext_authz`, `forward_auth` or `validate`.";
     REQUEST_DURATION: Histogram, 1 = "keyward_request_duration_seconds" ["route"]
         "From the end of a request's head to the end of its answer.";
     OVERHEAD: Histogram, 0 = "keyward_overhead_seconds" []
@@ -167,6 +169,14 @@ catalogue! {
         "Access log lines: `written`; `dropped`, because the queue was full; `failed`, because the file took no more.";
     CONFIG_LOADED: Gauge, 0 = "keyward_config_loaded_timestamp_seconds" []
         "When the configuration in force was read.";
+    CONFIG_RELOADS: Counter, 1 = "keyward_config_reloads_total" ["outcome"]
+        "Configurations read again: `applied`; `refused`, because they were wrong or need a restart.";
+    CONFIG_LAST_SUCCESS: Gauge, 0 = "keyward_config_last_reload_success_timestamp_seconds" []
+        "When a configuration was last put in force, at the start or by a reload.";
+    CONFIG_LAST_OUTCOME: Gauge, 0 = "keyward_config_last_reload_successful" []
+        "1 when the last configuration that was read is in force, 0 when it was refused.";
+    UPGRADES: Counter, 1 = "keyward_upgrades_total" ["outcome"]
+        "Hand-overs to another program: `taken_over`, 1 when this one took over from another; `failed`, when another was to take over from this one and did not.";
     BUILD: Gauge, 1 = "keyward_build_info" ["version"]
         "Always 1.";
     PROCESS_CPU: Counter, 0 = "process_cpu_seconds_total" []

@@ -30,14 +30,14 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// `pool` makes or finds the connections to a machine.
+    /// `upstream` is its label in metrics; `pool` makes or finds the connections to a machine.
     pub(super) fn new(
-        upstream: usize,
+        upstream: u16,
         machines: &Arc<Machines>,
         pool: impl FnMut(&Arc<Machine>) -> Rc<EndpointPool>,
     ) -> Self {
         Self {
-            upstream: u16::try_from(upstream).unwrap_or(u16::MAX),
+            upstream,
             pools: machines.all().iter().map(pool).collect(),
             next: Cell::new(0),
             calls: machines.budget().map(|budget| budget.worker()),
@@ -80,7 +80,7 @@ impl Lanes {
         &self.pools
     }
 
-    /// The upstream's place in the configuration.
+    /// The upstream's label in metrics.
     pub(super) fn upstream(&self) -> u16 {
         self.upstream
     }

@@ -117,6 +117,7 @@ pub(crate) struct World {
     pub(crate) upstream: Option<keyward_upstream::Running>,
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) proxy: SocketAddr,
+    pub(crate) authz: SocketAddr,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -139,6 +140,7 @@ impl World {
             upstream: Some(upstream),
             runtime,
             proxy: ([127, 0, 0, 1], 0).into(),
+            authz: ([127, 0, 0, 1], 0).into(),
             folder,
         };
         world.open(more);
@@ -147,6 +149,21 @@ impl World {
 
     /// Starts the gateway; again, when it was drained.
     pub(crate) fn open(&mut self, more: &str) {
+        let gateway = Gateway::start(self.configuration(more)).unwrap();
+        self.proxy = gateway.proxy_address();
+        self.authz = gateway.authz_address().unwrap();
+        self.gateway = Some(gateway);
+    }
+
+    /// The configuration, checked.
+    pub(crate) fn configuration(&self, more: &str) -> GatewayConfig {
+        let surroundings = keyward_config::Surroundings::default();
+        GatewayConfig::from_toml(&self.text(more), "test.toml", &surroundings)
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The configuration as it is written.
+    pub(crate) fn text(&self, more: &str) -> String {
         let upstream = self.upstream.as_ref().unwrap().address().to_string();
         let folder = self.folder.path().display();
         let routes = if more.contains("[[routes]]") {
@@ -154,7 +171,7 @@ impl World {
         } else {
             "[[routes]]\npath = \"/\"\nupstream = \"api\""
         };
-        let listen = "[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+        let listen = "[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nauthz = \"127.0.0.1:0\"\n";
         // What more is said of a table stands in that table.
         let (more, listen) = match more.contains("[listen]\n") {
             true => (more.replace("[listen]\n", listen), ""),
@@ -184,13 +201,7 @@ impl World {
             endpoints = ["http://127.0.0.1:9", "http://{upstream}"]
             "#
         );
-        let text = text.replace("{folder}", &folder.to_string());
-        let surroundings = keyward_config::Surroundings::default();
-        let config =
-            GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap_or_else(|e| panic!("{e}"));
-        let gateway = Gateway::start(config).unwrap();
-        self.proxy = gateway.proxy_address();
-        self.gateway = Some(gateway);
+        text.replace("{folder}", &folder.to_string())
     }
 
     /// Where this world keeps its files.

@@ -4,12 +4,14 @@
 
 mod accounting;
 mod answers;
+mod authz;
 mod bad_answers;
 mod cut;
 mod decisions;
 mod fixture;
 mod forwarding;
 mod framing;
+mod handover;
 mod http2;
 mod http2_cases;
 mod http2_client;
@@ -21,6 +23,7 @@ mod limits;
 mod me;
 mod proxy_protocol;
 mod recorder;
+mod reload;
 mod scripted;
 mod services;
 mod tls;

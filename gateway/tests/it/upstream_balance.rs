@@ -99,7 +99,7 @@ fn by_load_calls_that_last_are_spread_evenly() {
 #[test]
 fn a_hash_of_a_header_keeps_callers_where_they_are_and_moves_only_those_of_a_machine_that_goes() {
     let (machines, is_well) = four();
-    let (world, key) = before(
+    let (world, key) = patient(
         &addresses(&machines),
         "balance = { hash = \"header\", header = \"x-tenant\" }\n\
          health = { path = \"/up\", interval = \"50ms\", healthy = 1, unhealthy = 1 }",
