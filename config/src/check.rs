@@ -10,6 +10,7 @@ pub(crate) mod gateway;
 pub(crate) mod headers;
 pub(crate) mod identity;
 pub(crate) mod limiter;
+pub(crate) mod machines;
 pub(crate) mod routes;
 pub(crate) mod split;
 pub(crate) mod standalone;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use keyward_contract::{Environment, Fallback, LimitMode, Limits};
 
 use crate::redis::RedisConfig;
+use crate::upstream::{Balance, Health, Retries};
 
 mod cors;
 mod headers;
@@ -277,6 +278,12 @@ pub struct Upstream {
     pub protocol: UpstreamProtocol,
     /// `tls`: how, when the endpoints are `https`; `None`: in clear text.
     pub tls: Option<ClientTls>,
+    /// `balance`: which of them gets a call.
+    pub balance: Balance,
+    /// `health`: when one counts as unhealthy; `None`: never.
+    pub health: Option<Health>,
+    /// `retries`: what is tried again; `None`: only what no machine can have seen.
+    pub retries: Option<Retries>,
 }
 
 /// `upstreams.protocol`, whether over TLS or in clear text.

@@ -23,6 +23,7 @@ pub mod schema;
 pub mod standalone;
 mod surroundings;
 mod typed;
+pub mod upstream;
 mod wording;
 
 pub use control_plane::{
@@ -41,3 +42,4 @@ pub use leaf::issuer::is_https_or_loopback;
 pub use redis::{RedisConfig, Topology};
 pub use standalone::StandaloneConfig;
 pub use surroundings::Surroundings;
+pub use upstream::{ActiveChecks, Balance, HashedBy, Health, PassiveChecks, Portion, Retries};

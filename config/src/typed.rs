@@ -6,3 +6,4 @@ pub(crate) mod gateway;
 pub(crate) mod identity;
 pub(crate) mod route;
 pub(crate) mod standalone;
+pub(crate) mod upstream;

@@ -34,6 +34,7 @@ pub struct BodyFate {
     bytes: Cell<u64>,
     is_over: Cell<bool>,
     is_awaited: Cell<bool>,
+    moved_at: Cell<Duration>,
 }
 
 impl BodyFate {
@@ -59,6 +60,12 @@ impl BodyFate {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.is_awaited.get()
+    }
+
+    /// When the last piece of it went on, as of the worker's last tick, monotonic; zero when none did.
+    #[must_use]
+    pub fn moved_at(&self) -> Duration {
+        self.moved_at.get()
     }
 }
 
@@ -139,6 +146,7 @@ impl Body for RequestBody {
             };
             self.connection.got_body();
             self.fate.is_awaited.set(false);
+            self.fate.moved_at.set(self.connection.ticked());
             let data = match frame {
                 None => return self.end(None),
                 Some(Err(_)) => return self.end(Some(BodyFault::Client)),
@@ -229,11 +237,19 @@ impl Streamed {
             );
         }
         match self.stream.poll_frame(context) {
-            Poll::Ready(frame) => Poll::Ready(frame),
-            Poll::Pending if call.is_late(self.deadline, context) => match self.last_word {
-                LastWord::GrpcStatus => self.say(grpc::DEADLINE_EXCEEDED, "the call has taken too long"),
-                LastWord::None | LastWord::Said => Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into()))),
-            },
+            Poll::Ready(frame) => {
+                if let Some(Err(_)) = &frame {
+                    call.broke_off();
+                }
+                Poll::Ready(frame)
+            }
+            Poll::Pending if call.is_late(self.deadline, context) => {
+                call.stalled();
+                match self.last_word {
+                    LastWord::GrpcStatus => self.say(grpc::DEADLINE_EXCEEDED, "the call has taken too long"),
+                    LastWord::None | LastWord::Said => Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into()))),
+                }
+            }
             Poll::Pending => Poll::Pending,
         }
     }

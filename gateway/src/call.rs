@@ -3,7 +3,7 @@
 //! A [`Call`] is made when the head has come and is dropped when the last byte of the answer is out or the
 //! client is gone; dropping settles metrics, usage and access log. So no way of ending a call can be forgotten.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -33,7 +33,8 @@ use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
-use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot};
+use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot, UpstreamFailure};
+use crate::upstream::InHand;
 use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
 
@@ -58,6 +59,8 @@ pub struct Call {
     /// Its label in metrics.
     upstream: Cell<Option<u16>>,
     upstream_time: Cell<Duration>,
+    /// The machine that has it in hand, where something goes by that.
+    in_hand: RefCell<Option<InHand>>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     would_limit: Cell<Option<Which>>,
@@ -120,6 +123,7 @@ impl Call {
             aim: Cell::new(None),
             upstream: Cell::new(None),
             upstream_time: Cell::new(Duration::ZERO),
+            in_hand: RefCell::default(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             would_limit: Cell::new(None),
@@ -318,6 +322,34 @@ impl Call {
         Ok(taken)
     }
 
+    /// A machine has it in hand from now on, until it is over, refused, or in another's.
+    pub fn keep_in_hand(&self, in_hand: InHand) {
+        *self.in_hand.borrow_mut() = Some(in_hand);
+    }
+
+    /// The upstream's answer broke off, or went on against the rules.
+    pub fn broke_off(&self) {
+        self.count_body_failure();
+        if let Some(in_hand) = &*self.in_hand.borrow() {
+            in_hand.broke_off(self.worker.now().monotonic);
+        }
+    }
+
+    /// The upstream's answer was not whole when the call's time was over.
+    pub fn stalled(&self) {
+        self.count_body_failure();
+        if let Some(in_hand) = &*self.in_hand.borrow() {
+            in_hand.stalled();
+        }
+    }
+
+    fn count_body_failure(&self) {
+        if let Some(upstream) = self.upstream.get() {
+            let telemetry = self.worker.telemetry();
+            telemetry.upstream_failed(upstream, UpstreamFailure::Body);
+        }
+    }
+
     /// A connection that carries many calls has taken it: it is accepted, whatever comes back; a repeated attempt is
     /// still one call.
     pub fn hand_over(&self, upstream: u16, standing: Option<&Standing>) {
@@ -337,7 +369,7 @@ impl Call {
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
         }
-        self.status.set(http::StatusCode::OK.as_u16());
+        self.status.set(StatusCode::OK.as_u16());
         self.accepted(standing);
     }
 
@@ -357,18 +389,25 @@ impl Call {
     }
 
     /// The upstream's answer head has come.
-    pub fn answered(&self, status: u16, upstream_time: Duration) {
+    pub fn answered(&self, status: StatusCode, upstream_time: Duration) {
         if let Some(vigil) = &self.vigil {
             vigil.answers();
         }
-        self.status.set(status);
+        self.came(status);
         self.upstream_time.set(upstream_time);
     }
 
     /// The upstream has agreed to another protocol. From now on the tunnel sees to it that it ends with its rights.
     pub fn switched(&self, upstream_time: Duration) {
-        self.status.set(http::StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        self.came(StatusCode::SWITCHING_PROTOCOLS);
         self.upstream_time.set(upstream_time);
+    }
+
+    fn came(&self, status: StatusCode) {
+        self.status.set(status.as_u16());
+        if let Some(in_hand) = &*self.in_hand.borrow() {
+            in_hand.answered(status);
+        }
     }
 
     /// Whether it is to end because rights are gone.
@@ -389,6 +428,7 @@ impl Call {
         // However slowly the client reads its refusal, others may come in.
         self.place = None;
         self.vigil = None;
+        self.in_hand = RefCell::default();
         self.status.set(status);
         self.code.set(rejection.code());
         if self.decision.get() == Some(ACCEPTED) {

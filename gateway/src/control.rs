@@ -1,6 +1,7 @@
 //! The control thread: everything of the gateway that is no call. The stream to the control plane, the admin
 //! listener, the wall clock, and forgetting what is idle.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
 use crate::sync::{Follower, LinkCredentials, Reins, STATES, SyncLink};
 use crate::telemetry::{Sums, catalogue};
+use crate::upstream::tend::tend_in_force;
 use crate::worker::Shared;
 
 /// How long the access log may take to write what is left at the end.
@@ -122,10 +124,13 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
         );
         tokio::join!(
             serve_admin(shared, admin, &draining, &stop_admin),
+            tend_in_force(shared, stop),
             keep_house(shared, stop),
             follower.run_on(&reins, stop)
         );
     });
+    // A resolver that says nothing is not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
     if !log.close(LAST_LINES) {
         tracing::warn!("the access log could not be written to its end");
     }
@@ -165,6 +170,7 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.counter(&catalogue::SYNC_CHANGES, [], status.changes);
         sums.counter(&catalogue::SYNC_REFUSED, [], status.refused);
         observe_replica(&shared, sums);
+        observe_machines(&shared, sums);
         let ledger = shared.ledger.standing();
         sums.gauge(&catalogue::LEDGER_PENDING, [], ledger.pending as f64);
         sums.gauge(&catalogue::LEDGER_SEGMENTS, [], ledger.segments as f64);
@@ -186,6 +192,35 @@ fn observe_replica(shared: &Shared, sums: &mut Sums) {
     sums.gauge(&catalogue::REPLICA_KEYS, [], keys.key_count() as f64);
     sums.gauge(&catalogue::REPLICA_BYTES, [], keys.bytes_on_disk() as f64);
     sums.gauge(&catalogue::REPLICA_SET_ASIDE, [], f64::from(is_set_aside));
+}
+
+fn observe_machines(shared: &Shared, sums: &mut Sums) {
+    let (mut machines, mut healthy) = (BTreeMap::new(), BTreeMap::new());
+    let mut panics = BTreeMap::new();
+    for upstream in shared.rules().fleet.upstreams() {
+        let label = shared.telemetry.upstream_label(upstream.name());
+        let [good, bad] = upstream.tally().checks();
+        sums.counter(
+            &catalogue::UPSTREAM_EJECTIONS,
+            [&label],
+            upstream.tally().ejections(),
+        );
+        sums.counter(&catalogue::UPSTREAM_CHECKS, [&label, "good"], good);
+        sums.counter(&catalogue::UPSTREAM_CHECKS, [&label, "bad"], bad);
+        // Those without a label of their own add up.
+        *machines.entry(Arc::clone(&label)).or_insert(0) += upstream.all().len();
+        *healthy.entry(Arc::clone(&label)).or_insert(0) += upstream.healthy();
+        *panics.entry(label).or_insert(0) += usize::from(upstream.is_panicking());
+    }
+    for (metric, values) in [
+        (&catalogue::UPSTREAM_MACHINES, machines),
+        (&catalogue::UPSTREAM_HEALTHY, healthy),
+        (&catalogue::UPSTREAM_PANIC, panics),
+    ] {
+        for (label, value) in values {
+            sums.gauge(metric, [&label], value as f64);
+        }
+    }
 }
 
 fn observe_limits(limits: &SharedLimits, sums: &mut Sums) {
@@ -262,6 +297,7 @@ fn detail(shared: &Shared) -> serde_json::Value {
         },
         "sync": shared.sync.detail(shared.clock.now().monotonic),
         "limiter": limiter_detail(shared),
+        "upstreams": shared.rules().fleet.detail(),
         "ledger": {
             "degraded": ledger.is_degraded,
             "pending": ledger.pending,

@@ -46,8 +46,9 @@ use crate::route::Route;
 use crate::route::rules::Rules as HeaderRules;
 use crate::rules::Terms;
 use crate::upgrade::{self, Switched};
+use crate::upstream::balance::Seeker;
 use crate::upstream::pump::BodyFraming;
-use crate::upstream::{self, Answered, Departure, Onward, Reach, Unanswered};
+use crate::upstream::{self, Answered, Departure, InHand, Onward, Reach, Unanswered};
 use crate::vigil;
 
 /// Serves one call. Never fails: every "no" is an answer.
@@ -122,6 +123,7 @@ async fn handle(
         parts,
         parsed: &parsed,
         route,
+        client,
         request_id,
     };
     let upstream = route.target(worker.turns());
@@ -316,6 +318,7 @@ struct Asked<'a> {
     parts: &'a Parts,
     parsed: &'a Parsed<'a>,
     route: &'a Route,
+    client: IpAddr,
     request_id: &'a HeaderValue,
 }
 
@@ -333,7 +336,12 @@ impl<'a> Asked<'a> {
         if announced.is_some_and(|length| length > route.max_body) {
             return Err(Rejection::PayloadTooLarge(route.max_body));
         }
-        let destination = pools.destination(upstream);
+        let seeker = Seeker {
+            caller: permit.caller(),
+            client: self.client,
+            headers: &self.parts.headers,
+        };
+        let destination = pools.destination(upstream, &seeker);
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
@@ -456,6 +464,10 @@ impl Departure for Leaving<'_> {
     fn has_departed(&self) -> bool {
         self.call.is_accepted()
     }
+
+    fn is_in_hand(&self, in_hand: InHand) {
+        self.call.keep_in_hand(in_hand);
+    }
 }
 
 /// A call that an upstream answered.
@@ -500,7 +512,7 @@ impl Forwarded {
             call.switched(took);
             return switch(headers, (protocol, stream.into_connection()), call, connection);
         }
-        call.answered(head.status.as_u16(), took);
+        call.answered(head.status, took);
         let streamed = Streamed {
             stream,
             fate,

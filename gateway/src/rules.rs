@@ -20,6 +20,7 @@ use crate::credential::CredentialNames;
 use crate::identity::Signer;
 use crate::route::RouteTable;
 use crate::upstream::Pools;
+use crate::upstream::fleet::Fleet;
 use crate::upstream::tls::UpstreamTls;
 
 pub mod fixed;
@@ -56,6 +57,8 @@ pub struct Rules {
     pub signer: Option<Arc<Signer>>,
     /// TLS towards the upstreams, in their order.
     pub upstream_tls: Vec<Option<Arc<UpstreamTls>>>,
+    /// The machines of the upstreams.
+    pub fleet: Arc<Fleet>,
     /// What is shown to partners; `None`: clear text. Follows its files by itself.
     pub tls: Option<Arc<Reloading<EdgeTls>>>,
     /// The label of each upstream in metrics.
@@ -63,8 +66,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// What this configuration means, after these rules. Routes and upstreams that there were before keep their numbers.
-    /// The key that signs identities is made where a route asks for it and there is none.
+    /// What this configuration means, after these rules. Routes and upstreams that there were before keep their numbers,
+    /// machines how they stand. The key that signs identities is made where a route asks for it and there is none.
     ///
     /// # Errors
     /// When there are no numbers left for new names, or a certificate or a key that signs identities is of no use.
@@ -72,11 +75,14 @@ impl Rules {
         let numbers = names.number_routes(&config)?;
         let is_signed = config.routes.iter().any(|route| route.identity_token);
         let signer = is_signed.then(|| Signer::open(&config.identity));
+        let upstream_tls = UpstreamTls::open(&config.upstreams)?;
+        let earlier = before.map(|before| &*before.fleet);
         Ok(Self {
             signer: signer.transpose().map_err(Unusable::Identity)?.map(Arc::new),
             routes: RouteTable::numbered(&config, &numbers),
             upstream_labels: names.number_upstreams(&config)?,
-            upstream_tls: UpstreamTls::open(&config.upstreams)?,
+            fleet: Fleet::after(&config.upstreams, &upstream_tls, earlier),
+            upstream_tls,
             tls: edge_tls(&config, before)?,
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),

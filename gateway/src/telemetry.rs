@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::counts::{CacheLevel, CutReason, Endpoint, Turned, UpstreamFailure};
+pub use self::counts::{CacheLevel, CutReason, Endpoint, Turned, UpstreamFailure, UpstreamRetry};
 pub use self::histogram::{Reading, SharedHistogram};
 pub use self::sums::Sums;
 
@@ -180,6 +180,12 @@ impl Telemetry {
         self.upstreams.place(name)
     }
 
+    /// The label of an upstream that the configuration names: its own, or `other` past the bound.
+    #[must_use]
+    pub fn upstream_label(&self, name: &str) -> Arc<str> {
+        self.upstreams.name(usize::from(self.upstreams.place(name)))
+    }
+
     /// Has `observer` add its own sums to every scrape. It must not block, nor ask for a scrape itself.
     pub fn observe(&self, observer: Observer) {
         self.observers.lock().push(observer);
@@ -262,6 +268,11 @@ impl WorkerTelemetry {
     /// Counts an attempt that an upstream failed.
     pub fn upstream_failed(&self, upstream: u16, failure: UpstreamFailure) {
         self.counts().upstream_failed(upstream, failure);
+    }
+
+    /// Counts what became of the wish to send a call again.
+    pub fn upstream_retried(&self, upstream: u16, outcome: UpstreamRetry) {
+        self.counts().upstream_retried(upstream, outcome);
     }
 
     /// Counts a key look-up that was answered at this level.

@@ -4,48 +4,68 @@
 //! takes a [`Permit`]: forwarding without one can't be written. A pooled connection that turns out to be closed
 //! is no error of the call: what was never written is sent on another, and a call without a body whose method
 //! is idempotent (RFC 9110 §9.2.2) once more even when it may have been written.
+//!
+//! What a machine itself fails is sent to another one: always when it can't be connected to, and where the upstream
+//! says so ([`retry`]) when it breaks off or answers with a listed status; the latter only without a body, with an
+//! idempotent method, within a budget and in time. However often it is sent, it is one call: charged and counted once.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use keyward_config::{Endpoint, Timeouts, Upstream, UpstreamProtocol};
+use keyward_config::Timeouts;
 use tokio::net::TcpStream;
 
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
 use crate::rules::Rules;
-use crate::telemetry::UpstreamFailure;
+use crate::telemetry::{UpstreamFailure, UpstreamRetry};
 use crate::worker::Worker;
 
 pub mod answer;
+pub mod balance;
+pub mod check;
 pub mod exchange;
+pub mod fleet;
 pub mod framing;
 pub mod head;
+pub mod health;
 pub mod http2;
+pub mod lanes;
 pub mod pool;
 pub mod pump;
 pub mod request;
+pub mod resolve;
+pub mod retry;
+pub mod tend;
 pub mod tls;
 pub mod trailers;
 pub mod wire;
 
-use answer::{AnswerStream, Outgoing};
+use answer::{AnswerStream, Arriving, Outgoing};
+use balance::Seeker;
 use exchange::Failure;
+use fleet::{Machine, Machines};
 use head::{AnswerHead, Question};
+use lanes::Lanes;
+pub use lanes::{Destination, InHand};
 pub use pool::Connection;
 use pool::{Connected, EndpointPool, Line, Unreachable};
 use pump::BodyFraming;
 use request::RequestHead;
-use tls::UpstreamTls;
 
 /// Attempts of one call: more stale connections than this in a row are no accident.
 const MAX_ATTEMPTS: usize = 8;
+
+/// Of an answer that is thrown away, so much is read to keep its connection.
+const MAX_DISCARDED: usize = 64 * 1_024;
 
 /// Buffers for heads that a worker keeps.
 const MAX_SPARE_BUFFERS: usize = 64;
@@ -53,7 +73,7 @@ const MAX_SPARE_BUFFERS: usize = 64;
 /// One worker's connections to every upstream.
 #[derive(Debug)]
 pub struct Pools {
-    upstreams: Vec<Endpoints>,
+    upstreams: Vec<Rc<Lanes>>,
     timeouts: Timeouts,
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -79,47 +99,6 @@ pub struct Onward<'a> {
     pub began: Duration,
     /// The most that the whole call may take.
     pub timeout: Duration,
-}
-
-/// An upstream's endpoints, taken in turn.
-#[derive(Debug)]
-struct Endpoints {
-    name: String,
-    label: u16,
-    pools: Rc<[Rc<EndpointPool>]>,
-    next: Cell<usize>,
-}
-
-/// The endpoints of one call, in the order in which they are to be tried.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    endpoints: Rc<[Rc<EndpointPool>]>,
-    first: usize,
-    /// Its label in metrics.
-    upstream: u16,
-}
-
-impl Destination {
-    /// The authority of the first, for a request without `Host`.
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        self.in_order().next().map_or("", |endpoint| endpoint.authority())
-    }
-
-    /// What is spoken there.
-    #[must_use]
-    pub fn protocol(&self) -> UpstreamProtocol {
-        let first = self.endpoints.first();
-        first.map_or(UpstreamProtocol::Http1, |endpoint| endpoint.protocol())
-    }
-
-    fn in_order(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        let (before, from) = self
-            .endpoints
-            .split_at_checked(self.first)
-            .unwrap_or((&[], &self.endpoints));
-        from.iter().chain(before)
-    }
 }
 
 /// What came back.
@@ -186,43 +165,41 @@ pub trait Departure {
 
     /// Whether a line took any of it, in this attempt or an earlier one.
     fn has_departed(&self) -> bool;
-}
 
-type MakePool<'a> = dyn Fn(&Upstream, Option<&Arc<UpstreamTls>>, &Endpoint) -> Rc<EndpointPool> + 'a;
+    /// A machine has the call in hand from now on, and no other any more. It is to be kept until the call is over.
+    fn is_in_hand(&self, in_hand: InHand);
+}
 
 impl Pools {
     /// Empty pools for the upstreams of these rules.
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
-        Self::with(rules, &|upstream, tls, endpoint| {
-            Rc::new(EndpointPool::new(endpoint, upstream, tls))
-        })
+        Self::with(rules, |_, machine| Rc::new(EndpointPool::new(machine)))
     }
 
-    /// Pools for what upstreams are after a reload. An endpoint that the upstream of the same name had already, and that is
+    /// Pools for what upstreams are after a reload. A machine that the upstream of the same name had already, and that is
     /// spoken to in the same way, keeps its connections; the idle ones of all others are closed, and those in use when
     /// their calls are over.
     #[must_use]
     pub fn succeeded_by(&self, rules: &Rules) -> Self {
-        let taken = RefCell::new(Vec::new());
-        let next = Self::with(rules, &|upstream, tls, endpoint| {
-            let mut before = self.upstreams.iter().filter(|known| known.name == upstream.name);
-            let kept = before.find_map(|known| {
-                let mut pools = known.pools.iter();
-                pools.find(|pool| pool.is_of(upstream, endpoint))
-            });
+        let mut taken = Vec::new();
+        let next = Self::with(rules, |upstream, machine| {
+            let mut before = self
+                .upstreams
+                .iter()
+                .filter(|known| known.machines().name() == upstream.name());
+            let kept = before.find_map(|known| known.pools().iter().find(|pool| pool.is_of(machine)));
             let pool = kept.map_or_else(
-                || Rc::new(EndpointPool::new(endpoint, upstream, tls)),
+                || Rc::new(EndpointPool::new(machine)),
                 |kept| {
-                    kept.adopt(tls);
+                    kept.adopt(machine);
                     Rc::clone(kept)
                 },
             );
-            taken.borrow_mut().push(Rc::clone(&pool));
+            taken.push(Rc::clone(&pool));
             pool
         });
-        let taken = taken.into_inner();
-        for pool in self.upstreams.iter().flat_map(|known| known.pools.iter()) {
+        for pool in self.upstreams.iter().flat_map(|known| known.pools()) {
             if !taken.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
                 pool.retire();
             }
@@ -230,43 +207,28 @@ impl Pools {
         next
     }
 
-    fn with(rules: &Rules, pool: &MakePool<'_>) -> Self {
-        let endpoints = |(index, upstream): (usize, &Upstream)| {
-            let tls = rules.upstream_tls.get(index).and_then(Option::as_ref);
-            let pools = upstream.endpoints.iter();
-            Endpoints {
-                name: upstream.name.clone(),
-                label: rules.upstream_label(index),
-                pools: pools.map(|endpoint| pool(upstream, tls, endpoint)).collect(),
-                next: Cell::new(0),
-            }
+    fn with(rules: &Rules, mut pool: impl FnMut(&Machines, &Arc<Machine>) -> Rc<EndpointPool>) -> Self {
+        let lanes = |(index, machines): (usize, &Arc<Machines>)| {
+            let label = rules.upstream_label(index);
+            Rc::new(Lanes::new(label, machines, |machine| pool(machines, machine)))
         };
-        let upstreams = &rules.config.upstreams;
         Self {
-            upstreams: upstreams.iter().enumerate().map(endpoints).collect(),
+            upstreams: rules.fleet.upstreams().iter().enumerate().map(lanes).collect(),
             timeouts: rules.config.timeouts,
             spare: RefCell::default(),
         }
     }
 
-    /// Chooses where the next call to an upstream goes: its endpoints in turn.
+    /// Chooses where a call to an upstream goes; `None` when none of its machines may be used.
     #[must_use]
-    pub fn destination(&self, upstream: usize) -> Option<Destination> {
-        let endpoints = self.upstreams.get(upstream)?;
-        let count = endpoints.pools.len();
-        let first = endpoints.next.get();
-        endpoints.next.set(if first + 1 < count { first + 1 } else { 0 });
-        (count > 0).then(|| Destination {
-            endpoints: Rc::clone(&endpoints.pools),
-            first,
-            upstream: endpoints.label,
-        })
+    pub fn destination(&self, upstream: usize, seeker: &Seeker<'_>) -> Option<Destination> {
+        self.upstreams.get(upstream)?.destination(seeker)
     }
 
     /// An empty head, in the form that is read there.
     #[must_use]
     pub fn head(&self, destination: &Destination) -> RequestHead {
-        match destination.endpoints.first() {
+        match destination.pool() {
             Some(endpoint) => endpoint.head(|| self.buffer()),
             None => RequestHead::Http1(self.buffer()),
         }
@@ -299,37 +261,46 @@ impl Pools {
         onward: Onward<'_>,
         departure: &impl Departure,
     ) -> Result<Answered, Unanswered> {
-        let began = onward.began;
-        let limit = self.timeouts.response_headers.min(onward.timeout);
-        let (fate, upstream) = (Rc::clone(&onward.fate), onward.destination.upstream);
-        let (mut deadline, last) = (began + limit, began + onward.timeout);
-        let mut sent = 0;
-        let mut attempts = pin!(self.attempts(worker, onward, departure));
+        let (began, end) = (onward.began, onward.began + onward.timeout);
+        let limit = self.timeouts.response_headers;
+        let (fate, lanes) = (Rc::clone(&onward.fate), Rc::clone(onward.destination.lanes()));
+        lanes.count_call(began);
+        let at = Cell::new(None);
+        let mut attempts = pin!(self.attempts(worker, onward, departure, &at));
+        let mut until = end.min(began + limit);
         loop {
-            match worker.deadlines().until(deadline, attempts.as_mut()).await {
+            match worker.deadlines().until(until, attempts.as_mut()).await {
                 Some(Ok((head, stream))) => {
                     let took = worker.now().monotonic.saturating_sub(began);
                     return Ok(Answered { head, stream, took });
                 }
                 Some(Err(rejection)) => return Err(Unanswered::new(rejection, departure)),
-                // The upstream's time begins when it has the whole request, and a long one may take longer to send.
-                None if fate.bytes() > sent && deadline < last => {
-                    sent = fate.bytes();
-                    deadline = (deadline + limit).min(last);
-                }
-                None => return Err(Unanswered::new(late(worker, upstream, &fate), departure)),
+                None => {}
             }
+            // The limit is one for the answer: it begins when the last of the request has come.
+            let later = end.min(fate.moved_at() + limit);
+            if later <= until {
+                break;
+            }
+            until = later;
         }
+        Err(Unanswered::new(
+            late(worker, (&lanes, at.get()), &fate),
+            departure,
+        ))
     }
 
+    /// `at` says where the call is under way.
     async fn attempts(
         &self,
         worker: &Worker,
         onward: Onward<'_>,
         departure: &impl Departure,
-    ) -> Result<(AnswerHead, Box<AnswerStream>), Rejection> {
+        at: &Cell<Option<usize>>,
+    ) -> Result<Answer, Rejection> {
+        let end = onward.began + onward.timeout.min(self.timeouts.response_headers);
         let Onward {
-            destination,
+            mut destination,
             method,
             head,
             body,
@@ -344,49 +315,98 @@ impl Pools {
         };
         let request = Outgoing::new(head, body, framing);
         let mut request = request.ok_or(Rejection::InvalidInput("the target can't be forwarded"))?;
+        let mut repeats = Repeats {
+            worker,
+            is_safe: method.is_idempotent() && request.can_rewind() && upgrade.is_none(),
+            done: 0,
+            end,
+        };
+        let mut held: Option<Answer> = None;
         for _ in 0..MAX_ATTEMPTS {
-            let opened = self.open(worker, &destination).await;
-            let Opened {
+            at.set(None);
+            let Some(Opened {
                 line,
                 endpoint,
                 is_pooled,
-            } = opened.ok_or(Rejection::UpstreamUnavailable)?;
+            }) = self.open(worker, &mut destination).await
+            else {
+                // Better the answer that there is than none.
+                return held.ok_or(Rejection::UpstreamUnavailable);
+            };
+            if let Some((_, stream)) = held.take() {
+                discard(stream).await;
+            }
+            request.rewind();
             departure.depart()?;
+            if let Some(in_hand) = destination.take_in_hand() {
+                departure.is_in_hand(in_hand);
+            }
+            at.set(Some(destination.place()));
             let failure = match request.exchange(line, question, departure).await {
                 Ok((head, arriving)) => {
-                    let unfinished = if request.is_over() {
-                        request
-                            .into_buffer()
-                            .into_iter()
-                            .for_each(|buffer| self.keep_buffer(buffer));
-                        None
-                    } else {
-                        Some(request)
-                    };
-                    // Boxed here, because it is handed on through many hands.
-                    let stream = AnswerStream::new(arriving, Rc::clone(endpoint), &head, unfinished);
-                    let stream = Box::new(stream);
-                    return Ok((head, stream));
+                    if destination.lanes().machines().is_failure(head.status) {
+                        destination.failed(worker.now().monotonic);
+                    }
+                    if request.is_over() && repeats.follow(&head, &mut destination) {
+                        let stream = AnswerStream::new(arriving, endpoint, &head, None);
+                        held = Some((head, Box::new(stream)));
+                        repeats.pause(&destination).await;
+                        continue;
+                    }
+                    return Ok(self.answer((head, arriving), endpoint, request));
                 }
                 Err(failure) => failure,
             };
-            let may_repeat = match failure {
+            let is_stale = match failure {
                 Failure::Unsent => is_pooled,
                 Failure::BrokenOff => is_pooled && method.is_idempotent() && request.can_rewind(),
-                Failure::Refused => request.can_rewind(),
-                Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
+                Failure::Refused | Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
             };
-            if !may_repeat {
-                return Err(explain(worker, destination.upstream, &failure, &fate));
+            if is_stale {
+                continue;
             }
-            request.rewind();
+            note(worker, &destination, &failure);
+            let goes_on = match failure {
+                Failure::Unsent => destination.turn(),
+                // It says that it has done nothing with it. The same one may take it the next time.
+                Failure::Refused => {
+                    destination.turn();
+                    request.can_rewind()
+                }
+                Failure::BrokenOff | Failure::CutShort => repeats.follow_break(&mut destination).await,
+                Failure::Malformed(_) | Failure::Body(_) => false,
+            };
+            if !goes_on {
+                return Err(explain(&failure, &fate));
+            }
         }
         Err(Rejection::UpstreamUnavailable)
     }
 
-    /// A connection to the first endpoint in order that can be reached.
-    async fn open<'d>(&self, worker: &Worker, destination: &'d Destination) -> Option<Opened<'d>> {
-        for endpoint in destination.in_order() {
+    /// An answer to hand on; what is left of the request goes out while it comes.
+    fn answer(
+        &self,
+        (head, arriving): (AnswerHead, Arriving),
+        endpoint: Rc<EndpointPool>,
+        request: Outgoing,
+    ) -> Answer {
+        let unfinished = if request.is_over() {
+            if let Some(buffer) = request.into_buffer() {
+                self.keep_buffer(buffer);
+            }
+            None
+        } else {
+            Some(request)
+        };
+        // Boxed here, because it is handed on through many hands.
+        let stream = Box::new(AnswerStream::new(arriving, endpoint, &head, unfinished));
+        (head, stream)
+    }
+
+    /// A connection to the machine that was chosen, or to another when it can't be reached.
+    async fn open(&self, worker: &Worker, destination: &mut Destination) -> Option<Opened> {
+        loop {
+            let endpoint = Rc::clone(destination.pool()?);
             if let Some(line) = endpoint.idle() {
                 return Some(Opened {
                     line,
@@ -394,15 +414,19 @@ impl Pools {
                     is_pooled: true,
                 });
             }
-            if let Some(line) = self.connect(worker, endpoint, destination.upstream).await {
+            let upstream = destination.lanes().upstream();
+            if let Some(line) = self.connect(worker, &endpoint, upstream).await {
                 return Some(Opened {
                     line,
                     endpoint,
                     is_pooled: false,
                 });
             }
+            destination.failed(worker.now().monotonic);
+            if !destination.turn() {
+                return None;
+            }
         }
-        None
     }
 
     async fn connect(&self, worker: &Worker, endpoint: &Rc<EndpointPool>, upstream: u16) -> Option<Line> {
@@ -431,44 +455,134 @@ impl Pools {
     }
 }
 
+/// A final answer: its head, and its body as it comes.
+type Answer = (AnswerHead, Box<AnswerStream>);
+
 /// A connection for one attempt.
-struct Opened<'d> {
+struct Opened {
     line: Line,
-    endpoint: &'d Rc<EndpointPool>,
+    endpoint: Rc<EndpointPool>,
     is_pooled: bool,
 }
 
+/// How often a call was sent again, and whether and until when it may be.
+struct Repeats<'a> {
+    worker: &'a Worker,
+    /// It may be seen twice: no body, no upgrade, an idempotent method.
+    is_safe: bool,
+    done: u32,
+    end: Duration,
+}
+
+impl Repeats<'_> {
+    /// Whether the call is sent again after this answer.
+    fn follow(&mut self, head: &AnswerHead, destination: &mut Destination) -> bool {
+        let budget = destination.lanes().machines().budget();
+        let is_listed = budget.is_some_and(|budget| budget.rules().statuses.contains(&head.status));
+        is_listed && self.is_safe && self.allow(destination)
+    }
+
+    /// Whether it is sent again after a connection that broke; waits first.
+    async fn follow_break(&mut self, destination: &mut Destination) -> bool {
+        let is_granted = self.is_safe && self.allow(destination);
+        if is_granted {
+            self.pause(destination).await;
+        }
+        is_granted
+    }
+
+    /// Takes one repeat out of the budget and turns to another machine where there is one.
+    fn allow(&mut self, destination: &mut Destination) -> bool {
+        let lanes = Rc::clone(destination.lanes());
+        let Some(budget) = lanes.machines().budget() else {
+            return false;
+        };
+        if self.done + 1 >= budget.rules().attempts {
+            return false;
+        }
+        let now = self.worker.now().monotonic;
+        let outcome = if now + budget.longest_pause(self.done + 1) >= self.end {
+            UpstreamRetry::TooLate
+        } else if budget.take(now) {
+            UpstreamRetry::Sent
+        } else {
+            UpstreamRetry::OverBudget
+        };
+        self.worker
+            .telemetry()
+            .upstream_retried(lanes.upstream(), outcome);
+        if outcome != UpstreamRetry::Sent {
+            return false;
+        }
+        self.done += 1;
+        destination.turn();
+        true
+    }
+
+    /// Waits before a repeat that was allowed.
+    async fn pause(&self, destination: &Destination) {
+        let budget = destination.lanes().machines().budget();
+        let pause = budget.map(|budget| budget.pause(self.done, crate::random::next()));
+        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Reads what has come of an answer that nobody gets. When that is all of it, its connection is kept; otherwise it is
+/// closed.
+async fn discard(mut stream: Box<AnswerStream>) {
+    let mut left = MAX_DISCARDED;
+    poll_fn(|context| {
+        while let Poll::Ready(Some(Ok(piece))) = stream.poll_frame(context) {
+            left = left.saturating_sub(piece.data_ref().map_or(0, |data| data.len()));
+            if left == 0 {
+                break;
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
 /// Whose fault it is that the answer is not there in time.
-fn late(worker: &Worker, upstream: u16, fate: &BodyFate) -> Rejection {
+fn late(worker: &Worker, (lanes, place): (&Lanes, Option<usize>), fate: &BodyFate) -> Rejection {
     if fate.is_awaited() {
         // A client that is slow to send must not look like a slow upstream.
         return Rejection::InvalidInput("the request body did not arrive in time");
     }
     worker
         .telemetry()
-        .upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
+        .upstream_failed(lanes.upstream(), UpstreamFailure::ResponseTimeout);
+    if let Some(place) = place {
+        lanes.failed(place, worker.now().monotonic);
+    }
     Rejection::UpstreamTimeout
 }
 
-fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate) -> Rejection {
-    let failed = |kind| worker.telemetry().upstream_failed(upstream, kind);
+/// Counts a failure that is not the client's. A call that was refused in order says nothing against the machine: it is
+/// how one that stops, or has enough, keeps others from waiting.
+fn note(worker: &Worker, destination: &Destination, failure: &Failure) {
+    let kind = match failure {
+        Failure::Unsent | Failure::BrokenOff | Failure::CutShort => UpstreamFailure::Closed,
+        Failure::Refused => UpstreamFailure::Refused,
+        Failure::Malformed(_) => UpstreamFailure::Malformed,
+        Failure::Body(_) => return,
+    };
+    let upstream = destination.lanes().upstream();
+    worker.telemetry().upstream_failed(upstream, kind);
+    if !matches!(failure, Failure::Refused) {
+        destination.failed(worker.now().monotonic);
+    }
+}
+
+fn explain(failure: &Failure, fate: &BodyFate) -> Rejection {
     match failure {
-        Failure::Unsent => {
-            failed(UpstreamFailure::Closed);
-            Rejection::UpstreamUnavailable
-        }
-        Failure::Refused => {
-            failed(UpstreamFailure::Refused);
-            Rejection::UpstreamUnavailable
-        }
+        Failure::Unsent | Failure::Refused => Rejection::UpstreamUnavailable,
         Failure::BrokenOff | Failure::CutShort => {
-            failed(UpstreamFailure::Closed);
             Rejection::BadGateway("the service broke off before it answered")
         }
-        Failure::Malformed(malformed) => {
-            failed(UpstreamFailure::Malformed);
-            Rejection::BadGateway(malformed.0)
-        }
+        Failure::Malformed(malformed) => Rejection::BadGateway(malformed.0),
         Failure::Body(BodyFault::Client) => {
             Rejection::InvalidInput("the request body is malformed or broke off")
         }

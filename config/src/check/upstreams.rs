@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::check::gateway::{client_tls, first_repeated};
+use crate::check::machines;
 use crate::gateway::{ClientTls, Upstream, UpstreamProtocol};
 use crate::leaf::url::EndpointUrl;
 use crate::leaf::word::Protocol;
@@ -44,6 +45,9 @@ pub(crate) fn upstreams(typed: Vec<typed::gateway::Upstream>, report: &mut Repor
                 .into_iter()
                 .map(|endpoint| endpoint.endpoint)
                 .collect(),
+            balance: machines::balance(&at, upstream.balance.as_ref(), report),
+            health: machines::health(&at, upstream.health.as_ref(), report),
+            retries: machines::retries(&at, upstream.retries.as_ref(), report),
         });
     }
     upstreams

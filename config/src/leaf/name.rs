@@ -129,6 +129,35 @@ impl fmt::Display for CredentialHeader {
 
 text!(CredentialHeader, "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "x-api-key");
 
+/// The name of any header of a request, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RequestHeader(pub(crate) http::HeaderName);
+
+impl Text for RequestHeader {
+    const EXPECTED: &'static str = "a header name such as \"x-tenant\"";
+}
+
+impl FromStr for RequestHeader {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        http::HeaderName::from_str(text).map(Self).map_err(|_| {
+            format!(
+                "\"{}\" is no header name; write one such as \"x-tenant\"",
+                short(text)
+            )
+        })
+    }
+}
+
+impl fmt::Display for RequestHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+text!(RequestHeader, "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "x-tenant");
+
 /// A file or folder; relative paths begin at the folder the program is started in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FilePath(pub(crate) PathBuf);

@@ -59,6 +59,37 @@ impl fmt::Display for Path {
 
 text!(Path, "^=?/[^?#\\s]*$", "/v1/users/{id}");
 
+/// `upstreams.health.path`: the target of a request, with its query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CheckTarget(pub(crate) String);
+
+impl Text for CheckTarget {
+    const EXPECTED: &'static str = "a path such as \"/healthz\"";
+}
+
+impl FromStr for CheckTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        if text.starts_with('/') && is_visible && text.len() <= 1024 {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!(
+            "\"{}\" can't be asked for; write a path of visible characters that begins with /, such as \"/healthz\"",
+            short(text)
+        ))
+    }
+}
+
+impl fmt::Display for CheckTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text!(CheckTarget, "^/[!\"$-~]*$", "/healthz");
+
 /// `routes.strip_prefix`: literal segments, without a slash at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix(pub(crate) Vec<String>);

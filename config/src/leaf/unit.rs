@@ -1,4 +1,4 @@
-//! Durations, sizes and rates as people write them: `5ms`, `1MiB`, `50/s`.
+//! Durations, sizes, rates and shares as people write them: `5ms`, `1MiB`, `50/s`, `20%`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -182,6 +182,39 @@ impl fmt::Display for Rate {
 
 text!(Rate, "^[0-9]+(/s)?$", "50/s", ["string", "integer"]);
 
+/// A share in whole percent: `20%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Percent(pub(crate) u8);
+
+impl Text for Percent {
+    const EXPECTED: &'static str = "a share such as \"20%\"";
+}
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = match split(text) {
+            Some((number, "%")) => u8::try_from(number).ok().filter(|percent| *percent <= 100),
+            _ => None,
+        };
+        percent.map(Self).ok_or_else(|| {
+            format!(
+                "\"{}\" is no share; write a whole number of percent from \"0%\" to \"100%\"",
+                short(text)
+            )
+        })
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+text!(Percent, "^[0-9]{1,3}%$", "20%");
+
 /// A whole number and what follows it.
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -223,6 +256,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in ".{0,30}") {
             let _ = (text.parse::<Time>(), text.parse::<Size>(), text.parse::<Rate>());
+            let _ = text.parse::<Percent>();
         }
 
         #[test]

@@ -119,11 +119,27 @@ words! {
 }
 
 words! {
-    /// `upstreams.balance`.
-    Balance {
+    /// `upstreams.balance`, where it is a word.
+    Balanced {
         /// One endpoint after the other.
         RoundRobin = "round-robin",
-    } later ["least-request", "consistent-hash"]
+        /// Of two drawn at random, the one with fewer calls in flight.
+        LeastRequests = "least-requests",
+    } later []
+}
+
+words! {
+    /// `upstreams.balance.hash`.
+    Hashed {
+        /// The account key.
+        Key = "key",
+        /// The end customer.
+        Customer = "customer",
+        /// The client's address.
+        Address = "address",
+        /// A header of the request.
+        Header = "header",
+    } later []
 }
 
 words! {

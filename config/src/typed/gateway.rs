@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::leaf::host::Host;
-use crate::leaf::later::Later;
 use crate::leaf::name::{CredentialHeader, FilePath, Label, Name};
 use crate::leaf::network::{Address, Block};
 use crate::leaf::path::{Path, Prefix};
@@ -12,12 +11,12 @@ use crate::leaf::redis::{RedisUrl, RedisUser};
 use crate::leaf::unit::{Rate, Size, Time};
 use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
 use crate::leaf::word::{
-    Balance, ClientCertificates, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes,
-    Stale, Verb,
+    ClientCertificates, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
 };
 use crate::typed::control_plane::Limit;
 use crate::typed::identity::IdentityTokens;
 use crate::typed::route::{Cors, Headers, Share};
+use crate::typed::upstream::{Balance, Health, Retries};
 
 /// Configuration of `keyward-gateway`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -438,10 +437,12 @@ pub(crate) struct Upstream {
     pub(crate) endpoints: Vec<EndpointUrl>,
     /// What is spoken with them: `http1`; `h2`, HTTP/2 over TLS; `h2c`, HTTP/2 in clear text.
     pub(crate) protocol: Option<Protocol>,
-    /// Which machine gets a call: `round-robin`.
+    /// Which machine gets a call: `round-robin` by default, `least-requests`, or a table with `hash`.
     pub(crate) balance: Option<Balance>,
-    /// Active and passive health checks.
-    pub(crate) health: Option<Later>,
+    /// When a machine counts as unhealthy. Never by default.
+    pub(crate) health: Option<Health>,
+    /// What is tried again. Only what no machine can have seen, by default.
+    pub(crate) retries: Option<Retries>,
     /// How `https` endpoints are spoken to.
     pub(crate) tls: Option<ClientTls>,
 }

@@ -617,15 +617,6 @@ fn a_wrong_upstream_is_refused() {
                 .to_owned(),
         ),
         (
-            "name = \"a\"\nendpoints = [\"http://b\"]\nbalance = \"least-request\"",
-            "5: upstreams[0].balance: \"least-request\" is not supported by this version yet; remove it or write \"round-robin\""
-                .to_owned(),
-        ),
-        (
-            "name = \"a\"\nendpoints = [\"http://b\"]\nhealth = { path = \"/\" }",
-            "5: upstreams[0].health: is not supported by this version yet; remove it".to_owned(),
-        ),
-        (
             "name = \"a\"\nendpoints = [\"http://b\"]\n[upstreams.tls]\nca_file = \"x\"",
             "5: upstreams[0].tls: is for https addresses, and the endpoints are none; write \"https://…\" there, or remove it"
                 .to_owned(),

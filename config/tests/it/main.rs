@@ -5,6 +5,7 @@ mod control_plane;
 mod gateway;
 mod identity;
 mod limiter;
+mod machines;
 mod overrides;
 mod route_cors;
 mod route_headers;

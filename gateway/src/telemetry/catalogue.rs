@@ -99,6 +99,18 @@ catalogue! {
         "Connections opened to the upstream.";
     UPSTREAM_FAILURES: Counter, 2 = "keyward_upstream_failures_total" ["upstream", "reason"]
         "Attempts that the upstream failed: `connect`, `connect_timeout`, `tls`, `http2`, `full`, `refused`, `response_timeout`, `closed`, `malformed`, `body`.";
+    UPSTREAM_RETRIES: Counter, 2 = "keyward_upstream_retries_total" ["upstream", "outcome"]
+        "Calls that were to be sent again after a listed status or a broken connection: `sent`; `over_budget`; `too_late`.";
+    UPSTREAM_MACHINES: Gauge, 1 = "keyward_upstream_machines" ["upstream"]
+        "Machines of the upstream.";
+    UPSTREAM_HEALTHY: Gauge, 1 = "keyward_upstream_healthy" ["upstream"]
+        "Of these, the ones that are healthy.";
+    UPSTREAM_PANIC: Gauge, 1 = "keyward_upstream_panic" ["upstream"]
+        "1 while so few of them are healthy that all are used.";
+    UPSTREAM_EJECTIONS: Counter, 1 = "keyward_upstream_ejections_total" ["upstream"]
+        "Times that a machine was put out for a time because calls on it failed.";
+    UPSTREAM_CHECKS: Counter, 2 = "keyward_upstream_checks_total" ["upstream", "outcome"]
+        "Health checks that the gateway made by itself: `good` or `bad`.";
     CACHE_HITS: Counter, 1 = "keyward_cache_hits_total" ["level"]
         "Key look-ups answered at this level: `connection`, `memory`, `replica`.";
     CACHE_MISSES: Counter, 1 = "keyward_cache_misses_total" ["level"]

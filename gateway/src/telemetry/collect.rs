@@ -3,10 +3,11 @@
 use super::catalogue::{
     AUTHZ_CHECKS, BUILD, CACHE_HITS, CACHE_MISSES, CALLS_CUT, CONNECTIONS, CONNECTIONS_ACCEPTED,
     CONNECTIONS_TURNED, DECISIONS, IN_FLIGHT, OVERHEAD, RECEIVED_BYTES, REQUEST_DURATION, REQUESTS,
-    SENT_BYTES, UPSTREAM_CONNECTS, UPSTREAM_DURATION, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, WOULD_LIMIT,
+    SENT_BYTES, UPSTREAM_CONNECTS, UPSTREAM_DURATION, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, UPSTREAM_RETRIES,
+    WOULD_LIMIT,
 };
 use super::counts::{Counts, RouteCounts, STATUSES, UpstreamCounts};
-use super::{CacheLevel, CutReason, Endpoint, Telemetry, Turned, UpstreamFailure, process};
+use super::{CacheLevel, CutReason, Endpoint, Telemetry, Turned, UpstreamFailure, UpstreamRetry, process};
 use super::{names::Names, sums::Sums};
 use crate::limits::Which;
 
@@ -113,6 +114,9 @@ fn add_upstream(sums: &mut Sums, upstream: &str, counts: &UpstreamCounts) {
     sums.counter(&UPSTREAM_CONNECTS, [upstream], counts.connects.value());
     for (failure, count) in UpstreamFailure::ALL.iter().zip(&counts.failures) {
         sums.counter(&UPSTREAM_FAILURES, [upstream, failure.label()], count.value());
+    }
+    for (outcome, count) in UpstreamRetry::ALL.iter().zip(&counts.retries) {
+        sums.counter(&UPSTREAM_RETRIES, [upstream, outcome.label()], count.value());
     }
     sums.histogram(&UPSTREAM_DURATION, [upstream], &counts.duration.reading());
 }

@@ -128,6 +128,7 @@ pub(super) struct UpstreamCounts {
     pub(super) classes: [Sum; 6],
     pub(super) connects: Sum,
     pub(super) failures: [Sum; UpstreamFailure::ALL.len()],
+    pub(super) retries: [Sum; UpstreamRetry::ALL.len()],
     pub(super) duration: WorkerHistogram,
 }
 
@@ -196,6 +197,14 @@ impl Counts {
     pub(super) fn upstream_failed(&self, upstream: u16, failure: UpstreamFailure) {
         if let Some(upstream) = self.upstreams.row(Some(upstream)) {
             add_one(&upstream.failures, failure as usize);
+        }
+    }
+}
+
+impl Counts {
+    pub(super) fn upstream_retried(&self, upstream: u16, outcome: UpstreamRetry) {
+        if let Some(upstream) = self.upstreams.row(Some(upstream)) {
+            add_one(&upstream.retries, outcome as usize);
         }
     }
 }
@@ -306,6 +315,18 @@ label! {
         Malformed = "malformed",
         /// The answer's body ended or stalled before it was whole.
         Body = "body",
+    }
+}
+
+label! {
+    /// What became of the wish to send a call again.
+    UpstreamRetry {
+        /// It was sent again.
+        Sent = "sent",
+        /// The budget was used up.
+        OverBudget = "over_budget",
+        /// There was no time left for it.
+        TooLate = "too_late",
     }
 }
 

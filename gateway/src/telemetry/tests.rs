@@ -433,6 +433,11 @@ fn what_is_shown_is_what_is_documented() {
         "_access_log_",
         "_config_",
         "_upgrades_",
+        "_upstream_machines",
+        "_upstream_healthy",
+        "_upstream_panic",
+        "_upstream_ejections",
+        "_upstream_checks",
     ];
     for metric in ALL
         .iter()

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::uri::Scheme;
-use keyward_config::{ClientTls, Endpoint, Upstream, UpstreamProtocol};
-use tokio::net::TcpStream;
+use keyward_config::UpstreamProtocol;
 use tokio::time::Instant;
 
+use super::fleet::Machine;
 use super::http2;
 use super::request::{Fields, RequestHead};
-use super::tls::{TlsFault, UpstreamTls};
+use super::tls::TlsFault;
 use super::wire::Wire;
 use crate::telemetry::UpstreamFailure;
 
@@ -27,13 +26,10 @@ const TOLD_AGAIN: Duration = Duration::from_secs(10);
 /// One worker's connections to one endpoint.
 #[derive(Debug)]
 pub struct EndpointPool {
-    host: String,
-    port: u16,
+    /// As the newest rules have it.
+    machine: RefCell<Arc<Machine>>,
     authority: String,
     protocol: UpstreamProtocol,
-    tls: RefCell<Option<Arc<UpstreamTls>>>,
-    /// What that was made of.
-    tls_settings: Option<ClientTls>,
     idle: RefCell<Vec<Connection>>,
     streams: http2::Connections,
     told: Cell<Option<Instant>>,
@@ -99,20 +95,11 @@ impl Unreachable {
 }
 
 impl EndpointPool {
-    pub(super) fn new(endpoint: &Endpoint, upstream: &Upstream, tls: Option<&Arc<UpstreamTls>>) -> Self {
-        let (host, port) = (endpoint.host.clone(), endpoint.port);
-        let authority = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+    pub(super) fn new(machine: &Arc<Machine>) -> Self {
         Self {
-            host,
-            port,
-            authority,
-            protocol: upstream.protocol,
-            tls: RefCell::new(tls.map(Arc::clone)),
-            tls_settings: upstream.tls.clone(),
+            authority: machine.authority().to_owned(),
+            protocol: machine.protocol(),
+            machine: RefCell::new(Arc::clone(machine)),
             idle: RefCell::default(),
             streams: http2::Connections::default(),
             told: Cell::default(),
@@ -120,17 +107,14 @@ impl EndpointPool {
         }
     }
 
-    /// Whether it is this endpoint's, spoken to in this upstream's way.
-    pub(super) fn is_of(&self, upstream: &Upstream, endpoint: &Endpoint) -> bool {
-        self.host == endpoint.host
-            && self.port == endpoint.port
-            && self.protocol == upstream.protocol
-            && self.tls_settings == upstream.tls
+    /// Whether it is this machine's, spoken to in the same way.
+    pub(super) fn is_of(&self, machine: &Machine) -> bool {
+        self.machine.borrow().is_spoken_to_like(machine)
     }
 
-    /// What is opened from now on goes by these files: the same, read by newer rules.
-    pub(super) fn adopt(&self, tls: Option<&Arc<UpstreamTls>>) {
-        self.tls.replace(tls.map(Arc::clone));
+    /// What is opened from now on goes by this: the same machine, under newer rules.
+    pub(super) fn adopt(&self, machine: &Arc<Machine>) {
+        self.machine.replace(Arc::clone(machine));
     }
 
     /// Closes what is idle now, and what would become so.
@@ -140,7 +124,7 @@ impl EndpointPool {
         self.streams.retire();
     }
 
-    /// `Host` for requests that come without one, and its name in logs.
+    /// Its name in logs.
     pub(super) fn authority(&self) -> &str {
         &self.authority
     }
@@ -155,11 +139,7 @@ impl EndpointPool {
         match self.protocol {
             UpstreamProtocol::Http1 => RequestHead::Http1(buffer()),
             UpstreamProtocol::Http2 => {
-                let scheme = if self.tls_settings.is_some() {
-                    Scheme::HTTPS
-                } else {
-                    Scheme::HTTP
-                };
+                let scheme = self.machine.borrow().scheme();
                 RequestHead::Http2(Box::new(Fields::new(scheme)))
             }
         }
@@ -209,21 +189,8 @@ impl EndpointPool {
 
     /// A connection, hands shaken where it is TLS.
     pub(super) async fn wire(&self, limit: Duration) -> Result<Wire, Unreachable> {
-        let connecting = async {
-            let connected = TcpStream::connect((self.host.as_str(), self.port)).await;
-            let socket = connected.and_then(|socket| socket.set_nodelay(true).map(|()| socket));
-            let socket = socket.map_err(|error| Unreachable::Refused(error.kind()))?;
-            let tls = self.tls.borrow().clone();
-            match tls {
-                None => Ok(Wire::Plain(socket)),
-                Some(tls) => {
-                    let stream = tls.handshake(&self.host, socket).await;
-                    Ok(Wire::Tls(Box::new(stream.map_err(Unreachable::Tls)?)))
-                }
-            }
-        };
-        let connected = tokio::time::timeout(limit, connecting).await;
-        connected.unwrap_or(Err(Unreachable::Late))
+        let machine = Arc::clone(&self.machine.borrow());
+        machine.wire(limit).await
     }
 
     /// Whether something about it should be logged now: not for every call.

@@ -256,6 +256,13 @@ impl World {
         read_answer(&mut stream).json()["count"].as_u64().unwrap()
     }
 
+    /// The value of one line of the metrics page; 0 when it isn't there.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let page = String::from_utf8(self.admin("/metrics").body).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(series));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
     /// `GET target` with these header lines.
     pub(crate) fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
         self.call(&get(target, headers))

@@ -1,0 +1,115 @@
+//! Whatever a client does to a call: it ends, the machine is told, and nothing of it is in the next call.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use crate::cut::eventually;
+use crate::fixture::{Key, World, get};
+use crate::scripted::{Machine, Then, answer, say};
+use crate::upstream_faults::{before, call, in_flight};
+
+/// `/wait` is never answered, `/stream` never ends, everything else is well.
+fn machine() -> Machine {
+    Machine::start(|request, stream| {
+        if request.is_for("/wait") {
+            return Then::Hang;
+        }
+        if request.is_for("/stream") {
+            say(stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            let piece = format!("{:x}\r\n{}\r\n", 65_536, "x".repeat(65_536));
+            while stream.write_all(piece.as_bytes()).is_ok() {}
+            return Then::Close;
+        }
+        answer(stream, 200, "well")
+    })
+}
+
+#[track_caller]
+fn check_over(world: &World, key: &Key, machine: &Machine) {
+    eventually("no call in flight", || in_flight(world) == 0.0);
+    // Those that are left are idle ones.
+    eventually("no connection with half a call on it", || machine.open() <= 2);
+    for _ in 0..4 {
+        assert_eq!(call(world, key, "/next").body, b"well");
+    }
+}
+
+fn head(method: &str, target: &str, key: &Key, more: &str) -> String {
+    let key = key.text();
+    format!("{method} {target} HTTP/1.1\r\nhost: a\r\nx-api-key: {key}\r\n{more}\r\n")
+}
+
+#[test]
+fn a_client_that_goes_while_its_call_waits_ends_it_at_the_machine() {
+    let machine = machine();
+    let (world, key) = before(&[machine.address], "");
+    for round in 1..=3 {
+        let mut stream = world.connect();
+        stream
+            .write_all(get("/wait", &[("x-api-key", key.text())]).as_bytes())
+            .unwrap();
+        eventually("the machine has it", || machine.seen("/wait").len() == round);
+        drop(stream);
+        check_over(&world, &key, &machine);
+    }
+}
+
+#[test]
+fn a_client_that_goes_within_its_body_ends_it_at_the_machine() {
+    let machine = machine();
+    let (world, key) = before(&[machine.address], "");
+    for more in ["content-length: 100\r\n", "transfer-encoding: chunked\r\n"] {
+        let mut stream = world.connect();
+        let request = format!("{}a\r\n", head("POST", "/wait", &key, more));
+        stream.write_all(request.as_bytes()).unwrap();
+        drop(stream);
+        check_over(&world, &key, &machine);
+    }
+}
+
+#[test]
+fn a_client_that_goes_within_its_answer_ends_it_at_the_machine() {
+    let machine = machine();
+    let (world, key) = before(&[machine.address], "");
+    for _ in 0..3 {
+        let mut stream = world.connect();
+        stream
+            .write_all(get("/stream", &[("x-api-key", key.text())]).as_bytes())
+            .unwrap();
+        let mut some = vec![0; 1 << 20];
+        stream.read_exact(&mut some).unwrap();
+        drop(stream);
+        check_over(&world, &key, &machine);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let machine = machine();
+    let (world, key) = before(&[machine.address], "");
+    let mut stream = world.connect();
+    stream
+        .write_all(get("/stream", &[("x-api-key", key.text())]).as_bytes())
+        .unwrap();
+    eventually("the machine has it", || machine.seen("/stream").len() == 1);
+    check_over(&world, &key, &machine);
+    drop(stream);
+}
+
+#[test]
+fn a_client_that_half_closes_leaves_no_call_behind() {
+    let machine = machine();
+    let (world, key) = before(&[machine.address], "");
+    for target in ["/wait", "/next"] {
+        let mut stream = world.connect();
+        stream
+            .write_all(head("GET", target, &key, "").as_bytes())
+            .unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = Vec::new();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let _ = stream.read_to_end(&mut rest);
+        check_over(&world, &key, &machine);
+    }
+}
