@@ -99,12 +99,12 @@ stores-bench: tools ## embedded stores on the work of a gateway's replica; ARGS=
 	target/measure/stores-bench $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
-# curl runs the lines that `keyward standalone` prints, and PostgreSQL and Redis are started by the tests in folders of
-# their own: the servers that Debian starts with the packages are not used.
+# curl runs the lines that `keyward standalone` prints, nginx asks the gateway about calls, and PostgreSQL, Redis and nginx are
+# started by the tests in folders of their own: the servers that Debian starts with the packages are not used.
 tools:
 	@.ci/install cc:gcc /usr/include/stdlib.h:libc6-dev setpriv:util-linux taskset:util-linux \
 		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl \
-		/usr/lib/postgresql:postgresql psql:postgresql-client redis-server:redis-server
+		/usr/lib/postgresql:postgresql psql:postgresql-client redis-server:redis-server /usr/sbin/nginx:nginx-light
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }

@@ -73,6 +73,8 @@ pub struct Listen {
     pub proxy: SocketAddr,
     /// `admin`: health, metrics, state. Never open to partners.
     pub admin: SocketAddr,
+    /// `authz`: validation without proxying. Never open to partners.
+    pub authz: Option<SocketAddr>,
     /// `proxy_protocol`: whether trusted proxies begin their connections with it.
     pub proxy_protocol: bool,
     /// `tls`: what is shown to partners; `None`: clear text.

@@ -33,7 +33,7 @@ use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
-use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
+use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot};
 use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
 
@@ -72,6 +72,8 @@ pub struct Call {
     cut: Cell<Option<CutReason>>,
     /// Who may read its answer, on routes that say so.
     cors: Option<Box<cors::Grant>>,
+    /// Who was asked, where somebody else forwards it.
+    endpoint: Option<Endpoint>,
     log: Option<Box<Logged>>,
 }
 
@@ -128,8 +130,14 @@ impl Call {
             vigil: None,
             cut: Cell::new(None),
             cors: None,
+            endpoint: None,
             log: None,
         }
+    }
+
+    /// Somebody else forwards it, and asks here whether it may.
+    pub fn is_asked_about(&mut self, endpoint: Endpoint) {
+        self.endpoint = Some(endpoint);
     }
 
     /// When it began.
@@ -304,7 +312,8 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.accept(upstream, standing);
+            self.upstream.set(Some(upstream));
+            self.accepted(standing);
         }
         Ok(taken)
     }
@@ -318,14 +327,23 @@ impl Call {
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
         }
-        self.accept(upstream, standing);
+        self.upstream.set(Some(upstream));
+        self.accepted(standing);
     }
 
-    /// It is counted; what else is known of it is kept.
-    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+    /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
+    /// the count, whenever the process is killed.
+    pub fn accept(&self, standing: Option<&Standing>) {
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.status.set(http::StatusCode::OK.as_u16());
+        self.accepted(standing);
+    }
+
+    fn accepted(&self, standing: Option<&Standing>) {
         self.decision.set(Some(ACCEPTED));
         self.code.set("accepted");
-        self.upstream.set(Some(upstream));
         let customers = standing.filter(|standing| standing.which == Which::Customer);
         if let (Some(counter), Some(standing)) = (&self.counter, customers) {
             counter.bucket(standing.level.millitokens, self.started.unix.0);
@@ -402,6 +420,7 @@ impl Call {
             | Rejection::MethodNotAllowed(_)
             | Rejection::Unauthorized
             | Rejection::PayloadTooLarge(_)
+            | Rejection::UnsupportedMediaType
             | Rejection::Overloaded(_)
             | Rejection::UpstreamUnavailable
             | Rejection::BadGateway(_)
@@ -459,19 +478,28 @@ impl Call {
                 counter.would_limit();
             }
         }
+        self.count(decision, duration);
+        self.log(duration);
+    }
+
+    fn count(&self, decision: Option<u8>, duration: Duration) {
+        let decision = Decision(decision.unwrap_or(CLIENT_GONE));
+        if let Some(endpoint) = self.endpoint {
+            self.worker.telemetry().checked(endpoint, decision);
+            return;
+        }
         self.worker.telemetry().finished(&Finished {
             route: self.route_label(),
             tier: self.tier.get(),
-            status,
-            decision: Decision(decision.unwrap_or(CLIENT_GONE)),
+            status: self.status.get(),
+            decision,
             duration,
             overhead: duration.saturating_sub(self.upstream_time.get()),
             upstream: self.upstream.get(),
             upstream_time: self.upstream_time.get(),
-            bytes_in,
-            bytes_out,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
         });
-        self.log(duration);
     }
 
     fn log(&mut self, duration: Duration) {
@@ -508,6 +536,7 @@ impl Call {
             key_id: log.caller.map(|who| who.key),
             customer: log.caller.and_then(|who| who.customer),
             client: log.client,
+            endpoint: self.endpoint.map(Endpoint::label),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             duration,

@@ -44,7 +44,8 @@ impl<'a> Credential<'a> {
     }
 }
 
-/// What a call shows: at most one credential a slot. Only [`CredentialNames::present`] makes one.
+/// What a call shows: at most one credential a slot. [`CredentialNames::present`] makes one of a head, [`Presented::of`]
+/// of what was read elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
     account: Option<Credential<'a>>,
@@ -52,6 +53,16 @@ pub struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
+    /// What stands beside the call that it is for.
+    #[must_use]
+    pub fn of(account: Option<&'a [u8]>, customer: Option<&'a [u8]>) -> Self {
+        let credential = |text| Credential(trim(text));
+        Self {
+            account: account.map(credential),
+            customer: customer.map(credential),
+        }
+    }
+
     /// The account credential.
     #[must_use]
     pub fn account(&self) -> Option<Credential<'a>> {

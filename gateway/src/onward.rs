@@ -196,11 +196,7 @@ fn write_request(
         None => write_traceparent(out),
     }
     if let Some(caller) = with.caller {
-        out.lines(caller.policy().identity(caller.environment()));
-        out.lines(&caller.key().identity);
-        if let Some(customer) = caller.customer() {
-            out.lines(&customer.identity);
-        }
+        caller.identity().for_each(|lines| out.lines(lines));
     }
     if let Some(identity) = &with.identity {
         out.field(b"keyward-identity", identity.as_bytes());

@@ -5,6 +5,8 @@
 //! Each step is a function of another module and hands the next a proof: `Parsed`, a route, `Presented`,
 //! `Identified`, `Admitted`, `Permit`, and only a `Permit` is forwarded. `?` is how a step says no. Around them
 //! is one wrapper ([`serve`]): request id, one clock reading, account, refusal → answer, panic → 500.
+//!
+//! A call that somebody else forwards ([`crate::authz`]) passes the same steps from *route* to *limit* ([`validate`]).
 
 use std::borrow::Cow;
 use std::io;
@@ -29,6 +31,7 @@ use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
 use crate::cors;
+use crate::credential::Presented;
 use crate::explain;
 use crate::grpc;
 use crate::head::{self, Parsed, Target};
@@ -87,11 +90,7 @@ async fn handle(
     let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
     let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
-    if worker.is_full(rules) {
-        return Err(
-            Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
-        );
-    }
+    refuse_when_full(call)?;
 
     let parsed = match head::parse(parts, rules.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
@@ -109,17 +108,12 @@ async fn handle(
     if let Some(cors) = &route.cors {
         call.share(cors.grant(&parts.headers));
     }
-    if route.require != Require::None {
-        hold_unless_fresh(call)?;
-    }
-    let presented = rules.credentials.present(&parts.headers)?;
-    let identified = admission::identify(&*worker, &presented, route.require)?;
-    let admitted = admission::authorise(identified, route, client, now.unix)
-        .inspect_err(|refused| note(call, refused))?;
-    if let Some(caller) = admitted.caller() {
-        call.identify(caller);
-    }
-    let permit = limit(call, admitted, route, client).await?;
+    let question = Question {
+        route,
+        credentials: Shown::InHeaders(&parts.headers),
+        client,
+    };
+    let permit = decide(call, &question).await?;
     if let Some(caller) = permit.caller() {
         call.watch(Claim::of(caller, client), connection.state());
     }
@@ -176,6 +170,82 @@ fn last_word(parts: &Parts) -> LastWord {
     } else {
         LastWord::None
     }
+}
+
+/// What is decided on.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The route that takes the call.
+    pub route: &'a Route,
+    /// Who calls, by its own account.
+    pub credentials: Shown<'a>,
+    /// From where.
+    pub client: IpAddr,
+}
+
+/// Where the credentials of a call are.
+#[derive(Debug)]
+pub enum Shown<'a> {
+    /// In its head.
+    InHeaders(&'a HeaderMap),
+    /// Beside it.
+    Apart(Presented<'a>),
+}
+
+/// Identify → authorise → limit, whoever forwards the call.
+async fn decide(call: &mut Call, question: &Question<'_>) -> Result<Permit, Refused> {
+    let (worker, now) = (Rc::clone(call.worker()), call.started());
+    let &Question { route, client, .. } = question;
+    call.set_route(route);
+    if route.require != Require::None {
+        hold_unless_fresh(call)?;
+    }
+    let presented = match question.credentials {
+        Shown::InHeaders(headers) => call.rules().credentials.present(headers)?,
+        Shown::Apart(presented) => presented,
+    };
+    let identified = admission::identify(&*worker, &presented, route.require)?;
+    let admitted = admission::authorise(identified, route, client, now.unix)
+        .inspect_err(|refused| note(call, refused))?;
+    if let Some(caller) = admitted.caller() {
+        call.identify(caller);
+    }
+    limit(call, admitted, route, client).await
+}
+
+/// Decides on a call that somebody else forwards, and counts it as accepted when it may pass: once charged, it is not
+/// given back, because nobody says what became of it. Its place among the calls in flight is kept only until the answer is out.
+///
+/// The last look at the key set, the count and the return are one turn of the worker: who writes the answer without
+/// waiting for anything in between has no old decision left once [`crate::server::Quiescence`] has passed.
+///
+/// # Errors
+/// Rows 3 to 12, and row 14; nothing is charged then.
+pub async fn validate(call: &mut Call, question: &Question<'_>) -> Result<Permit, Refused> {
+    let permit = decide(call, question).await?;
+    let worker = Rc::clone(call.worker());
+    let shared = worker.shared();
+    let confirmed = permit.caller().map_or(Ok(()), |caller| {
+        admission::confirm(caller, &*worker, &shared.keys, question.route, question.client)
+    });
+    if let Err(rejection) = confirmed {
+        return Err(withdraw(&shared.limiter, permit, rejection));
+    }
+    call.accept(permit.standing());
+    Ok(permit)
+}
+
+/// Sheds what comes beyond the calls that the worker may have in flight, before any work is done on it.
+///
+/// # Errors
+/// Row 14.
+pub fn refuse_when_full(call: &Call) -> Result<(), Rejection> {
+    if call.worker().is_full(call.rules()) {
+        return Err(Rejection::Overloaded(
+            "the gateway serves as many calls as it can; come back soon",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses where the operator wants no decisions on old keys.
@@ -527,20 +597,26 @@ fn refuse(
     call.refused(rejection, answer.status().as_u16());
     explain::keep(&call, refused, parts, (connection, &request_id));
     let (mut parts, body) = answer.into_parts();
-    let standing = match (rejection, &refused.caller) {
-        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
-        (_, Some(caller)) if rejection.shows_limits() => {
-            let limiter = &call.worker().shared().limiter;
-            Some(limiter.standing(caller, call.started()))
-        }
-        _ => None,
-    };
+    let standing = standing_of(refused, &call);
     parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
     Response::from_parts(
         parts,
         AnswerBody::fixed(body, call, Rc::clone(connection.state())),
     )
+}
+
+/// The limits that the answer to a refused call shows, if any.
+#[must_use]
+pub fn standing_of(refused: &Refused, call: &Call) -> Option<Standing> {
+    match (&refused.rejection, &refused.caller) {
+        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
+        (rejection, Some(caller)) if rejection.shows_limits() => {
+            let limiter = &call.worker().shared().limiter;
+            Some(limiter.standing(caller, call.started()))
+        }
+        _ => None,
+    }
 }
 
 /// What every answer carries.

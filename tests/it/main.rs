@@ -14,6 +14,7 @@ mod relay;
 mod stack;
 mod wire;
 
+mod authz;
 mod bad_input_changes_nothing;
 mod control_plane_away;
 mod cut;

@@ -63,6 +63,7 @@ pub(crate) fn gateway(
         listen: Listen {
             proxy: typed.listen.proxy.0,
             admin: typed.listen.admin.0,
+            authz: typed.listen.authz.map(|address| address.0),
             proxy_protocol: proxy_protocol(&typed.listen, &typed.trusted_proxies, report),
             tls: typed.listen.tls.map(|tls| listen_tls(tls, report)),
         },

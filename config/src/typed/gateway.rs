@@ -74,8 +74,8 @@ pub(crate) struct Listen {
     pub(crate) proxy: Address,
     /// Health, metrics and state; never open to partners.
     pub(crate) admin: Address,
-    /// Validation without proxying.
-    pub(crate) authz: Option<Later>,
+    /// Validation without proxying; never open to partners. Off by default.
+    pub(crate) authz: Option<Address>,
     /// Whether trusted proxies tell the client's address by the PROXY protocol, version 1 or 2.
     pub(crate) proxy_protocol: bool,
     /// What is shown to partners; without it they are spoken to in clear text.

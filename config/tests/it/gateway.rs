@@ -13,6 +13,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.workers, 1);
     assert_eq!(config.listen.proxy.to_string(), "0.0.0.0:8080");
     assert_eq!(config.listen.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.listen.authz, None);
     assert!(config.trusted_proxies.is_empty());
     assert_eq!(config.control_plane.urls, ["http://127.0.0.1:8082"]);
     assert_eq!(config.digest_key_file, None);
@@ -256,10 +257,12 @@ fn an_address_to_listen_on_needs_an_address_and_a_port() {
             "\"127.0.0.1:70000\" is no address with a port; write one such as \"127.0.0.1:8080\"",
         ),
     ] {
-        refused(
-            &format!("[listen]\nproxy = {typed}"),
-            &[&format!("2: listen.proxy: {expected}")],
-        );
+        for listener in ["proxy", "authz"] {
+            refused(
+                &format!("[listen]\n{listener} = {typed}"),
+                &[&format!("2: listen.{listener}: {expected}")],
+            );
+        }
     }
 }
 
@@ -269,8 +272,22 @@ fn two_listeners_never_share_a_port() {
         "[listen]\nproxy = \"0.0.0.0:9090\"",
         &["1: listen.admin: 127.0.0.1:9090 is also listen.proxy; give each its own port"],
     );
+    refused(
+        "[listen]\nauthz = \"0.0.0.0:8080\"",
+        &["2: listen.authz: 0.0.0.0:8080 is also listen.proxy; give each its own port"],
+    );
+    refused(
+        "[listen]\nauthz = \"127.0.0.1:9090\"",
+        &["2: listen.authz: 127.0.0.1:9090 is also listen.admin; give each its own port"],
+    );
     let free = gateway("[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n");
     assert_eq!(free.listen.proxy.port(), 0);
+}
+
+#[test]
+fn validations_are_asked_for_where_the_configuration_says() {
+    let asked = gateway("[listen]\nauthz = \"127.0.0.1:9080\"");
+    assert_eq!(asked.listen.authz, Some("127.0.0.1:9080".parse().unwrap()));
 }
 
 #[test]
@@ -366,14 +383,6 @@ fn a_word_that_is_none_of_those_known_is_refused_with_them() {
         "[limiter]\nmode = \"magic\"",
         &["2: limiter.mode: \"magic\" is not known here; write \"local\", \"leased\" or \"exact\""],
     );
-}
-
-#[test]
-fn what_a_later_version_can_do_is_refused_and_not_ignored() {
-    let later = "is not supported by this version yet; remove it";
-    for (settings, line_and_key) in [("[listen]\nauthz = \"127.0.0.1:8090\"", "2: listen.authz")] {
-        refused(settings, &[&format!("{line_and_key}: {later}")]);
-    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static st
     let Listen {
         proxy,
         admin,
+        authz,
         // Asked of every new connection.
         proxy_protocol: _,
         tls: _,
@@ -43,6 +44,7 @@ pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static st
         ("gateway.id", *id != after.id),
         ("listen.proxy", *proxy != after.listen.proxy),
         ("listen.admin", *admin != after.listen.admin),
+        ("listen.authz", *authz != after.listen.authz),
         ("control_plane", *control_plane != after.control_plane),
         (
             "secrets.digest_key_file",

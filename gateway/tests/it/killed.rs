@@ -338,7 +338,7 @@ fn a_victim_that_serves() {
     };
     let here = folder.display();
     let text = format!(
-        "workers = 2\n[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+        "workers = 2\n[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nauthz = \"127.0.0.1:0\"\n\
          [control_plane]\nurls = [\"http://127.0.0.1:9\"]\ntoken_file = \"{here}/token\"\n\
          [replica]\npath = \"{here}/replica\"\n[ledger]\npath = \"{here}/ledger\"\nsync_interval = \"10ms\"\n\
          [[upstreams]]\nname = \"api\"\nendpoints = [\"http://{upstream}\"]\n\
@@ -347,6 +347,8 @@ fn a_victim_that_serves() {
     let surroundings = keyward_config::Surroundings::default();
     let config = keyward_config::GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap();
     let gateway = Gateway::start(config).unwrap();
+    let authz = gateway.authz_address().unwrap();
+    std::fs::write(folder.join("authz"), authz.to_string()).unwrap();
     std::fs::write(folder.join("address.new"), gateway.proxy_address().to_string()).unwrap();
     std::fs::rename(folder.join("address.new"), folder.join("address")).unwrap();
     std::thread::park();
@@ -420,4 +422,77 @@ fn a_gateway_killed_under_load_has_counted_every_call_that_the_upstream_saw() {
         let sent = upstream.seen.lock()[&id.to_string()];
         assert_eq!(control_plane.of(*id.as_uuid()), sent, "key {id}");
     }
+}
+
+/// Asks whether calls may pass until it is told to stop; answers how often it asked, and how often it was told so.
+fn asker(authz: SocketAddr, key: String, stop: Arc<AtomicBool>, told: Arc<AtomicU64>) -> JoinHandle<u64> {
+    let request = get("/auth", &[("x-forwarded-uri", "/x"), ("x-api-key", &key)]);
+    let allowed = b"HTTP/1.1 200 OK\r\n";
+    std::thread::spawn(move || {
+        let mut asked = 0;
+        let Ok(mut stream) = TcpStream::connect(authz) else {
+            return asked;
+        };
+        while !stop.load(Ordering::Relaxed) && stream.write_all(request.as_bytes()).is_ok() {
+            asked += 1;
+            let mut begin = [0; 17];
+            if stream.read_exact(&mut begin).is_err() {
+                break;
+            }
+            assert_eq!(&begin, allowed);
+            told.fetch_add(1, Ordering::Relaxed);
+            let (mut last, mut byte) = ([0; 4], [0]);
+            while last != *b"\r\n\r\n" && stream.read_exact(&mut byte).is_ok() {
+                last.rotate_left(1);
+                last[3] = byte[0];
+            }
+        }
+        asked
+    })
+}
+
+#[test]
+fn a_gateway_killed_under_load_has_counted_every_validation_that_somebody_was_told_of() {
+    const KILLS: usize = 10;
+    const ASKERS: usize = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let mut keys = Keys::new();
+    let account = keys.account(|account| {
+        account.limits = Limits {
+            rate: 1_000_000,
+            burst: 1_000_000,
+        };
+    });
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    keys.write(&folder.path().join("replica"));
+    std::fs::write(folder.path().join("token"), "token").unwrap();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+    let (told, mut control_plane) = (Arc::<AtomicU64>::default(), ControlPlane::default());
+    let (mut asked, address) = (0, folder.path().join("address"));
+    for round in 0..KILLS {
+        let before = told.load(Ordering::Relaxed);
+        let _ = std::fs::remove_file(&address);
+        let victim = victim("a_victim_that_serves", folder.path(), nobody);
+        eventually("it listens", || address.exists());
+        let authz = std::fs::read_to_string(folder.path().join("authz")).unwrap();
+        let authz = authz.parse().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let askers: Vec<_> = (0..ASKERS)
+            .map(|_| asker(authz, key.text().to_owned(), Arc::clone(&stop), Arc::clone(&told)))
+            .collect();
+        eventually("it answers", || told.load(Ordering::Relaxed) > before + 10);
+        std::thread::sleep(moment(50_000));
+        kill(victim);
+        stop.store(true, Ordering::Relaxed);
+        asked += askers.into_iter().map(|asker| asker.join().unwrap()).sum::<u64>();
+        if round % 3 == 2 || round + 1 == KILLS {
+            control_plane.visit(&folder.path().join("ledger"), true);
+        }
+    }
+    let counted = control_plane.of(*key.record.id.as_uuid());
+    let told = told.load(Ordering::Relaxed);
+    assert!(
+        told <= counted && counted <= asked,
+        "{told} told, {counted} counted, {asked} asked"
+    );
 }

@@ -4,6 +4,7 @@
 
 mod accounting;
 mod answers;
+mod authz;
 mod bad_answers;
 mod cors;
 mod cut;
