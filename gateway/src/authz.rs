@@ -27,6 +27,7 @@ use crate::limits::fields::Standing;
 use crate::onward;
 use crate::pipeline::{self, Question, Shown};
 use crate::rejection::{self, ErrorForm, Rejection};
+use crate::request_id;
 use crate::telemetry::Endpoint;
 use crate::worker::Worker;
 

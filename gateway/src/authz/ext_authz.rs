@@ -29,6 +29,7 @@ use crate::call::Call;
 use crate::credential::CredentialNames;
 use crate::onward;
 use crate::rejection::ErrorForm;
+use crate::request_id;
 use crate::rules::Rules;
 use crate::telemetry::Endpoint;
 

@@ -22,6 +22,7 @@ use crate::call::Call;
 use crate::limits::Permit;
 use crate::onward;
 use crate::rejection::Rejection;
+use crate::request_id;
 use crate::rules::Rules;
 use crate::telemetry::Endpoint;
 

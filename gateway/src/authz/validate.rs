@@ -28,6 +28,7 @@ use crate::onward;
 use crate::path::normalise;
 use crate::pipeline::{self, Question, Shown};
 use crate::rejection::Rejection;
+use crate::request_id;
 use crate::route::{Match, Route, RouteTable};
 use crate::telemetry::Endpoint;
 
