@@ -294,10 +294,11 @@ pub fn authorise(
             if !belongs || !is_live(key.entry(), now) {
                 return refused(Rejection::CustomerKeyRefused, caller);
             }
-            if !allows(key.entry(), client) {
+            let is_allowed = allows(key.entry(), client);
+            caller.end_customer = Some(key);
+            if !is_allowed {
                 return refused(Rejection::IpNotAllowed, caller);
             }
-            caller.end_customer = Some(key);
         }
     }
     Ok(Admitted { caller: Some(caller) })

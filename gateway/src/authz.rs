@@ -92,7 +92,7 @@ async fn dispatch(asker: &Asker, request: Request<Incoming>) -> Response<Reply> 
 
 /// The answer to what is no question about a call.
 fn faulty(asker: &Asker, rejection: &Rejection) -> Response<Reply> {
-    let request_id = pipeline::request_id(&HeaderMap::new(), asker.worker.now().unix.0);
+    let request_id = crate::request_id::of(&HeaderMap::new(), asker.worker.now().unix.0);
     let terms = asker.worker.terms();
     let documentation_url = &terms.rules().config.documentation_url;
     let id = request_id.to_str().unwrap_or_default();
@@ -123,7 +123,7 @@ async fn decide(
     let Target::Resource(parsed) = head::parse(original, rules.config.bounds.uri)? else {
         return Err(Rejection::RouteNotFound.into());
     };
-    let route = pipeline::find_route(&rules.routes, &parsed, &original.method)?;
+    let route = rules.routes.take(&parsed, &original.method)?;
     let question = Question {
         route,
         credentials: Shown::InHeaders(&original.headers),

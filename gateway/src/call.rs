@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use crate::access_log::{Entry, Verdict};
 use crate::admission::{Caller, Claim};
 use crate::clock::Now;
+use crate::cors;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
@@ -53,6 +54,8 @@ pub struct Call {
     decision: Cell<Option<u8>>,
     /// `accepted`, or the code of the refusal, for people.
     code: Cell<&'static str>,
+    aim: Cell<Option<usize>>,
+    /// Its label in metrics.
     upstream: Cell<Option<u16>>,
     upstream_time: Cell<Duration>,
     bytes_in: Cell<u64>,
@@ -69,6 +72,8 @@ pub struct Call {
     cut: Cell<Option<CutReason>>,
     /// Who was asked, where somebody else forwards it.
     endpoint: Option<Endpoint>,
+    /// Who may read its answer, on routes that say so.
+    cors: Option<Box<cors::Grant>>,
     log: Option<Box<Logged>>,
 }
 
@@ -112,6 +117,7 @@ impl Call {
             status: Cell::new(CLIENT_CLOSED),
             decision: Cell::new(None),
             code: Cell::new("CLIENT_GONE"),
+            aim: Cell::new(None),
             upstream: Cell::new(None),
             upstream_time: Cell::new(Duration::ZERO),
             bytes_in: Cell::new(0),
@@ -124,6 +130,7 @@ impl Call {
             vigil: None,
             cut: Cell::new(None),
             endpoint: None,
+            cors: None,
             log: None,
         }
     }
@@ -182,6 +189,34 @@ impl Call {
     /// What its route is called in metrics and usage.
     fn route_label(&self) -> Option<u16> {
         self.route.get().map(|route| route.label)
+    }
+
+    /// The route that it takes, when there is one.
+    #[must_use]
+    pub fn route(&self) -> Option<u16> {
+        self.route.get().map(|route| route.index)
+    }
+
+    /// Which upstream it is to go to, by its place in the call's rules.
+    pub fn aim(&self, upstream: usize) {
+        self.aim.set(Some(upstream));
+    }
+
+    /// The upstream that it was to go to, when it came so far.
+    #[must_use]
+    pub fn aimed_at(&self) -> Option<usize> {
+        self.aim.get()
+    }
+
+    /// Who may read its answer.
+    pub fn share(&mut self, grant: cors::Grant) {
+        self.cors = Some(Box::new(grant));
+    }
+
+    /// Who may read its answer, where the route says anything of it.
+    #[must_use]
+    pub fn grant(&self) -> Option<&cors::Grant> {
+        self.cors.as_deref()
     }
 
     /// Who calls, and where that is counted.
@@ -298,7 +333,7 @@ impl Call {
 
     /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
     /// the count, whenever the process is killed.
-    pub fn accept(&self, standing: Option<&Standing>) {
+    pub fn allow(&self, standing: Option<&Standing>) {
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
         }

@@ -101,6 +101,22 @@ impl CredentialNames {
         self.account.iter().map(|slot| &slot.name).chain(&self.customer)
     }
 
+    /// The headers in which a call shows an account's and an end customer's credential, whatever they are worth.
+    #[must_use]
+    pub fn sources(&self, headers: &HeaderMap) -> [Option<HeaderName>; 2] {
+        let shows = |slot: &&AccountSlot| {
+            let mut values = headers.get_all(&slot.name).iter();
+            values.any(|value| slot.scheme.credential(value).is_some())
+        };
+        [
+            self.account.iter().find(shows).map(|slot| slot.name.clone()),
+            self.customer
+                .iter()
+                .find(|name| headers.contains_key(*name))
+                .cloned(),
+        ]
+    }
+
     /// Reads the credentials of a call.
     ///
     /// # Errors

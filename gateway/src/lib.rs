@@ -27,11 +27,14 @@ pub mod body;
 pub mod call;
 pub mod clock;
 pub mod connection;
+pub mod cors;
 pub mod credential;
 pub mod deadlines;
+pub mod explain;
 pub mod grpc;
 pub mod handover;
 pub mod head;
+pub mod identity;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
@@ -44,6 +47,7 @@ pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
 pub mod reload;
+pub mod request_id;
 pub mod route;
 pub mod rules;
 pub mod server;
@@ -94,6 +98,7 @@ pub struct RunningGateway {
     sockets: Mutex<Option<Sockets>>,
     /// The gateway that this one took over from.
     elder: Option<Arc<ElderLink>>,
+    log: Arc<access_log::AccessLog>,
 }
 
 impl Gateway {
@@ -158,7 +163,7 @@ impl Gateway {
             reins: Arc::clone(&reins),
             quiescence: quiescence.clone(),
             draining: stop_workers.clone(),
-            log,
+            log: Arc::clone(&log),
         };
         let control = {
             let (shared, stop) = (Arc::clone(&shared), stop_control.clone());
@@ -186,6 +191,7 @@ impl Gateway {
             reins,
             sockets: Mutex::new(Some(sockets)),
             elder,
+            log,
         })
     }
 }
@@ -219,6 +225,11 @@ impl RunningGateway {
     #[must_use]
     pub fn is_handed_over(&self) -> bool {
         self.shared.parting.is_handed_over()
+    }
+
+    /// Opens the access log's file anew: whoever rotates it has moved it.
+    pub fn reopen_log(&self) {
+        self.log.reopen();
     }
 
     /// What its parts know, for tests and the status line.
@@ -342,6 +353,7 @@ fn share(config: GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow
         )),
     };
     Ok(Shared {
+        explanations: explain::Explanations::default(),
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         keys,

@@ -720,3 +720,11 @@ fn a_mistyped_key_is_told_once_and_not_missed_again() {
         "gateway.toml:1: upstream: is no known key; did you mean \"upstreams\"?"
     );
 }
+
+#[test]
+fn what_was_typed_can_do_nothing_to_a_terminal_or_a_log() {
+    refused(
+        "\"worker\\u001b\\n\" = 1\n",
+        &["1: worker\\u{1b}\\n: is no known key; did you mean \"workers\"?"],
+    );
+}

@@ -36,6 +36,7 @@ pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static st
         bounds: _,
         drain: _,
         documentation_url: _,
+        identity: _,
         upstreams: _,
         routes: _,
     } = before;

@@ -432,6 +432,7 @@ fn what_is_shown_is_what_is_documented() {
         "_ledger_",
         "_access_log_",
         "_config_",
+        "_upgrades_",
     ];
     for metric in ALL
         .iter()

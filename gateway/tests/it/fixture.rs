@@ -241,6 +241,14 @@ impl World {
         all
     }
 
+    /// `GET target` at the gateway's admin listener.
+    pub(crate) fn admin(&self, target: &str) -> Answer {
+        let admin = self.gateway.as_ref().unwrap().admin_address();
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.write_all(get(target, &[]).as_bytes()).unwrap();
+        read_answer(&mut stream)
+    }
+
     /// How many calls the upstream has seen, asked past the gateway.
     pub(crate) fn upstream_calls(&self) -> u64 {
         let mut stream = TcpStream::connect(self.upstream.as_ref().unwrap().address()).unwrap();
