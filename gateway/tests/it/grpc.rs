@@ -87,6 +87,8 @@ impl Service<http::Request<Body>> for Echo {
         let mut grpc = tonic::server::Grpc::new(ProstCodec::<Words, Words>::default())
             .max_decoding_message_size(64 << 20)
             .max_encoding_message_size(64 << 20);
+        // Some servers take no call without it.
+        assert_eq!(request.headers()["te"], "trailers");
         let open = Arc::clone(&self.open);
         Box::pin(async move {
             Ok(match request.uri().path() {
