@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use keyward_config::Require;
 use tokio::net::TcpStream;
@@ -45,6 +46,9 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     connection.state().call_began();
     let mut call = Box::new(Call::begin(worker, worker.now()));
     let (parts, body) = request.into_parts();
+    if !body.is_end_stream() {
+        connection.state().body_began();
+    }
     let form = ErrorForm::of(&parts.headers);
     let request_id = request_id(&parts.headers, call.started().unix.0);
 
@@ -53,11 +57,33 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
         tracing::error!("a call made the gateway panic; it was answered with 500");
         Err(Rejection::Internal.into())
     });
-    match handled {
-        Ok(Outcome::Forwarded(forwarded)) => forwarded.answer(call, connection, request_id),
+    let mut ends_connection = false;
+    let mut response = match handled {
+        Ok(Outcome::Forwarded(forwarded)) => {
+            // It was answered before it was sent: what still comes is never taken for the next request.
+            ends_connection = !forwarded.fate.is_over();
+            forwarded.answer(call, connection, request_id)
+        }
         Ok(Outcome::AtEdge(edge)) => edge.answer(call, connection, request_id),
-        Err(refused) => refuse(&refused, form, call, connection, request_id),
+        Err(refused) => {
+            ends_connection = refused.rejection.ends_connection() || parts.method == Method::CONNECT;
+            refuse(&refused, form, call, connection, request_id)
+        }
+    };
+    if ends_connection && parts.version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// What a client is told whose head could not be read at all. It is counted like any other refusal.
+pub fn refuse_unreadable(connection: &Rc<Connection>, rejection: Rejection) -> Response<Bytes> {
+    let worker = connection.worker();
+    let mut call = Call::begin(worker, worker.now());
+    let request_id = request_id(&HeaderMap::new(), call.started().unix.0);
+    refusal(&rejection.into(), ErrorForm::default(), &mut call, request_id)
 }
 
 /// How a call went that was not refused.
@@ -79,6 +105,9 @@ async fn handle(
     let (shared, now) = (worker.shared(), call.started());
     let client = connection.client_address(&parts.headers, &shared.trusted);
     call.describe(parts, request_id, client);
+    if let Some(unsound) = connection.state().unsound() {
+        return Err(Rejection::InvalidInput(unsound.reason()).into());
+    }
     if worker.is_full() {
         return Err(
             Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
@@ -241,6 +270,7 @@ impl<'a> Asked<'a> {
             origin: self.connection.origin(),
             caller: permit.caller(),
             credentials: (!route.forward_credentials).then_some(credentials),
+            kept_credentials: route.forward_credentials.then_some(credentials),
             request_id: self.request_id,
             default_host: destination.authority(),
             framing,
@@ -386,7 +416,7 @@ fn switch(
     connection: &Rc<Connection>,
 ) -> Response<AnswerBody> {
     let is_websocket = upgrade::is_websocket(&protocol);
-    headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(http::header::UPGRADE, protocol);
     if let Some(upstream) = upstream {
         connection.switch(Switched {
@@ -442,6 +472,14 @@ fn refuse(
     connection: &Rc<Connection>,
     request_id: HeaderValue,
 ) -> Response<AnswerBody> {
+    let (parts, body) = refusal(refused, form, &mut call, request_id).into_parts();
+    Response::from_parts(
+        parts,
+        AnswerBody::fixed(body, call, Rc::clone(connection.state())),
+    )
+}
+
+fn refusal(refused: &Refused, form: ErrorForm, call: &mut Call, request_id: HeaderValue) -> Response<Bytes> {
     let rejection = &refused.rejection;
     let documentation_url = &call.worker().shared().config.documentation_url;
     let answer = rejection::response(
@@ -460,11 +498,8 @@ fn refuse(
         }
         _ => None,
     };
-    finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
-    Response::from_parts(
-        parts,
-        AnswerBody::fixed(body, call, Rc::clone(connection.state())),
-    )
+    finish_headers(&mut parts.headers, request_id, standing.as_ref(), call);
+    Response::from_parts(parts, body)
 }
 
 /// What every answer carries.

@@ -21,6 +21,10 @@ pub enum Rejection {
     InvalidInput(&'static str),
     /// Row 1: the target is longer than `bounds.uri`.
     UriTooLong,
+    /// Row 1: the head is longer than `bounds.head`, or has more fields than `bounds.headers`.
+    HeadTooLarge,
+    /// Row 1: no version of HTTP that is spoken here.
+    VersionNotSupported,
     /// Row 2: no route for host and path.
     RouteNotFound,
     /// Row 2: a route, but not for this method; or CONNECT or TRACE.
@@ -95,6 +99,8 @@ pub const DECISIONS: &[&str] = &[
     "bad_gateway",
     "upstream_timeout",
     "internal_error",
+    "head_too_large",
+    "version_not_supported",
     "answered_at_edge",
     "client_gone",
 ];
@@ -102,9 +108,9 @@ pub const DECISIONS: &[&str] = &[
 /// The index of `accepted` in [`DECISIONS`].
 pub const ACCEPTED: u8 = 0;
 /// The index of `answered_at_edge` in [`DECISIONS`]: the gateway itself was asked, as by `OPTIONS *`.
-pub const ANSWERED_AT_EDGE: u8 = 20;
+pub const ANSWERED_AT_EDGE: u8 = 22;
 /// The index of `client_gone` in [`DECISIONS`]: the client went away before anything was decided.
-pub const CLIENT_GONE: u8 = 21;
+pub const CLIENT_GONE: u8 = 23;
 
 impl Rejection {
     /// Its index in [`DECISIONS`].
@@ -130,6 +136,8 @@ impl Rejection {
             Self::BadGateway(_) => 17,
             Self::UpstreamTimeout => 18,
             Self::Internal => 19,
+            Self::HeadTooLarge => 20,
+            Self::VersionNotSupported => 21,
         }
     }
 
@@ -139,6 +147,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_) => "INVALID_INPUT",
             Self::UriTooLong => "URI_TOO_LONG",
+            Self::HeadTooLarge => "HEAD_TOO_LARGE",
+            Self::VersionNotSupported => "VERSION_NOT_SUPPORTED",
             Self::RouteNotFound => "ROUTE_NOT_FOUND",
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::Unauthorized => "UNAUTHORIZED",
@@ -164,6 +174,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_) => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => StatusCode::UNAUTHORIZED,
@@ -187,6 +199,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_)
             | Self::UriTooLong
+            | Self::HeadTooLarge
+            | Self::VersionNotSupported
             | Self::RouteNotFound
             | Self::MethodNotAllowed(_)
             | Self::Unauthorized
@@ -204,12 +218,26 @@ impl Rejection {
         }
     }
 
+    /// Whether the connection ends after it: what may have been read wrongly is followed by nothing, and what is too long
+    /// need not be sent to its end.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidInput(_)
+                | Self::UriTooLong
+                | Self::HeadTooLarge
+                | Self::VersionNotSupported
+                | Self::PayloadTooLarge(_)
+        )
+    }
+
     /// The gRPC status of the same refusal
     /// (`google.rpc.Code`; the mapping from HTTP is that of gRPC's `http-grpc-status-mapping`).
     #[must_use]
     pub fn grpc_status(&self) -> u8 {
         match self {
-            Self::InvalidInput(_) | Self::UriTooLong => 3,
+            Self::InvalidInput(_) | Self::UriTooLong | Self::HeadTooLarge | Self::VersionNotSupported => 3,
             Self::RouteNotFound | Self::MethodNotAllowed(_) => 12,
             Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => 16,
             Self::AccountSuspended
@@ -229,6 +257,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_)
             | Self::UriTooLong
+            | Self::HeadTooLarge
+            | Self::VersionNotSupported
             | Self::RouteNotFound
             | Self::MethodNotAllowed(_)
             | Self::Unauthorized
@@ -253,6 +283,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(reason) | Self::Overloaded(reason) | Self::BadGateway(reason) => reason,
             Self::UriTooLong => "the request target is too long",
+            Self::HeadTooLarge => "the request's head is too large or has too many fields",
+            Self::VersionNotSupported => "this version of HTTP is not spoken here",
             Self::RouteNotFound => "there is no route for this host and path",
             Self::MethodNotAllowed(_) => "this method is not allowed here; see the Allow header",
             Self::Unauthorized => {
@@ -477,6 +509,8 @@ mod tests {
             Rejection::BadGateway("garbage"),
             Rejection::UpstreamTimeout,
             Rejection::Internal,
+            Rejection::HeadTooLarge,
+            Rejection::VersionNotSupported,
         ]
     }
 

@@ -25,9 +25,12 @@ use crate::pipeline;
 use crate::tunnel;
 use crate::worker::Worker;
 
+mod farewell;
 pub mod listener;
+pub mod strict;
 pub mod watch;
 
+use strict::StrictStream;
 use watch::{ConnectionState, TickClock, WatchedStream};
 
 /// Asks every worker to say when it has finished what it had begun to decide.
@@ -202,7 +205,8 @@ async fn serve(
         let connection = Rc::clone(&connection);
         async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&connection, request).await) }
     });
-    let mut serving = builder.serve_connection(WatchedStream::new(stream, Rc::clone(&state)), service);
+    let stream = StrictStream::new(WatchedStream::new(stream, Rc::clone(&state)), Rc::clone(&state));
+    let mut serving = builder.serve_connection(stream, service);
     let mut is_told = false;
     let ended = poll_fn(|context| {
         if state.is_aborted() {
@@ -222,9 +226,12 @@ async fn serve(
     })
     .await;
     let switched = connection.take_switched().filter(|_| !state.is_aborted());
-    if let (Ok(()), Some(switched)) = (ended, switched) {
-        let parts = serving.into_parts();
-        tunnel::run(parts.io, parts.read_buf, *switched, &state).await;
+    let parts = serving.into_parts();
+    match switched {
+        Some(switched) if ended.is_ok() => {
+            tunnel::run(parts.io.into_inner(), parts.read_buf, *switched, &state).await;
+        }
+        _ => farewell::say(&connection, parts.io, &parts.read_buf).await,
     }
 }
 

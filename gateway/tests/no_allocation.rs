@@ -132,6 +132,7 @@ fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
             first_byte: second,
             request_headers: second,
             request_body_idle: second,
+            request_body_rate: 240,
             write_stall: second,
             idle: second,
             upgraded_idle: second,

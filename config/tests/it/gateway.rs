@@ -43,6 +43,7 @@ fn the_defaults_are_those_of_the_contract() {
     for (time, expected) in seconds {
         assert_eq!(time, Duration::from_secs(expected));
     }
+    assert_eq!(timeouts.request_body_rate, 240);
     let bounds = config.bounds;
     assert_eq!(
         (bounds.connections, bounds.concurrent_requests, bounds.headers),
