@@ -207,6 +207,14 @@ fn a_size_that_can_not_be_is_refused() {
             "2: bounds.uri: 16KiB is more than the 8KiB of bounds.head, which it is part of",
         ),
         (
+            "[timeouts]\nrequest_body_rate = 0",
+            "2: timeouts.request_body_rate: 0 is too little; write at least 1",
+        ),
+        (
+            "[timeouts]\nrequest_body_rate = \"2GiB\"",
+            "2: timeouts.request_body_rate: 2GiB is too much; write at most 1GiB",
+        ),
+        (
             "headers = 0",
             "2: bounds.headers: 0 is too little; write at least 1",
         ),
