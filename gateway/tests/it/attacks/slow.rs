@@ -137,7 +137,7 @@ fn a_slow_upstream_is_not_taken_for_a_slow_client() {
 
 #[test]
 fn a_client_that_does_not_read_is_ended() {
-    let ground = Ground::with(SHORT);
+    let ground = Ground::with(&SHORT.replace("\nidle = \"300ms\"", ""));
     let mut stream = connect(&ground);
     // Refusals that nobody reads, until every buffer on the way is full.
     let request = b"GET /a HTTP/1.1\r\nhost: api.example\r\n\r\n".repeat(1000);
