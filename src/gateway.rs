@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use keyward_config::GatewayConfig;
-use keyward_gateway::Gateway;
+use anyhow::Context as _;
+use keyward_gateway::lifecycle::{Configured, Signals};
 use tokio::runtime::Builder;
 
 use crate::failure::Failure;
@@ -12,13 +12,21 @@ use crate::stop::{Stop, run_to_its_end};
 
 /// Runs it until it is asked to stop.
 pub(crate) fn run(config: &Path) -> Result<(), Failure> {
-    let config = GatewayConfig::load(config)?;
+    let config = Configured::read(config)?;
     logging::begin()?;
     let program = async {
         let mut stop = Stop::listen()?;
-        let gateway = Gateway::start(config)?;
-        tracing::info!(proxy = %gateway.proxy_address(), admin = %gateway.admin_address(), "the gateway listens");
-        stop.asked().await;
+        let signals = Signals::listen().context("can't listen for signals")?;
+        let mut gateway = config.start(signals)?;
+        let (proxy, admin) = (
+            gateway.gateway().proxy_address(),
+            gateway.gateway().admin_address(),
+        );
+        tracing::info!(%proxy, %admin, "the gateway listens");
+        tokio::select! {
+            () = stop.asked() => {}
+            () = gateway.attend() => {}
+        }
         tracing::info!("the gateway drains");
         stop.end(gateway.drain()).await?;
         Ok(())

@@ -57,16 +57,41 @@ pub struct GatewayConfig {
 }
 
 /// `listen`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// `proxy`: where partners call.
     pub proxy: SocketAddr,
     /// `admin`: health, metrics, state. Never open to partners.
     pub admin: SocketAddr,
+    /// `proxy_protocol`: whether trusted proxies begin their connections with it.
+    pub proxy_protocol: bool,
+    /// `tls`: what is shown to partners; `None`: clear text.
+    pub tls: Option<ListenTls>,
+}
+
+/// `listen.tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenTls {
+    /// `certificates`; at least one, the first for names that none has.
+    pub certificates: Vec<CertificateFiles>,
+    /// `client_ca_file`: who may have signed clients' certificates; `None`: none is asked for.
+    pub client_ca_file: Option<PathBuf>,
+    /// `client_certificates`.
+    pub client_certificates: ClientCertificates,
+}
+
+/// `listen.tls.client_certificates`: what becomes of a client without a certificate, where there is a `client_ca_file`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// It is turned away.
+    #[default]
+    Require,
+    /// It is served. A certificate that is shown must be good all the same.
+    Optional,
 }
 
 /// `control_plane`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlaneLink {
     /// `urls`: tried in turn.
     pub urls: Vec<String>,
@@ -74,17 +99,17 @@ pub struct ControlPlaneLink {
     /// certificate.
     pub token_file: PathBuf,
     /// `tls`: how `https` addresses are spoken to.
-    pub tls: LinkTls,
+    pub tls: ClientTls,
 }
 
-/// `control_plane.tls`.
+/// `control_plane.tls` and `upstreams.tls`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkTls {
-    /// `ca_file`: who may have signed the control plane's certificate; `None`: the system's authorities.
+pub struct ClientTls {
+    /// `ca_file`: who may have signed the server's certificate; `None`: the system's authorities.
     pub ca_file: Option<PathBuf>,
     /// `cert_file` and `key_file`: what this gateway shows.
     pub certificate: Option<CertificateFiles>,
-    /// `server_name`: the name that the control plane's certificate must have; `None`: the host of its address.
+    /// `server_name`: the name that the server's certificate must have; `None`: the host of its address.
     pub server_name: Option<String>,
 }
 
@@ -162,6 +187,8 @@ pub struct Credentials {
 pub struct Timeouts {
     /// From accepting a connection to its first byte.
     pub first_byte: Duration,
+    /// From accepting a connection that begins with the PROXY protocol or TLS to the end of that beginning.
+    pub handshake: Duration,
     /// From the first byte of a request to the end of its head.
     pub request_headers: Duration,
     /// Between two pieces of a request body.
@@ -172,6 +199,8 @@ pub struct Timeouts {
     pub write_stall: Duration,
     /// How long a keep-alive connection may wait for its next request.
     pub idle: Duration,
+    /// How often a PING is sent on an HTTP/2 connection, and how long it may stay unanswered.
+    pub http2_ping: Duration,
     /// How long a connection in another protocol may be silent both ways.
     pub upgraded_idle: Duration,
     /// To connect to an upstream.
@@ -197,6 +226,14 @@ pub struct Bounds {
     pub uri: usize,
     /// Bytes of a request body, where the route says nothing else.
     pub body: u64,
+    /// Calls at the same time on one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// Calls a second that a client may take back on one HTTP/2 connection.
+    pub http2_resets: u32,
+    /// Frames a second that carry next to nothing on one HTTP/2 connection.
+    pub http2_empty_frames: u32,
+    /// CONTINUATION frames of one head.
+    pub http2_continuations: u32,
 }
 
 /// `drain`.
@@ -226,6 +263,20 @@ pub struct Upstream {
     pub name: String,
     /// `endpoints`: at least one.
     pub endpoints: Vec<Endpoint>,
+    /// `protocol`: what is spoken with them.
+    pub protocol: UpstreamProtocol,
+    /// `tls`: how, when the endpoints are `https`; `None`: in clear text.
+    pub tls: Option<ClientTls>,
+}
+
+/// `upstreams.protocol`, whether over TLS or in clear text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// One machine of an upstream.

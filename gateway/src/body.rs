@@ -12,8 +12,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::call::Call;
+use crate::grpc;
 use crate::server::watch::ConnectionState;
-use crate::upstream::exchange::AnswerStream;
+use crate::upstream::answer::AnswerStream;
 
 /// Why a request body did not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,7 @@ pub struct BodyFate {
     bound: u64,
     bytes: Cell<u64>,
     is_over: Cell<bool>,
+    is_awaited: Cell<bool>,
 }
 
 impl BodyFate {
@@ -52,16 +54,31 @@ impl BodyFate {
     pub fn is_over(&self) -> bool {
         self.is_over.get()
     }
+
+    /// Whether more of it is wanted than the client has sent.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited.get()
+    }
 }
 
-/// A client's request body on its way to the upstream. Trailers are not forwarded: a field named there could
-/// say who the caller is, after the head was checked.
+/// A client's request body on its way to the upstream.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
     left: u64,
     fate: Rc<BodyFate>,
     connection: Rc<ConnectionState>,
+    trailers: Trailers,
+}
+
+/// What becomes of the trailers of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They are dropped: a field named there could say who the caller is, after the head was checked.
+    Dropped,
+    /// What gRPC defines goes on.
+    OfGrpc,
 }
 
 impl RequestBody {
@@ -80,9 +97,17 @@ impl RequestBody {
                 left: bound,
                 fate: Rc::clone(&fate),
                 connection,
+                trailers: Trailers::Dropped,
             },
             fate,
         )
+    }
+
+    /// The same, with these of its trailers.
+    #[must_use]
+    pub fn with(mut self, trailers: Trailers) -> Self {
+        self.trailers = trailers;
+        self
     }
 
     fn end(&mut self, fault: Option<BodyFault>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
@@ -109,16 +134,30 @@ impl Body for RequestBody {
             };
             let Poll::Ready(frame) = Pin::new(incoming).poll_frame(context) else {
                 self.connection.waits_for_body();
+                self.fate.is_awaited.set(true);
+                if self.connection.is_ended() {
+                    return self.end(Some(BodyFault::Client));
+                }
                 return Poll::Pending;
             };
             self.connection.got_body();
+            self.fate.is_awaited.set(false);
             let data = match frame {
                 None => return self.end(None),
                 Some(Err(_)) => return self.end(Some(BodyFault::Client)),
                 Some(Ok(frame)) => frame.into_data(),
             };
-            // Trailers come as a frame that is no data; they end here.
-            let Ok(data) = data else { continue };
+            let data = match data {
+                Ok(data) => data,
+                // A frame that is no data: trailers, which are the last of a body.
+                Err(frame) => match (frame.into_trailers(), self.trailers) {
+                    (Ok(trailers), Trailers::OfGrpc) => {
+                        let trailers = grpc::of_request(trailers);
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                    _ => continue,
+                },
+            };
             let Some(left) = self.left.checked_sub(data.len() as u64) else {
                 return self.end(Some(BodyFault::TooLarge));
             };
@@ -170,6 +209,47 @@ pub struct Streamed {
     pub fate: Rc<BodyFate>,
     /// When the whole call is over, monotonic.
     pub deadline: Duration,
+    /// How the answer ends, when the gateway ends it.
+    pub last_word: LastWord,
+}
+
+/// What can be said at the end of an answer that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastWord {
+    /// Nothing: it breaks off.
+    None,
+    /// How the call went, in trailers (gRPC over HTTP/2).
+    GrpcStatus,
+    /// It has been said.
+    Said,
+}
+
+impl Streamed {
+    fn poll(
+        &mut self,
+        call: &mut Call,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.last_word == LastWord::GrpcStatus && call.is_cut() {
+            return self.say(
+                grpc::UNAUTHENTICATED,
+                "the key, its account or its address has lost its rights",
+            );
+        }
+        match self.stream.poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending if call.is_late(self.deadline, context) => match self.last_word {
+                LastWord::GrpcStatus => self.say(grpc::DEADLINE_EXCEEDED, "the call has taken too long"),
+                LastWord::None | LastWord::Said => Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into()))),
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn say(&mut self, status: u16, message: &'static str) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.last_word = LastWord::Said;
+        Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(status, message)))))
+    }
 }
 
 impl AnswerBody {
@@ -186,6 +266,7 @@ impl AnswerBody {
     /// A body made here.
     #[must_use]
     pub fn fixed(bytes: Bytes, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
+        connection.gave_answer();
         Self {
             kind: Kind::Fixed(Some(bytes).filter(|bytes| !bytes.is_empty())),
             call: Some(call),
@@ -196,6 +277,10 @@ impl AnswerBody {
     /// An upstream's body.
     #[must_use]
     pub fn streamed(streamed: Streamed, call: Box<Call>, connection: Rc<ConnectionState>) -> Self {
+        if streamed.last_word == LastWord::GrpcStatus {
+            connection.ends_with_status();
+        }
+        connection.gave_answer();
         Self {
             kind: Kind::Streamed(streamed),
             call: Some(call),
@@ -218,14 +303,21 @@ impl Body for AnswerBody {
         };
         let piece = match &mut this.kind {
             Kind::Fixed(bytes) => bytes.take().map(Ok),
-            Kind::Streamed(streamed) => match streamed.stream.poll_piece(context) {
-                Poll::Ready(piece) => piece,
-                Poll::Pending if call.is_late(streamed.deadline, context) => {
-                    Some(Err(io::ErrorKind::TimedOut.into()))
+            Kind::Streamed(streamed) if streamed.last_word == LastWord::Said => None,
+            Kind::Streamed(streamed) => match streamed.poll(call, context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(bytes) => Some(Ok(bytes)),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Poll::Ready(Some(Err(error))) => Some(Err(error)),
+                Poll::Ready(None) => None,
+                Poll::Pending => {
+                    this.connection.waits_for_answer();
+                    return Poll::Pending;
                 }
-                Poll::Pending => return Poll::Pending,
             },
         };
+        this.connection.gave_answer();
         if let Some(Ok(bytes)) = &piece {
             call.add_bytes_out(bytes.len());
         }

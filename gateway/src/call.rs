@@ -29,9 +29,11 @@ use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
 use crate::path::normalise;
 use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
+use crate::route::Route;
+use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
 use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
-use crate::vigil::Vigil;
+use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
 
 /// What nginx calls 499: the client went away before the answer was out.
@@ -43,7 +45,9 @@ pub struct Call {
     worker: Rc<Worker>,
     _in_flight: InFlight,
     started: Now,
-    route: Cell<Option<u16>>,
+    /// What it goes by from its beginning to its end.
+    terms: Rc<Terms>,
+    route: Cell<Option<RouteTaken>>,
     tier: Cell<TierSlot>,
     status: Cell<u16>,
     decision: Cell<Option<u8>>,
@@ -64,6 +68,13 @@ pub struct Call {
     vigil: Option<Vigil>,
     cut: Cell<Option<CutReason>>,
     log: Option<Box<Logged>>,
+}
+
+/// Which route a call takes: its index in the rules that it goes by, and its label.
+#[derive(Clone, Copy, Debug)]
+struct RouteTaken {
+    index: u16,
+    label: u16,
 }
 
 /// What only the access log needs; absent when there is none.
@@ -93,6 +104,7 @@ impl Call {
             worker: Rc::clone(worker),
             _in_flight: worker.begin_call(),
             started,
+            terms: worker.terms(),
             route: Cell::new(None),
             tier: Cell::new(TierSlot::NONE),
             status: Cell::new(CLIENT_CLOSED),
@@ -125,6 +137,18 @@ impl Call {
         &self.worker
     }
 
+    /// What it goes by, whatever was reloaded since it began.
+    #[must_use]
+    pub fn terms(&self) -> &Rc<Terms> {
+        &self.terms
+    }
+
+    /// The rules it goes by.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        self.terms.rules()
+    }
+
     /// Keeps what the access log will say, when there is one.
     pub fn describe(&mut self, parts: &http::request::Parts, request_id: &HeaderValue, client: IpAddr) {
         if self.worker.access_log().is_some() {
@@ -140,8 +164,16 @@ impl Call {
     }
 
     /// Which route it takes.
-    pub fn set_route(&self, route: u16) {
-        self.route.set(Some(route));
+    pub fn set_route(&self, route: &Route) {
+        self.route.set(Some(RouteTaken {
+            index: route.index,
+            label: route.numbers.label,
+        }));
+    }
+
+    /// What its route is called in metrics and usage.
+    fn route_label(&self) -> Option<u16> {
+        self.route.get().map(|route| route.label)
     }
 
     /// Who calls, and where that is counted.
@@ -150,7 +182,7 @@ impl Call {
         self.counter = Some(counter(
             &self.worker,
             caller,
-            self.route.get().unwrap_or_default(),
+            self.route_label().unwrap_or_default(),
             self.started,
         ));
     }
@@ -170,14 +202,13 @@ impl Call {
 
     /// From here on it ends when what it was let in by no longer holds; see [`crate::vigil`].
     pub fn watch(&mut self, claim: Claim, carrier: &Rc<ConnectionState>) {
-        let route = self.route.get().unwrap_or_default();
-        self.vigil = Some(Vigil::keep(
-            &self.worker,
+        let standing = vigil::Standing {
             claim,
-            route,
-            carrier,
-            self.started.monotonic,
-        ));
+            terms: Rc::clone(&self.terms),
+            route: self.route.get().map_or(u16::MAX, |route| route.index),
+        };
+        let since = self.started.monotonic;
+        self.vigil = Some(Vigil::keep(&self.worker, standing, carrier, since));
     }
 
     /// Runs `work` unless the call is cut off meanwhile; then says why.
@@ -238,15 +269,32 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.decision.set(Some(ACCEPTED));
-            self.code.set("accepted");
-            self.upstream.set(Some(upstream));
-            let customers = standing.filter(|standing| standing.which == Which::Customer);
-            if let (Some(counter), Some(standing)) = (counter, customers) {
-                counter.bucket(standing.level.millitokens, now);
-            }
+            self.accept(upstream, standing);
         }
         Ok(taken)
+    }
+
+    /// A connection that carries many calls has taken it: it is accepted, whatever comes back; a repeated attempt is
+    /// still one call.
+    pub fn hand_over(&self, upstream: u16, standing: Option<&Standing>) {
+        if self.is_accepted() {
+            return;
+        }
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.accept(upstream, standing);
+    }
+
+    /// It is counted; what else is known of it is kept.
+    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+        self.decision.set(Some(ACCEPTED));
+        self.code.set("accepted");
+        self.upstream.set(Some(upstream));
+        let customers = standing.filter(|standing| standing.which == Which::Customer);
+        if let (Some(counter), Some(standing)) = (&self.counter, customers) {
+            counter.bucket(standing.level.millitokens, self.started.unix.0);
+        }
     }
 
     /// Whether an upstream may have seen it.
@@ -368,7 +416,7 @@ impl Call {
             && let Some(reason) = self.cut.get()
         {
             self.worker.telemetry().cut(reason);
-            self.code.set(crate::vigil::code(reason));
+            self.code.set(vigil::code(reason));
         }
         if decision == Some(ACCEPTED)
             && let Some(limit) = self.would_limit.get()
@@ -379,7 +427,7 @@ impl Call {
             }
         }
         self.worker.telemetry().finished(&Finished {
-            route: self.route.get(),
+            route: self.route_label(),
             tier: self.tier.get(),
             status,
             decision: Decision(decision.unwrap_or(CLIENT_GONE)),
@@ -406,7 +454,7 @@ impl Call {
             return;
         }
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let routes = self.worker.shared().routes.routes();
+        let routes = self.rules().routes.routes();
         writer.log(Entry {
             time: self.started.unix,
             request_id: text(&log.request_id),
@@ -418,7 +466,7 @@ impl Call {
             route: self
                 .route
                 .get()
-                .and_then(|index| Some(Arc::clone(&routes.get(usize::from(index))?.name))),
+                .and_then(|route| Some(Arc::clone(&routes.get(usize::from(route.index))?.name))),
             status: self.status.get(),
             code: self.code.get(),
             would_limit: self.would_limit.get().map(Which::name),

@@ -1,13 +1,16 @@
 //! One client connection: whose it is and what is known of it for all its calls.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::address::{TrustedProxies, client_address};
-use crate::onward::{Forwarding, Origin, Trust};
+use crate::address::client_address;
+use crate::onward::{Forwarding, Origin, Scheme, Trust};
+use crate::rules::{Rules, Terms};
+use crate::server::greeting::Guest;
+use crate::server::socket::ClientSocket;
 use crate::server::watch::ConnectionState;
 use crate::upgrade::Switched;
 use crate::worker::Worker;
@@ -18,8 +21,10 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub struct Connection {
     worker: Rc<Worker>,
     peer: IpAddr,
-    forwarding: Forwarding,
-    trust: Trust,
+    forwarding: Rc<Forwarding>,
+    trust: Cell<Trust>,
+    /// By which rules that was said.
+    trust_as_of: Cell<u64>,
     state: Rc<ConnectionState>,
     switched: Cell<Option<Box<Switched>>>,
 }
@@ -28,27 +33,42 @@ impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
             .field("peer", &self.peer)
-            .field("trust", &self.trust)
+            .field("trust", &self.trust.get())
             .finish_non_exhaustive()
     }
 }
 
 impl Connection {
-    /// A connection that was just accepted.
+    /// A connection that is ready to be served.
     #[must_use]
-    pub fn new(worker: &Rc<Worker>, peer: SocketAddr, state: Rc<ConnectionState>) -> Self {
-        let peer = peer.ip().to_canonical();
-        let is_trusted = worker.shared().trusted.contains(peer);
+    pub fn new(worker: &Rc<Worker>, guest: &Guest, state: Rc<ConnectionState>) -> Self {
+        let peer = guest.peer.ip().to_canonical();
+        let scheme = match guest.socket {
+            ClientSocket::Plain(_) => Scheme::Http,
+            ClientSocket::Tls(_) => Scheme::Https,
+        };
+        let terms = worker.terms();
         Self {
             worker: Rc::clone(worker),
             peer,
-            forwarding: Forwarding::of(peer),
-            trust: if is_trusted {
-                Trust::Trusted
-            } else {
-                Trust::Untrusted
-            },
+            forwarding: Rc::new(Forwarding::of(peer, scheme, guest.wire)),
+            trust: Cell::new(trust_in(peer, terms.rules())),
+            trust_as_of: Cell::new(terms.generation()),
             state,
+            switched: Cell::new(None),
+        }
+    }
+
+    /// The same, for the call on one of its streams.
+    #[must_use]
+    pub fn on_stream(&self, stream: Rc<ConnectionState>) -> Self {
+        Self {
+            worker: Rc::clone(&self.worker),
+            peer: self.peer,
+            forwarding: Rc::clone(&self.forwarding),
+            trust: self.trust.clone(),
+            trust_as_of: self.trust_as_of.clone(),
+            state: stream,
             switched: Cell::new(None),
         }
     }
@@ -81,19 +101,35 @@ impl Connection {
     pub fn origin(&self) -> Origin<'_> {
         Origin {
             forwarding: &self.forwarding,
-            trust: self.trust,
+            trust: self.trust.get(),
         }
     }
 
-    /// The client's address: the peer's, or what a trusted peer says.
+    /// The client's address: the peer's, or what a peer says that these terms trust.
     #[must_use]
-    pub fn client_address(&self, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
-        match self.trust {
+    pub fn client_address(&self, headers: &HeaderMap, terms: &Terms) -> IpAddr {
+        if self.trust_as_of.get() != terms.generation() {
+            self.trust.set(trust_in(self.peer, terms.rules()));
+            self.trust_as_of.set(terms.generation());
+        }
+        match self.trust.get() {
             Trust::Untrusted => self.peer,
             Trust::Trusted => {
                 let fields = headers.get_all(X_FORWARDED_FOR).iter();
-                client_address(self.peer, fields.map(HeaderValue::as_bytes), trusted)
+                client_address(
+                    self.peer,
+                    fields.map(HeaderValue::as_bytes),
+                    &terms.rules().trusted,
+                )
             }
         }
+    }
+}
+
+fn trust_in(peer: IpAddr, rules: &Rules) -> Trust {
+    if rules.trusted.contains(peer) {
+        Trust::Trusted
+    } else {
+        Trust::Untrusted
     }
 }

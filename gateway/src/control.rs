@@ -16,7 +16,7 @@ use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
 use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
-use crate::sync::{Follower, LinkCredentials, STATES, SyncLink};
+use crate::sync::{Follower, LinkCredentials, Reins, STATES, SyncLink};
 use crate::telemetry::{Sums, catalogue};
 use crate::worker::Shared;
 
@@ -27,6 +27,10 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) admin: std::net::TcpListener,
+    /// Cancelled when the admin listener is another gateway's.
+    pub(crate) stop_admin: CancellationToken,
+    /// Whether the control plane is followed.
+    pub(crate) reins: Arc<Reins>,
     pub(crate) link: SyncLink,
     pub(crate) quiescence: Quiescence,
     /// Cancelled when the workers are to drain.
@@ -37,7 +41,8 @@ pub(crate) struct Services {
 
 /// The link to the control plane, with the credentials read from their files.
 pub(crate) fn link(shared: &Shared, proxy: SocketAddr) -> anyhow::Result<SyncLink> {
-    let config = &shared.config;
+    let rules = shared.rules();
+    let config = &rules.config;
     for url in &config.control_plane.urls {
         if is_overheard(url) {
             tracing::warn!(
@@ -98,6 +103,8 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
     };
     let Services {
         admin,
+        stop_admin,
+        reins,
         link,
         quiescence,
         draining,
@@ -113,9 +120,9 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
             Arc::clone(&shared.sync),
         );
         tokio::join!(
-            serve_admin(shared, admin, &draining, stop),
+            serve_admin(shared, admin, &draining, &stop_admin),
             keep_house(shared, stop),
-            follower.run(stop.clone())
+            follower.run_on(&reins, stop)
         );
     });
     if !log.close(LAST_LINES) {
@@ -127,7 +134,6 @@ pub(crate) fn run(shared: &Arc<Shared>, services: Services, stop: &CancellationT
 fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
     let log = Arc::clone(log);
     shared.telemetry.observe(Box::new(move |sums| log.observe(sums)));
-    let started = shared.clock.now().unix;
     // Weak: the telemetry is itself a part of what is shared.
     let known = Arc::downgrade(shared);
     shared.telemetry.observe(Box::new(move |sums| {
@@ -168,7 +174,8 @@ fn observe(shared: &Arc<Shared>, log: &Arc<AccessLog>) {
         sums.gauge(&catalogue::LEDGER_IN_MEMORY, [], ledger.in_memory as f64);
         sums.gauge(&catalogue::LEDGER_OLD_BOOTS, [], ledger.old_boots as f64);
         sums.counter(&catalogue::LEDGER_CORRUPT, [], ledger.corrupt_records);
-        sums.gauge(&catalogue::CONFIG_LOADED, [], started.0 as f64 / 1_000.0);
+        shared.reloads.observe(sums);
+        shared.parting.observe(sums);
     }));
 }
 
@@ -231,7 +238,9 @@ fn detail(shared: &Shared) -> serde_json::Value {
     let position = shared.keys.position();
     let ledger = shared.ledger.standing();
     serde_json::json!({
-        "gatewayId": shared.config.id,
+        "gatewayId": shared.rules().config.id,
+        "pid": std::process::id(),
+        "configuration": shared.reloads.detail(),
         "keys": {
             "revision": position.revision,
             "feedEpoch": position.feed_epoch,
@@ -290,5 +299,28 @@ async fn keep_house(shared: &Shared, stop: &CancellationToken) {
         if count.is_multiple_of(20) {
             shared.keys.forget_idle(shared.clock.now().monotonic_ms());
         }
+        if count.is_multiple_of(2) {
+            look_at_certificates(shared);
+            look_at_files(shared);
+        }
+    }
+}
+
+/// Takes new certificates of the proxy listener; bad ones are told once, and the old ones stay.
+fn look_at_certificates(shared: &Shared) {
+    let rules = shared.rules();
+    let Some(tls) = &rules.tls else { return };
+    match tls.look() {
+        Ok(None) => {}
+        Ok(Some(_)) => tracing::info!("new certificates are shown to partners from now on"),
+        Err(error) => tracing::error!(%error, "new certificates can't be used; the old ones stay in force"),
+    }
+}
+
+/// Takes changed TLS files of upstreams in, on a thread that may wait for a disk.
+fn look_at_files(shared: &Shared) {
+    let all: Vec<_> = shared.rules().upstream_tls.iter().flatten().cloned().collect();
+    if !all.is_empty() {
+        tokio::task::spawn_blocking(move || all.iter().for_each(|tls| tls.look()));
     }
 }

@@ -27,6 +27,7 @@ mod change;
 pub mod entry;
 pub mod fence;
 pub mod generations;
+mod given;
 pub mod recent;
 mod replica;
 mod restrict;
@@ -116,7 +117,7 @@ impl KeySet {
     /// # Errors
     /// When the folder or a file in it can't be used.
     pub fn open(folder: &Path, entries: u64, tier_slots: TierSlots) -> Result<Arc<Self>, ReplicaError> {
-        Self::open_under(folder, replica::digest_key(folder), entries, tier_slots)
+        Self::open_under(folder, replica::digest_key(folder), entries, tier_slots, None)
     }
 
     /// [`Self::open`] under a digest key of the operator's, which is not kept.
@@ -129,7 +130,22 @@ impl KeySet {
         entries: u64,
         tier_slots: TierSlots,
     ) -> Result<Arc<Self>, ReplicaError> {
-        Self::open_under(folder, Some(key), entries, tier_slots)
+        Self::open_under(folder, Some(key), entries, tier_slots, None)
+    }
+
+    /// [`Self::open`], or [`Self::open_with_key`] where the operator has one, in a folder whose lock another process gave.
+    ///
+    /// # Errors
+    /// When the folder or a file in it can't be used.
+    pub fn inherit(
+        folder: &Path,
+        key: Option<DigestKey>,
+        entries: u64,
+        tier_slots: TierSlots,
+        lock: std::fs::File,
+    ) -> Result<Arc<Self>, ReplicaError> {
+        let key = key.or_else(|| replica::digest_key(folder));
+        Self::open_under(folder, key, entries, tier_slots, Some(lock))
     }
 
     fn open_under(
@@ -137,8 +153,12 @@ impl KeySet {
         key: Option<DigestKey>,
         entries: u64,
         tier_slots: TierSlots,
+        lock: Option<std::fs::File>,
     ) -> Result<Arc<Self>, ReplicaError> {
-        let replica = Replica::open(folder, key.as_ref())?;
+        let replica = match lock {
+            Some(lock) => Replica::open_locked(folder, key.as_ref(), lock)?,
+            None => Replica::open(folder, key.as_ref())?,
+        };
         Ok(Arc::new(Self {
             folder: folder.to_owned(),
             position: ArcSwap::from_pointee(replica.position()),

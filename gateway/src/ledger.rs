@@ -60,6 +60,15 @@ pub struct LedgerBounds {
     pub sync_interval: Duration,
 }
 
+/// The process that has a ledger's folder open while another one opens it.
+#[derive(Debug)]
+pub struct Elder {
+    /// A descriptor of the folder's lock.
+    pub lock: std::fs::File,
+    /// What it counts under.
+    pub boot_epoch: u64,
+}
+
 /// How a ledger stands, for metrics and people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerStanding {
@@ -117,7 +126,22 @@ impl Ledger {
     /// # Errors
     /// When the folder can't be used, or another process uses it.
     pub fn open(path: &Path, routes: Vec<String>, bounds: LedgerBounds) -> Result<Arc<Self>, LedgerError> {
-        let boot = boot::Boot::begin(path)?;
+        Self::open_after(path, routes, bounds, None)
+    }
+
+    /// [`Self::open`] beside the process that has the folder open: what that one counts is read when it has ended
+    /// ([`Self::elder_ended`]).
+    ///
+    /// # Errors
+    /// When the folder can't be used.
+    pub fn open_after(
+        path: &Path,
+        routes: Vec<String>,
+        bounds: LedgerBounds,
+        elder: Option<Elder>,
+    ) -> Result<Arc<Self>, LedgerError> {
+        let (lock, living) = elder.map(|elder| (elder.lock, elder.boot_epoch)).unzip();
+        let boot = boot::Boot::begin(path, lock)?;
         let failed = |source| LedgerError::Io {
             path: path.to_owned(),
             source,
@@ -130,6 +154,7 @@ impl Ledger {
             backlog: Backlog::new(path, old),
             bell: Bell::default(),
         });
+        store.backlog.lives(living.unwrap_or_default());
         let keeper = Keeper::start(&store, bounds.sync_interval).map_err(failed)?;
         Ok(Arc::new(Self {
             entries: DashMap::default(),
@@ -141,6 +166,20 @@ impl Ledger {
             keeper: Some(keeper),
             boot,
         }))
+    }
+
+    /// The process that had the folder before has ended: what it left is read and reported.
+    pub fn elder_ended(&self) {
+        self.store.backlog.ended();
+        self.store.bell.ring();
+    }
+
+    /// A descriptor of the folder's lock for a process that opens it beside this one.
+    ///
+    /// # Errors
+    /// When there are none left.
+    pub fn share_lock(&self) -> std::io::Result<std::fs::File> {
+        self.boot.share()
     }
 
     /// A worker's part of it. Belongs to the thread that calls this.
@@ -164,6 +203,15 @@ impl Ledger {
     #[must_use]
     pub fn oldest_boot_epoch(&self) -> u64 {
         self.store.backlog.oldest().unwrap_or(self.boot.epoch())
+    }
+
+    /// Takes the names of routes that a reload brings; `names` are all, by their numbers, and begin with those that there
+    /// were.
+    ///
+    /// # Errors
+    /// When they can't be put on the disk: nothing may be counted under them then.
+    pub fn name_routes(&self, names: &[Arc<str>]) -> std::io::Result<()> {
+        self.store.shelf.name_routes(names)
     }
 
     fn first_open_hour(&self) -> i64 {
@@ -203,7 +251,7 @@ impl Ledger {
         let (shelf, epoch) = (&self.store.shelf, self.boot_epoch());
         wire.extend(counters.iter().map(|counter| {
             let key = &counter.key;
-            counter.tally().wire(key, shelf.route(key.route), epoch)
+            counter.tally().wire(key, &shelf.route(key.route), epoch)
         }));
         let mut reports = self.reports.lock();
         reports.sequence += 1;

@@ -28,17 +28,23 @@ pub mod clock;
 pub mod connection;
 pub mod credential;
 pub mod deadlines;
+pub mod grpc;
+pub mod handover;
 pub mod head;
 pub mod keys;
 pub mod ledger;
+pub mod lifecycle;
 pub mod limits;
 pub mod me;
 pub mod onward;
 pub mod path;
 pub mod pipeline;
+pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
+pub mod reload;
 pub mod route;
+pub mod rules;
 pub mod server;
 pub mod sync;
 pub mod telemetry;
@@ -50,8 +56,15 @@ pub mod worker;
 
 mod control;
 
+use handover::elder::Sockets;
+use handover::heir::{ElderLink, Inheritance};
+use handover::parting::Parting;
 use limits::shared::LimiterThread;
+use parking_lot::Mutex;
+use rules::names::{Names, Numbers};
+use rules::{InForce, Rules};
 use server::{Quiescence, Service, listener};
+use sync::{Rein, Reins};
 use worker::{Shared, Worker};
 
 /// The version that is compiled in.
@@ -69,9 +82,16 @@ pub struct RunningGateway {
     admin_address: SocketAddr,
     stop_workers: CancellationToken,
     stop_control: CancellationToken,
+    stop_admin: CancellationToken,
     workers: Vec<JoinHandle<()>>,
     control: JoinHandle<()>,
-    limiter: Option<LimiterThread>,
+    limiter: Mutex<Option<LimiterThread>>,
+    quiescence: Quiescence,
+    reins: Arc<Reins>,
+    /// As they are given to another gateway; `None` from when none are accepted on any more.
+    sockets: Mutex<Option<Sockets>>,
+    /// The gateway that this one took over from.
+    elder: Option<Arc<ElderLink>>,
 }
 
 impl Gateway {
@@ -82,26 +102,56 @@ impl Gateway {
     /// # Errors
     /// When an address can't be bound, or a file that is needed can't be read or written.
     pub fn start(config: GatewayConfig) -> anyhow::Result<RunningGateway> {
-        let shared = Arc::new(share(config)?);
-        let config = &shared.config;
-        let listeners = listener::bind(config.listen.proxy, config.workers.max(1))
-            .with_context(|| format!("can't listen on {} (listen.proxy)", config.listen.proxy))?;
-        let admin = std::net::TcpListener::bind(config.listen.admin)
-            .with_context(|| format!("can't listen on {} (listen.admin)", config.listen.admin))?;
-        admin.set_nonblocking(true)?;
-        let (proxy_address, admin_address) = (address_of(&listeners)?, admin.local_addr()?);
+        Self::start_with(config, None)
+    }
+
+    /// [`Self::start`] on the sockets and folders of another gateway, which accepts no more calls when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; the other gateway then goes on.
+    pub fn take_over(config: GatewayConfig, inheritance: Inheritance) -> anyhow::Result<RunningGateway> {
+        Self::start_with(config, Some(inheritance))
+    }
+
+    fn start_with(config: GatewayConfig, inheritance: Option<Inheritance>) -> anyhow::Result<RunningGateway> {
+        let mut inheritance = inheritance;
+        let shared = Arc::new(share(config, inheritance.as_mut())?);
+        let rules = shared.rules();
+        let config = &rules.config;
+        let sockets = listen(config, inheritance.as_mut())?;
+        let (proxy_address, admin_address) = (address_of(&sockets.proxies)?, sockets.admin.local_addr()?);
+        let listeners = sockets.proxies.iter().map(std::net::TcpListener::try_clone);
+        let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
+        let elder = inheritance
+            .as_ref()
+            .map(|inheritance| Arc::clone(inheritance.link()));
+        if let Some(inheritance) = &inheritance {
+            anyhow::ensure!(
+                shared.keys.is_ready() || !inheritance.was_ready(),
+                "the gateway before this one has a key set, and this one finds none"
+            );
+            let now_ms = shared.clock.now().monotonic_ms();
+            shared.keys.inherit_tokens(&inheritance.opened(), now_ms);
+            shared.parting.took_over();
+        }
 
         let (stop_workers, stop_control) = (CancellationToken::new(), CancellationToken::new());
+        let stop_admin = stop_control.child_token();
         let log = access_log::AccessLog::start(&config.access_log).context("can't open the access log")?;
         let log = Arc::new(log);
         let limiter = shared.limiter.shared().map(Arc::clone);
         let limiter = limiter.map(LimiterThread::start).transpose()?;
         let (workers, quiescence) = start_workers(&shared, listeners, &log, &stop_workers)?;
+        let quiescence = quiescence.after(elder.clone());
+        let first = elder.as_ref().map_or(Rein::Follow, |_| Rein::Let);
+        let reins = Arc::new(Reins::new(first));
         let link = control::link(&shared, proxy_address)?;
         let services = control::Services {
-            admin,
+            admin: sockets.admin.try_clone()?,
+            stop_admin: stop_admin.clone(),
             link,
-            quiescence,
+            reins: Arc::clone(&reins),
+            quiescence: quiescence.clone(),
             draining: stop_workers.clone(),
             log,
         };
@@ -112,15 +162,24 @@ impl Gateway {
                 .name("keyward-control".into())
                 .spawn(run)?
         };
+        if let Some(inheritance) = inheritance {
+            let (reins, ledger) = (Arc::clone(&reins), Arc::clone(&shared.ledger));
+            inheritance.serving(move || reins.want(Rein::Follow), move || ledger.elder_ended())?;
+        }
         Ok(RunningGateway {
             shared,
             proxy_address,
             admin_address,
             stop_workers,
             stop_control,
+            stop_admin,
             workers,
             control,
-            limiter,
+            limiter: Mutex::new(limiter),
+            quiescence,
+            reins,
+            sockets: Mutex::new(Some(sockets)),
+            elder,
         })
     }
 }
@@ -144,6 +203,12 @@ impl RunningGateway {
         self.shared.keys.is_ready()
     }
 
+    /// Whether another gateway serves on its sockets: it is to be drained.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.shared.parting.is_handed_over()
+    }
+
     /// What its parts know, for tests and the status line.
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
@@ -153,12 +218,14 @@ impl RunningGateway {
     /// Stops accepting, lets calls in flight end within `drain.timeout`, reports the last usage, and ends.
     pub async fn drain(self) {
         let end = move || {
+            // Else clients would go on being greeted.
+            self.sockets.lock().take();
             self.stop_workers.cancel();
             for worker in self.workers {
                 let _ = worker.join();
             }
             // What was leased and not spent goes back.
-            if let Some(limiter) = self.limiter {
+            if let Some(limiter) = self.limiter.lock().take() {
                 limiter.stop();
             }
             // Last, so that what the last calls counted is still reported.
@@ -169,28 +236,70 @@ impl RunningGateway {
     }
 }
 
-fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
-    let names = |names: &mut dyn Iterator<Item = &String>| names.cloned().collect::<Vec<_>>();
+/// The sockets of the gateway before this one, and those that are missing.
+fn listen(config: &GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow::Result<Sockets> {
+    let (proxy, admin, workers) = (config.listen.proxy, config.listen.admin, config.workers.max(1));
+    let (mut proxies, mut inherited) = (Vec::new(), None);
+    if let Some(inheritance) = inheritance {
+        proxies = inheritance.proxies(proxy);
+        inherited = inheritance.admin(admin);
+    }
+    let bound = match proxies.first() {
+        None => listener::bind(proxy, workers),
+        Some(first) => first
+            .local_addr()
+            .and_then(|proxy| listener::bind_beside(proxy, workers.saturating_sub(proxies.len()))),
+    };
+    proxies.extend(bound.with_context(|| format!("can't listen on {proxy} (listen.proxy)"))?);
+    let admin = match inherited {
+        Some(listener) => listener,
+        None => std::net::TcpListener::bind(admin)
+            .with_context(|| format!("can't listen on {admin} (listen.admin)"))?,
+    };
+    admin.set_nonblocking(true)?;
+    Ok(Sockets { admin, proxies })
+}
+
+fn share(config: GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow::Result<Shared> {
+    let mut names = Names::default();
+    let rules = Rules::new(config, &mut names, None)?;
+    let config = &rules.config;
+    let listed = |numbers: &Numbers| {
+        numbers
+            .names()
+            .iter()
+            .map(|name| (**name).to_owned())
+            .collect::<Vec<_>>()
+    };
     let telemetry = telemetry::Telemetry::new(telemetry::TelemetryShape {
-        routes: names(&mut config.routes.iter().map(|route| &route.name)),
-        upstreams: names(&mut config.upstreams.iter().map(|upstream| &upstream.name)),
+        routes: listed(names.routes()),
+        upstreams: listed(names.upstreams()),
         decisions: rejection::DECISIONS,
         version: VERSION,
     });
     // First, because its lock tells a second gateway in the same folders apart from a broken file.
-    let route_names = names(&mut config.routes.iter().map(|route| &route.name));
+    let route_names = listed(names.routes());
     let bounds = ledger::LedgerBounds {
         max_size: config.ledger_max_size,
         sync_interval: config.ledger_sync_interval,
     };
-    let ledger = ledger::Ledger::open(&config.ledger_path, route_names, bounds)
+    let (elder, lock) = match inheritance {
+        None => (None, None),
+        Some(inheritance) => (
+            inheritance.ledger(&config.ledger_path),
+            inheritance.replica_lock(&config.replica_path),
+        ),
+    };
+    let ledger = ledger::Ledger::open_after(&config.ledger_path, route_names, bounds, elder)
         .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
     let tiers = Arc::clone(&telemetry);
     let (folder, entries) = (&config.replica_path, config.cache_entries);
     let tier_slots: keys::TierSlots = Box::new(move |tier| tiers.tier(tier));
-    let keys = match &config.digest_key_file {
-        Some(file) => keys::KeySet::open_with_key(folder, digest_key(file)?, entries, tier_slots),
-        None => keys::KeySet::open(folder, entries, tier_slots),
+    let key = config.digest_key_file.as_deref().map(digest_key).transpose()?;
+    let keys = match (key, lock) {
+        (key, Some(lock)) => keys::KeySet::inherit(folder, key, entries, tier_slots, lock),
+        (Some(key), None) => keys::KeySet::open_with_key(folder, key, entries, tier_slots),
+        (None, None) => keys::KeySet::open(folder, entries, tier_slots),
     }
     .with_context(|| format!("can't open the replica in {}", folder.display()))?;
     let clock = clock::Clock::default();
@@ -208,14 +317,13 @@ fn share(config: GatewayConfig) -> anyhow::Result<Shared> {
     Ok(Shared {
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
-        clock,
-        routes: route::RouteTable::compile(&config),
-        credentials: credential::CredentialNames::new(&config.credentials),
-        trusted: address::TrustedProxies::new(&config.trusted_proxies),
         keys,
         ledger,
         telemetry,
-        config,
+        parting: Parting::default(),
+        reloads: reload::Reloads::new(names, clock.now().unix),
+        clock,
+        in_force: InForce::new(rules),
     })
 }
 
@@ -233,11 +341,12 @@ fn start_workers(
 ) -> anyhow::Result<Workers> {
     let (mut threads, mut questions) = (Vec::new(), Vec::new());
     let open = Arc::new(AtomicUsize::new(0));
-    for (index, listener) in listeners.into_iter().enumerate() {
+    let workers = shared.rules().config.workers;
+    for (index, listeners) in listener::deal(listeners, workers).into_iter().enumerate() {
         let (ask, asked) = mpsc::unbounded_channel();
         questions.push(ask);
         let service = Service {
-            listener,
+            listeners,
             questions: asked,
             open: Arc::clone(&open),
             stop: stop.clone(),

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use keyward_config::GatewayConfig;
-use keyward_gateway::Gateway;
+use keyward_gateway::lifecycle::{Configured, Signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
 
 fn run(config: &Path) -> ExitCode {
     start_log();
-    let config = match GatewayConfig::load(config) {
+    let config = match Configured::read(config) {
         Ok(config) => config,
         Err(error) => {
             complain(&error);
@@ -61,7 +60,7 @@ fn start_log() {
     }
 }
 
-fn serve(config: GatewayConfig) -> anyhow::Result<()> {
+fn serve(config: Configured) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -69,11 +68,16 @@ fn serve(config: GatewayConfig) -> anyhow::Result<()> {
         // Before anything listens, so that a stop is never missed.
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let gateway = Gateway::start(config)?;
-        tracing::info!(proxy = %gateway.proxy_address(), admin = %gateway.admin_address(), "serving");
+        let mut gateway = config.start(Signals::listen()?)?;
+        let (proxy, admin) = (
+            gateway.gateway().proxy_address(),
+            gateway.gateway().admin_address(),
+        );
+        tracing::info!(%proxy, %admin, "serving");
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = gateway.attend() => {}
         }
         tracing::info!("draining");
         gateway.drain().await;

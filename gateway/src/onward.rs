@@ -3,18 +3,22 @@
 //! Order (never another): drop hop-by-hop fields with everything nominated in `Connection`, drop forged and
 //! forwarded fields, then set ours. A nomination can't remove what we set, because ours come last, nor `Host`,
 //! the framing or the credentials. Names are compared after mapping `_` and `.` to `-`, because CGI, WSGI and
-//! PHP upstreams fold them so. One pass over the names, straight into the bytes
-//! that are sent; what belongs to a key or an account was made into lines when it was loaded.
+//! PHP upstreams fold them so. One pass over the names, told to a [`HeadSink`] in the form that the upstream reads: for
+//! HTTP/1.1 straight into the bytes that are sent; what belongs to a key or an account was made into lines when it was
+//! loaded.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use crate::admission::Caller;
 use crate::credential::CredentialNames;
+use crate::grpc;
+use crate::server::greeting::Wire;
 use crate::upstream::pump::BodyFraming;
+use crate::upstream::request::{HeadSink, RequestHead};
 
 /// The id of a call, on the request to the upstream and on every answer.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,6 +28,16 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// `Via`, towards both sides.
 pub const VIA_KEYWARD: HeaderValue = HeaderValue::from_static("1.1 keyward");
+
+/// `Via`, for a message that came in this version (RFC 9110 §7.6.3).
+#[must_use]
+pub fn via(version: Version) -> HeaderValue {
+    if version == Version::HTTP_2 {
+        HeaderValue::from_static("2.0 keyward")
+    } else {
+        VIA_KEYWARD
+    }
+}
 
 /// Where a call came from.
 #[derive(Debug)]
@@ -44,24 +58,45 @@ pub struct Forwarding {
     /// The beginning of its `Forwarded` element, up to the host (RFC 7239 §4; an IPv6 address is bracketed and
     /// quoted, §6).
     element: String,
+    scheme: &'static str,
+    /// What `Via` says of the call.
+    via: &'static str,
 }
 
 impl Forwarding {
-    /// Of the peer at this address.
+    /// Of the peer at this address, which speaks so.
     #[must_use]
-    pub fn of(peer: IpAddr) -> Self {
+    pub fn of(peer: IpAddr, scheme: Scheme, wire: Wire) -> Self {
         let address = peer.to_canonical().to_string();
-        let element = match peer.to_canonical() {
-            IpAddr::V4(_) => format!("for={address};proto=http;host=\""),
-            IpAddr::V6(_) => format!("for=\"[{address}]\";proto=http;host=\""),
+        let scheme = match scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
         };
-        let lines = lines(&[("x-forwarded-for", &address), ("x-forwarded-proto", "http")]);
+        let element = match peer.to_canonical() {
+            IpAddr::V4(_) => format!("for={address};proto={scheme};host=\""),
+            IpAddr::V6(_) => format!("for=\"[{address}]\";proto={scheme};host=\""),
+        };
+        let lines = lines(&[("x-forwarded-for", &address), ("x-forwarded-proto", scheme)]);
         Self {
             address,
             lines,
             element,
+            scheme,
+            via: match wire {
+                Wire::Http1 => "1.1 keyward",
+                Wire::Http2 => "2.0 keyward",
+            },
         }
     }
+}
+
+/// How a client speaks to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear text.
+    Http,
+    /// With TLS.
+    Https,
 }
 
 /// Whether a peer is in `trusted_proxies`.
@@ -94,17 +129,28 @@ pub struct Additions<'a> {
     pub upgrade: Option<&'a HeaderValue>,
 }
 
-/// Writes the head of the forwarded request into `out`.
-pub fn write_request(
-    out: &mut Vec<u8>,
+/// Writes the head of the forwarded request, in whichever form it is.
+pub fn write_head(
+    out: &mut RequestHead,
+    (method, target): (&Method, &str),
+    headers: &HeaderMap,
+    with: &Additions<'_>,
+) {
+    match out {
+        RequestHead::Http1(lines) => write_request(lines, method, target, headers, with),
+        RequestHead::Http2(fields) => write_request(&mut **fields, method, target, headers, with),
+    }
+}
+
+/// Tells the head of the forwarded request to `out`.
+fn write_request(
+    out: &mut impl HeadSink,
     method: &Method,
     target: &str,
     headers: &HeaderMap,
     with: &Additions<'_>,
 ) {
-    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    out.begin(method, target);
     let nominated = nominated(headers, with.kept_credentials);
     let (mut via, mut trace) = (None, None);
     for (name, value) in headers {
@@ -117,34 +163,39 @@ pub fn write_request(
             "x-request-id" => {}
             // Never both framings, whatever was let through before.
             "content-length" if with.framing == BodyFraming::Chunked => {}
-            _ => field(out, name.as_str().as_bytes(), value.as_bytes()),
+            _ => out.copy(name, value),
         }
     }
     if with.framing == BodyFraming::Chunked {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        out.chunked();
     }
     if let Some(protocol) = with.upgrade {
-        field(out, b"connection", b"upgrade");
-        field(out, b"upgrade", protocol.as_bytes());
+        out.upgrade(protocol);
+    }
+    if grpc::is_spoken(headers) {
+        out.trailers_welcome();
     }
     write_origin(out, headers, with);
     match via {
-        None => out.extend_from_slice(b"via: 1.1 keyward\r\n"),
-        Some(via) => field(out, b"via", &[via.as_slice(), b", 1.1 keyward"].concat()),
+        None => out.field(b"via", with.origin.forwarding.via.as_bytes()),
+        Some(before) => {
+            let own = with.origin.forwarding.via.as_bytes();
+            out.pieces(b"via", &[&before, b", ", own]);
+        }
     }
-    field(out, b"x-request-id", with.request_id.as_bytes());
+    out.field(b"x-request-id", with.request_id.as_bytes());
     match trace.filter(|trace| is_traceparent(trace)) {
-        Some(trace) => field(out, b"traceparent", trace.as_bytes()),
+        Some(trace) => out.field(b"traceparent", trace.as_bytes()),
         None => write_traceparent(out),
     }
     if let Some(caller) = with.caller {
-        out.extend_from_slice(caller.policy().identity(caller.environment()));
-        out.extend_from_slice(&caller.key().identity);
+        out.lines(caller.policy().identity(caller.environment()));
+        out.lines(&caller.key().identity);
         if let Some(customer) = caller.customer() {
-            out.extend_from_slice(&customer.identity);
+            out.lines(&customer.identity);
         }
     }
-    out.extend_from_slice(b"\r\n");
+    out.end();
 }
 
 /// Lines of a head that are made once and then copied: `name: value` each.
@@ -154,17 +205,10 @@ pub fn lines(fields: &[(&str, &str)]) -> Box<[u8]> {
     for (name, value) in fields {
         // Only what is a valid value: a record that got so far has been checked, this makes sure.
         if HeaderValue::from_str(value).is_ok() {
-            field(&mut out, name.as_bytes(), value.as_bytes());
+            out.field(name.as_bytes(), value.as_bytes());
         }
     }
     out.into_boxed_slice()
-}
-
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 fn join(before: Option<Vec<u8>>, value: &HeaderValue) -> Vec<u8> {
@@ -204,7 +248,8 @@ fn nominated(headers: &HeaderMap, kept: Option<&CredentialNames>) -> Vec<HeaderN
 /// Whether a field of an upstream's answer is not for the client: hop-by-hop, or a forgery of ours.
 #[must_use]
 pub fn is_dropped_from_answers(name: &str) -> bool {
-    is_hop_by_hop(name)
+    // Which trailers are to come concerns the client, as they themselves do.
+    (is_hop_by_hop(name) && name != "trailer")
         || name.starts_with("keyward-")
         || name.starts_with("x-ratelimit-")
         || name.starts_with("ratelimit")
@@ -311,54 +356,48 @@ fn is_forgery(name: &str) -> bool {
 }
 
 /// `Host` and the forwarded family (RFC 7239): written anew for an untrusted peer, appended to for a trusted one.
-fn write_origin(out: &mut Vec<u8>, headers: &HeaderMap, with: &Additions<'_>) {
+fn write_origin(out: &mut impl HeadSink, headers: &HeaderMap, with: &Additions<'_>) {
     let origin = &with.origin;
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
     if host.is_none() {
-        field(out, b"host", with.default_host.as_bytes());
+        out.field(b"host", with.default_host.as_bytes());
     }
     let (forwarding, host) = (origin.forwarding, host.unwrap_or_default());
     // The host was checked to hold nothing that needs escaping.
     let element = [forwarding.element.as_bytes(), host, b"\""];
     match origin.trust {
         Trust::Untrusted => {
-            out.extend_from_slice(&forwarding.lines);
-            field(out, b"x-forwarded-host", host);
-            out.extend_from_slice(b"forwarded: ");
-            element.iter().for_each(|part| out.extend_from_slice(part));
-            out.extend_from_slice(b"\r\n");
+            out.lines(&forwarding.lines);
+            out.field(b"x-forwarded-host", host);
+            out.pieces(b"forwarded", &element);
         }
         Trust::Trusted => {
             for (name, value) in headers.iter().filter(|(name, _)| is_forwarded(name.as_str())) {
                 if *name != X_FORWARDED_FOR && *name != FORWARDED {
-                    field(out, name.as_str().as_bytes(), value.as_bytes());
+                    out.copy(name, value);
                 }
             }
             appended(out, headers, &X_FORWARDED_FOR, forwarding.address.as_bytes());
             appended(out, headers, &FORWARDED, &element.concat());
             if !headers.contains_key(X_FORWARDED_PROTO) {
-                field(out, b"x-forwarded-proto", b"http");
+                out.field(b"x-forwarded-proto", forwarding.scheme.as_bytes());
             }
             if !headers.contains_key(X_FORWARDED_HOST) {
-                field(out, b"x-forwarded-host", host);
+                out.field(b"x-forwarded-host", host);
             }
         }
     }
 }
 
 /// A list field with one more element, in one line.
-fn appended(out: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName, element: &[u8]) {
+fn appended(out: &mut impl HeadSink, headers: &HeaderMap, name: &HeaderName, element: &[u8]) {
     let before = headers
         .get_all(name)
         .iter()
         .fold(None, |before, value| Some(join(before, value)));
     match before {
-        None => field(out, name.as_str().as_bytes(), element),
-        Some(before) => field(
-            out,
-            name.as_str().as_bytes(),
-            &[before.as_slice(), b", ", element].concat(),
-        ),
+        None => out.field(name.as_str().as_bytes(), element),
+        Some(before) => out.pieces(name.as_str().as_bytes(), &[&before, b", ", element]),
     }
 }
 
@@ -384,24 +423,20 @@ fn is_traceparent(value: &HeaderValue) -> bool {
 }
 
 /// A new trace, not sampled: the gateway records no spans, the upstream may.
-fn write_traceparent(out: &mut Vec<u8>) {
+fn write_traceparent(out: &mut impl HeadSink) {
     use crate::random::next;
 
-    out.extend_from_slice(b"traceparent: 00-");
     // Or-ing one bit keeps both ids from being all zero, which would be invalid.
-    for word in [next(), next() | 1] {
-        hex(out, word);
-    }
-    out.push(b'-');
-    hex(out, next() | 1);
-    out.extend_from_slice(b"-00\r\n");
+    let [first, second, span] = [next(), next() | 1, next() | 1].map(hex);
+    out.pieces(b"traceparent", &[b"00-", &first, &second, b"-", &span, b"-00"]);
 }
 
-fn hex(out: &mut Vec<u8>, word: u64) {
-    let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
-    word.to_be_bytes()
-        .into_iter()
-        .for_each(|byte| out.extend_from_slice(&digits(byte)));
+fn hex(word: u64) -> [u8; 16] {
+    let digit = |at: usize| (word >> (60 - 4 * at)) & 15;
+    std::array::from_fn(|at| match digit(at) as u8 {
+        digit @ 0..10 => b'0' + digit,
+        digit => b'a' + digit - 10,
+    })
 }
 
 #[cfg(test)]
@@ -416,7 +451,7 @@ mod tests {
                 HeaderValue::from_bytes(value).unwrap(),
             );
         }
-        let forwarding = Forwarding::of("192.0.2.7".parse().unwrap());
+        let forwarding = Forwarding::of("192.0.2.7".parse().unwrap(), Scheme::Http, Wire::Http1);
         let names = CredentialNames::new(&keyward_config::Credentials {
             account: vec!["authorization".into(), "x-api-key".into()],
             customer: vec!["x-customer-key".into()],

@@ -20,14 +20,15 @@ use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use keyward_config::Require;
+use keyward_config::{Require, UpstreamProtocol};
 use tokio::net::TcpStream;
 
 use crate::admission::{self, Admitted, Claim, Refused};
-use crate::body::{AnswerBody, BodyFate, RequestBody, Streamed};
+use crate::body::{AnswerBody, BodyFate, LastWord, RequestBody, Streamed, Trailers};
 use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
+use crate::grpc;
 use crate::head::{self, Parsed, Target};
 use crate::limits::fields::Standing;
 use crate::limits::{Limiter, Permit};
@@ -35,6 +36,7 @@ use crate::me;
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
 use crate::route::{Match, Route, RouteTable};
+use crate::rules::Terms;
 use crate::upgrade::{self, Switched};
 use crate::upstream::pump::BodyFraming;
 use crate::upstream::{self, Answered, Departure, Onward, Reach, Unanswered};
@@ -102,31 +104,32 @@ async fn handle(
     request_id: &HeaderValue,
 ) -> Result<Outcome, Refused> {
     let worker = Rc::clone(call.worker());
-    let (shared, now) = (worker.shared(), call.started());
-    let client = connection.client_address(&parts.headers, &shared.trusted);
+    let terms = Rc::clone(call.terms());
+    let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
+    let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
     if let Some(unsound) = connection.state().unsound() {
         return Err(Rejection::InvalidInput(unsound.reason()).into());
     }
-    if worker.is_full() {
+    if worker.is_full(rules) {
         return Err(
             Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
         );
     }
 
-    let parsed = match head::parse(parts, shared.config.bounds.uri)? {
+    let parsed = match head::parse(parts, rules.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
         Target::Server => return Ok(Outcome::AtEdge(Box::new(AtEdge::methods()))),
     };
     if me::is_asked(&parsed) {
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
-    let route = route(&shared.routes, &parsed, parts)?;
-    call.set_route(route.index);
+    let route = route(&rules.routes, &parsed, parts)?;
+    call.set_route(route);
     if route.require != Require::None {
         hold_unless_fresh(call)?;
     }
-    let presented = shared.credentials.present(&parts.headers)?;
+    let presented = rules.credentials.present(&parts.headers)?;
     let identified = admission::identify(&*worker, &presented, route.require)?;
     let admitted = admission::authorise(identified, route, client, now.unix)
         .inspect_err(|refused| note(call, refused))?;
@@ -139,6 +142,7 @@ async fn handle(
     }
     let asked = Asked {
         connection,
+        terms: &terms,
         parts,
         parsed: &parsed,
         route,
@@ -161,12 +165,29 @@ async fn handle(
             answered,
             fate,
             permit,
-            deadline: now.monotonic + route.timeout,
+            deadline: now.monotonic + patience(route, parts),
+            last_word: last_word(parts),
         }))),
         Err(unanswered) if unanswered.reach == Reach::Never => {
             Err(withdraw(&shared.limiter, permit, unanswered.rejection))
         }
         Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
+    }
+}
+
+/// How long the whole call may take: as the route says, and no longer than a gRPC client waits.
+fn patience(route: &Route, parts: &Parts) -> Duration {
+    match grpc::timeout(&parts.headers).filter(|_| grpc::is_spoken(&parts.headers)) {
+        Some(patience) => patience.min(route.timeout),
+        None => route.timeout,
+    }
+}
+
+fn last_word(parts: &Parts) -> LastWord {
+    if parts.version == Version::HTTP_2 && grpc::is_spoken(&parts.headers) {
+        LastWord::GrpcStatus
+    } else {
+        LastWord::None
     }
 }
 
@@ -185,7 +206,7 @@ fn tell(call: &mut Call, parts: &Parts, client: IpAddr) -> Result<AtEdge, Refuse
     let (worker, now) = (Rc::clone(call.worker()), call.started());
     me::check_method(&parts.method)?;
     hold_unless_fresh(call)?;
-    let presented = worker.shared().credentials.present(&parts.headers)?;
+    let presented = call.rules().credentials.present(&parts.headers)?;
     let route = Route::at_edge(me::required_of(&presented));
     let identified = admission::identify(&*worker, &presented, route.require)?;
     let admitted = admission::authorise(identified, &route, client, now.unix)?;
@@ -235,6 +256,7 @@ fn withdraw(limiter: &Limiter, permit: Permit, rejection: Rejection) -> Refused 
 /// What is asked for, once it is known how to read it and where it goes.
 struct Asked<'a> {
     connection: &'a Rc<Connection>,
+    terms: &'a Terms,
     parts: &'a Parts,
     parsed: &'a Parsed<'a>,
     route: &'a Route,
@@ -249,23 +271,30 @@ impl<'a> Asked<'a> {
         permit: &Permit,
         now: Now,
     ) -> Result<(Onward<'a>, Rc<BodyFate>), Rejection> {
-        let (route, worker) = (self.route, self.connection.worker());
+        let (route, pools) = (self.route, self.terms.pools());
         let announced = self.parsed.announced_length;
         if announced.is_some_and(|length| length > route.max_body) {
             return Err(Rejection::PayloadTooLarge(route.max_body));
         }
-        let destination = worker.pools().destination(route.upstream);
+        let destination = pools.destination(route.upstream);
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
+        let body = body.with(if grpc::is_spoken(&self.parts.headers) {
+            Trailers::OfGrpc
+        } else {
+            Trailers::Dropped
+        });
         let is_sized = body.is_end_stream() || announced.is_some();
         let framing = if is_sized {
             BodyFraming::Sized
         } else {
             BodyFraming::Chunked
         };
-        let credentials = &worker.shared().credentials;
-        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream());
+        let credentials = &self.terms.rules().credentials;
+        // A connection that carries many calls can't be one's own afterwards.
+        let can_switch = destination.protocol() == UpstreamProtocol::Http1;
+        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream()).filter(|_| can_switch);
         let with = Additions {
             origin: self.connection.origin(),
             caller: permit.caller(),
@@ -277,8 +306,8 @@ impl<'a> Asked<'a> {
             upgrade,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
-        let mut head = worker.pools().buffer();
-        onward::write_request(&mut head, method, &target, &self.parts.headers, &with);
+        let mut head = pools.head(&destination);
+        onward::write_head(&mut head, (method, &target), &self.parts.headers, &with);
         let onward = Onward {
             destination,
             method,
@@ -288,7 +317,7 @@ impl<'a> Asked<'a> {
             upgrade: upgrade.cloned(),
             fate: Rc::clone(&fate),
             began: now.monotonic,
-            timeout: route.timeout,
+            timeout: patience(route, self.parts),
         };
         Ok((onward, fate))
     }
@@ -331,10 +360,19 @@ struct Leaving<'a> {
 }
 
 impl Leaving<'_> {
+    fn upstream(&self) -> u16 {
+        self.call.rules().upstream_label(self.route.upstream)
+    }
+
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
     async fn forward(&self, onward: Onward<'_>) -> Result<Answered, Unanswered> {
         let worker = self.call.worker();
-        let forwarding = pin!(worker.pools().forward(worker, self.permit, onward, self));
+        let forwarding = pin!(
+            self.call
+                .terms()
+                .pools()
+                .forward(worker, self.permit, onward, self)
+        );
         match self.call.unless_cut(forwarding).await {
             Ok(outcome) => outcome,
             Err(reason) => Err(Unanswered::new(vigil::rejection(reason), self)),
@@ -352,8 +390,12 @@ impl Departure for Leaving<'_> {
     }
 
     fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        let upstream = u16::try_from(self.route.upstream).unwrap_or(u16::MAX);
-        self.call.send(socket, bytes, upstream, self.permit.standing())
+        self.call
+            .send(socket, bytes, self.upstream(), self.permit.standing())
+    }
+
+    fn hand_over(&self) {
+        self.call.hand_over(self.upstream(), self.permit.standing());
     }
 
     fn has_departed(&self) -> bool {
@@ -369,6 +411,7 @@ struct Forwarded {
     fate: Rc<BodyFate>,
     permit: Permit,
     deadline: Duration,
+    last_word: LastWord,
 }
 
 impl Forwarded {
@@ -384,8 +427,10 @@ impl Forwarded {
             fate,
             permit,
             deadline,
+            last_word,
         } = self;
         let mut headers = head.headers;
+        headers.append(http::header::VIA, onward::via(head.version));
         finish_headers(&mut headers, request_id, permit.standing(), &call);
         if let Some(caller) = permit.caller() {
             onward::rotation(&mut headers, caller);
@@ -399,6 +444,7 @@ impl Forwarded {
             stream,
             fate,
             deadline,
+            last_word,
         };
         let body = AnswerBody::streamed(streamed, call, Rc::clone(connection.state()));
         let mut response = Response::new(body);
@@ -457,6 +503,7 @@ impl AtEdge {
     ) -> Response<AnswerBody> {
         let (mut parts, body) = self.response.into_parts();
         call.answered_at_edge(parts.status.as_u16());
+        parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
         finish_headers(&mut parts.headers, request_id, self.standing.as_ref(), &call);
         Response::from_parts(
             parts,
@@ -481,7 +528,7 @@ fn refuse(
 
 fn refusal(refused: &Refused, form: ErrorForm, call: &mut Call, request_id: HeaderValue) -> Response<Bytes> {
     let rejection = &refused.rejection;
-    let documentation_url = &call.worker().shared().config.documentation_url;
+    let documentation_url = &call.rules().config.documentation_url;
     let answer = rejection::response(
         rejection,
         form,
@@ -498,6 +545,7 @@ fn refusal(refused: &Refused, form: ErrorForm, call: &mut Call, request_id: Head
         }
         _ => None,
     };
+    parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), call);
     Response::from_parts(parts, body)
 }
@@ -510,7 +558,6 @@ fn finish_headers(
     call: &Call,
 ) {
     headers.insert(onward::X_REQUEST_ID, request_id);
-    headers.append(http::header::VIA, onward::VIA_KEYWARD);
     if let Some(standing) = standing {
         standing.write(headers, call.started().unix);
     }

@@ -28,12 +28,15 @@ use keyward_contract::{Environment, LimitMode, Limits};
 
 use self::host::Hosts;
 use crate::path::{self, Normalised};
+use crate::rules::names::RouteNumbers;
 
 /// One configured route, as the request path needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Its place in the configuration.
     pub index: u16,
+    /// What it is called by number, whatever is reloaded.
+    pub numbers: RouteNumbers,
     /// What metrics, usage and logs call it.
     pub name: Arc<str>,
     /// Whose keys it takes.
@@ -66,8 +69,13 @@ impl Route {
     /// The route at this place of the configuration.
     #[must_use]
     pub fn new(index: usize, route: &keyward_config::Route) -> Self {
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
         Self {
-            index: u16::try_from(index).unwrap_or(u16::MAX),
+            index,
+            numbers: RouteNumbers {
+                label: index,
+                place: index,
+            },
             name: route.name.as_str().into(),
             environments: route.environments.as_slice().into(),
             upstream: route.upstream,
@@ -90,6 +98,10 @@ impl Route {
     pub fn at_edge(require: Require) -> Self {
         Self {
             index: u16::MAX,
+            numbers: RouteNumbers {
+                label: u16::MAX,
+                place: u16::MAX,
+            },
             name: "".into(),
             environments: Environment::ALL.into(),
             upstream: usize::MAX,
@@ -224,12 +236,31 @@ impl RouteTable {
         Self::of(&config.routes)
     }
 
+    /// The table of a checked configuration whose routes have these numbers, in their order.
+    #[must_use]
+    pub fn numbered(config: &GatewayConfig, numbers: &[RouteNumbers]) -> Self {
+        Self::build(&config.routes, |index, route| {
+            let mut route = Route::new(index, route);
+            if let Some(numbers) = numbers.get(index) {
+                route.numbers = *numbers;
+            }
+            route
+        })
+    }
+
     fn of(configured: &[keyward_config::Route]) -> Self {
+        Self::build(configured, Route::new)
+    }
+
+    fn build(
+        configured: &[keyward_config::Route],
+        make: impl Fn(usize, &keyward_config::Route) -> Route,
+    ) -> Self {
         let mut hosts = Hosts::default();
         let mut methods = Vec::from(USUAL_METHODS);
         let mut routes = Vec::with_capacity(configured.len());
         for (index, configured) in configured.iter().enumerate() {
-            let route = Arc::new(Route::new(index, configured));
+            let route = Arc::new(make(index, configured));
             for method in route.methods.iter().flatten() {
                 if !methods.contains(method) {
                     methods.push(method.clone());

@@ -4,39 +4,44 @@
 //! in. Each ticks twenty times a second: connections and calls that are over their limits end then.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::deadlines::TICK;
-use crate::pipeline;
-use crate::tunnel;
+use crate::handover::heir::ElderLink;
+use crate::telemetry::Turned;
 use crate::worker::Worker;
 
 mod farewell;
+pub mod frames;
+pub mod greeting;
 pub mod listener;
+pub mod socket;
 pub mod strict;
 pub mod watch;
 
-use strict::StrictStream;
+mod http1;
+mod http2;
+
+use frames::FrameBudget;
+use greeting::Wire;
 use watch::{ConnectionState, TickClock, WatchedStream};
 
 /// Asks every worker to say when it has finished what it had begun to decide.
 #[derive(Clone, Debug)]
 pub struct Quiescence {
     workers: Arc<[mpsc::UnboundedSender<oneshot::Sender<()>>]>,
+    /// The gateway before this one, while it still has calls.
+    elder: Option<Arc<ElderLink>>,
 }
 
 impl Quiescence {
@@ -45,7 +50,20 @@ impl Quiescence {
     pub fn new(workers: Vec<mpsc::UnboundedSender<oneshot::Sender<()>>>) -> Self {
         Self {
             workers: workers.into(),
+            elder: None,
         }
+    }
+
+    /// And of the gateway that these workers take over from.
+    #[must_use]
+    pub fn after(self, elder: Option<Arc<ElderLink>>) -> Self {
+        Self { elder, ..self }
+    }
+
+    /// The gateway before this one, while it still has calls.
+    #[must_use]
+    pub fn elder(&self) -> Option<&Arc<ElderLink>> {
+        self.elder.as_ref()
     }
 
     /// Resolves when no worker still acts on anything that it decided before this was called.
@@ -62,6 +80,9 @@ impl Quiescence {
                 answers.push(answered);
             }
         }
+        if let Some(elder) = &self.elder {
+            elder.quiet().await;
+        }
         for answered in answers {
             let _ = answered.await;
         }
@@ -71,8 +92,8 @@ impl Quiescence {
 /// What a worker thread is given to serve with.
 #[derive(Debug)]
 pub struct Service {
-    /// Its listener.
-    pub listener: std::net::TcpListener,
+    /// Its listeners: one, or more where a gateway with more workers was taken over from.
+    pub listeners: Vec<std::net::TcpListener>,
     /// Questions of [`Quiescence`].
     pub questions: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     /// Open connections of all workers.
@@ -83,7 +104,8 @@ pub struct Service {
 
 /// Serves until `stop` is cancelled and every call has ended, or `drain.timeout` is over.
 pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
-    let listener = TcpListener::from_std(service.listener)?;
+    let listeners = service.listeners.into_iter().map(TcpListener::from_std);
+    let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
     let server = Rc::new(Server {
         connections: RefCell::default(),
         clock: Rc::new(Cell::new(worker.now().monotonic)),
@@ -94,17 +116,19 @@ pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
     tokio::task::spawn_local(answer_questions(Rc::clone(&server.worker), service.questions));
     tokio::task::spawn_local(tick(Rc::clone(&server)));
     tokio::select! {
-        () = accept(&server, &listener) => {}
+        _ = join_all(listeners.iter().map(|listener| accept(&server, listener))) => {}
         () = service.stop.cancelled() => {}
     }
-    // Clients that the kernel has already greeted are served, too. Asked of the socket itself: the runtime may
-    // not have heard of them yet.
-    let listener = listener.into_std()?;
-    while let Ok((stream, peer)) = listener.accept() {
-        stream.set_nonblocking(true)?;
-        server.greet(TcpStream::from_std(stream)?, peer);
+    let is_handed_over = server.worker.shared().parting.is_handed_over();
+    for listener in listeners {
+        // Clients that the kernel has already greeted are served, too. Asked of the socket itself: the runtime may
+        // not have heard of them yet. Where the socket lives on in another gateway, they are that one's.
+        let listener = listener.into_std()?;
+        while !is_handed_over && let Ok((stream, peer)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            server.greet(TcpStream::from_std(stream)?, peer);
+        }
     }
-    drop(listener);
     server.drain().await;
     Ok(())
 }
@@ -136,7 +160,7 @@ impl Drop for OpenConnection {
 impl Server {
     /// `None` when there are as many connections as there may be.
     fn opened(self: &Rc<Self>) -> Option<OpenConnection> {
-        let bound = self.worker.shared().config.bounds.connections;
+        let bound = self.worker.terms().rules().config.bounds.connections;
         if self.open.fetch_add(1, Ordering::Relaxed) >= bound {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -150,20 +174,32 @@ impl Server {
 
     fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
         // Over the bound: closing at once is the cheapest "no" there is.
-        let Some(open) = self.opened() else { return };
+        let Some(open) = self.opened() else {
+            self.worker.telemetry().turned(Turned::Bound);
+            return;
+        };
         let state = ConnectionState::new(&self.clock);
-        self.connections.borrow_mut().push(Rc::downgrade(&state));
+        self.watch(&state);
         tokio::task::spawn_local(serve(Rc::clone(self), stream, peer, state, open));
     }
 
+    /// Looks after a connection, or a stream, until it is over.
+    fn watch(&self, state: &Rc<ConnectionState>) {
+        self.connections.borrow_mut().push(Rc::downgrade(state));
+    }
+
     async fn drain(&self) {
-        self.connections
-            .borrow()
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|connection| connection.drain());
-        let deadline = self.worker.now().monotonic + self.worker.shared().config.drain.timeout;
-        while self.open_here.get() > 0 && self.worker.now().monotonic < deadline {
+        let parting = &self.worker.shared().parting;
+        let connections = self.connections.borrow();
+        for connection in connections.iter().filter_map(Weak::upgrade) {
+            match parting.is_handed_over() {
+                true => connection.drain_gently(),
+                false => connection.drain(),
+            }
+        }
+        drop(connections);
+        let deadline = self.worker.now().monotonic + self.worker.terms().rules().config.drain.timeout;
+        while self.open_here.get() > 0 && self.worker.now().monotonic < deadline.min(parting.end_by()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -191,58 +227,36 @@ async fn serve(
 ) {
     let _open = open;
     let _ = stream.set_nodelay(true);
-    let connection = Rc::new(Connection::new(&server.worker, peer, Rc::clone(&state)));
-    let bounds = server.worker.shared().config.bounds;
-    let mut builder = http1::Builder::new();
-    builder
-        .max_buf_size(bounds.head.max(8 * 1024))
-        .max_headers(bounds.headers)
-        .max_header_size(bounds.head)
-        // The watcher keeps the time; hyper needs no timer.
-        .header_read_timeout(None)
-        .half_close(false);
-    let service = service_fn(|request| {
-        let connection = Rc::clone(&connection);
-        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&connection, request).await) }
-    });
-    let stream = StrictStream::new(WatchedStream::new(stream, Rc::clone(&state)), Rc::clone(&state));
-    let mut serving = builder.serve_connection(stream, service);
-    let mut is_told = false;
-    let ended = poll_fn(|context| {
-        if state.is_aborted() {
-            return Poll::Ready(Ok(()));
+    let worker = &server.worker;
+    let Some(guest) = greeting::receive(worker, stream, peer, &state).await else {
+        return;
+    };
+    let connection = Rc::new(Connection::new(worker, &guest, Rc::clone(&state)));
+    let bounds = worker.terms().rules().config.bounds;
+    match guest.wire {
+        Wire::Http1 => {
+            let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(&state));
+            http1::serve(stream, connection, &state).await;
         }
-        if state.is_to_end() && !is_told {
-            is_told = true;
-            Pin::new(&mut serving).graceful_shutdown();
+        Wire::Http2 => {
+            state.speaks_http2();
+            let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(&state));
+            let budget = FrameBudget::new(&bounds, state.ticked());
+            let stream = stream.within(budget, worker);
+            http2::serve(&server, stream, connection).await;
         }
-        match Pin::new(&mut serving).poll(context) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => {
-                state.note(context);
-                Poll::Pending
-            }
-        }
-    })
-    .await;
-    let switched = connection.take_switched().filter(|_| !state.is_aborted());
-    let parts = serving.into_parts();
-    match switched {
-        Some(switched) if ended.is_ok() => {
-            tunnel::run(parts.io.into_inner(), parts.read_buf, *switched, &state).await;
-        }
-        _ => farewell::say(&connection, parts.io, &parts.read_buf).await,
     }
 }
 
 /// Twenty times a second: the tick clock, the connections' limits and the calls' deadlines.
 async fn tick(server: Rc<Server>) {
-    let limits = server.worker.shared().config.timeouts;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let now = server.worker.now().monotonic;
+        let terms = server.worker.terms();
+        let limits = &terms.rules().config.timeouts;
         server.clock.set(now);
         server.worker.deadlines().sweep(now);
         server.worker.vigils().sweep(&server.worker, now);
@@ -252,7 +266,7 @@ async fn tick(server: Rc<Server>) {
             .borrow_mut()
             .retain(|connection| match connection.upgrade() {
                 Some(connection) => {
-                    connection.sweep(&limits);
+                    connection.sweep(limits);
                     true
                 }
                 None => false,

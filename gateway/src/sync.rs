@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use keyward_config::Staleness;
 use keyward_contract::UnixMillis;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::keys::{KeySet, ReplicaError};
@@ -112,6 +113,44 @@ impl From<tonic::Status> for SyncError {
     }
 }
 
+/// Whether the control plane is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rein {
+    /// It is, by this process.
+    Follow,
+    /// It is let go.
+    Let,
+}
+
+/// What is wanted of a follower, and what holds.
+#[derive(Debug)]
+pub struct Reins {
+    wanted: watch::Sender<Rein>,
+    held: watch::Sender<Rein>,
+}
+
+impl Reins {
+    /// Begins so.
+    #[must_use]
+    pub fn new(first: Rein) -> Self {
+        Self {
+            wanted: watch::Sender::new(first),
+            held: watch::Sender::new(Rein::Follow),
+        }
+    }
+
+    /// From now on this is wanted.
+    pub fn want(&self, rein: Rein) {
+        self.wanted.send_replace(rein);
+    }
+
+    /// Resolves when this holds.
+    pub async fn holds(&self, rein: Rein) {
+        // The sender is here.
+        let _ = self.held.subscribe().wait_for(|held| *held == rein).await;
+    }
+}
+
 /// Follows the control plane until it is told to stop.
 #[derive(Debug)]
 pub struct Follower {
@@ -149,8 +188,34 @@ impl Follower {
 
     /// Follows until `stop`; then reports the last usage, says goodbye, and returns within a few seconds.
     pub async fn run(self, stop: CancellationToken) {
+        self.run_once(&stop).await;
+    }
+
+    /// [`Self::run`], and while `reins` say so it lets the control plane go, without a goodbye: another process follows.
+    pub async fn run_on(&self, reins: &Reins, stop: &CancellationToken) {
+        let mut wanted = reins.wanted.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                _ = wanted.wait_for(|wanted| *wanted == Rein::Let) => {}
+                () = self.run_once(stop) => return,
+            }
+            // What was begun on the disk ends, and nobody acts any more on what was before it.
+            self.settle().await;
+            self.state.disconnected();
+            self.ledger.withdrawn();
+            reins.held.send_replace(Rein::Let);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = wanted.wait_for(|wanted| *wanted == Rein::Follow) => {}
+            }
+            reins.held.send_replace(Rein::Follow);
+        }
+    }
+
+    async fn run_once(&self, stop: &CancellationToken) {
         tokio::select! {
-            () = self.follow(&stop) => {}
+            () = self.follow(stop) => {}
             () = self.close_hours() => {}
             () = self.follow_files() => {}
         }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::counts::{CacheLevel, CutReason, UpstreamFailure};
+pub use self::counts::{CacheLevel, CutReason, Turned, UpstreamFailure};
 pub use self::histogram::{Reading, SharedHistogram};
 pub use self::sums::Sums;
 
@@ -222,6 +222,11 @@ impl WorkerTelemetry {
     }
 
     /// Counts a call in flight that was cut off.
+    pub fn turned(&self, reason: Turned) {
+        counts::add_one(&self.counts().turned, reason as usize);
+    }
+
+    /// A call in flight was ended.
     pub fn cut(&self, reason: CutReason) {
         counts::add_one(&self.counts().cut, reason as usize);
     }

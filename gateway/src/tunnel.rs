@@ -13,15 +13,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use crate::call::Call;
 use crate::deadlines::Alarm;
 use crate::server::watch::{ConnectionState, WatchedStream};
 use crate::upgrade::Switched;
+use crate::upstream::wire::Wire;
 
 pub mod websocket;
 
@@ -41,11 +40,11 @@ pub async fn run(client: WatchedStream, early: Bytes, switched: Switched, state:
     } = switched;
     state.tunnel_began();
     let mut tunnel = Tunnel {
-        client: TokioIo::new(client),
+        client,
         upstream: upstream.stream,
         up: Flow::beginning_with(early.into()),
         down: Flow::beginning_with(upstream.buffer),
-        idle: call.worker().shared().config.timeouts.upgraded_idle,
+        idle: call.rules().config.timeouts.upgraded_idle,
         call,
         is_websocket,
         active: state.ticked(),
@@ -144,8 +143,8 @@ impl Flow {
 }
 
 struct Tunnel {
-    client: TokioIo<WatchedStream>,
-    upstream: TcpStream,
+    client: WatchedStream,
+    upstream: Wire,
     up: Flow,
     down: Flow,
     call: Box<Call>,

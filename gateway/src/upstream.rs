@@ -9,29 +9,40 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use keyward_config::{Timeouts, Upstream};
+use keyward_config::{Endpoint, Timeouts, Upstream, UpstreamProtocol};
 use tokio::net::TcpStream;
 
 use crate::body::{BodyFate, BodyFault, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
+use crate::rules::Rules;
 use crate::telemetry::UpstreamFailure;
 use crate::worker::Worker;
 
+pub mod answer;
 pub mod exchange;
 pub mod framing;
 pub mod head;
+pub mod http2;
 pub mod pool;
 pub mod pump;
+pub mod request;
+pub mod tls;
+pub mod trailers;
+pub mod wire;
 
-use exchange::{AnswerStream, Failure, exchange};
+use answer::{AnswerStream, Outgoing};
+use exchange::Failure;
 use head::{AnswerHead, Question};
 pub use pool::Connection;
-use pool::EndpointPool;
-use pump::{BodyFraming, Pump};
+use pool::{Connected, EndpointPool, Line, Unreachable};
+use pump::BodyFraming;
+use request::RequestHead;
+use tls::UpstreamTls;
 
 /// Attempts of one call: more stale connections than this in a row are no accident.
 const MAX_ATTEMPTS: usize = 8;
@@ -54,8 +65,8 @@ pub struct Onward<'a> {
     pub destination: Destination,
     /// Its method.
     pub method: &'a Method,
-    /// Its head as it is written.
-    pub head: Vec<u8>,
+    /// Its head as it is sent.
+    pub head: RequestHead,
     /// Its body.
     pub body: RequestBody,
     /// How the body is framed in the head.
@@ -73,6 +84,8 @@ pub struct Onward<'a> {
 /// An upstream's endpoints, taken in turn.
 #[derive(Debug)]
 struct Endpoints {
+    name: String,
+    label: u16,
     pools: Rc<[Rc<EndpointPool>]>,
     next: Cell<usize>,
 }
@@ -82,6 +95,7 @@ struct Endpoints {
 pub struct Destination {
     endpoints: Rc<[Rc<EndpointPool>]>,
     first: usize,
+    /// Its label in metrics.
     upstream: u16,
 }
 
@@ -90,6 +104,13 @@ impl Destination {
     #[must_use]
     pub fn authority(&self) -> &str {
         self.in_order().next().map_or("", |endpoint| endpoint.authority())
+    }
+
+    /// What is spoken there.
+    #[must_use]
+    pub fn protocol(&self) -> UpstreamProtocol {
+        let first = self.endpoints.first();
+        first.map_or(UpstreamProtocol::Http1, |endpoint| endpoint.protocol())
     }
 
     fn in_order(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
@@ -142,7 +163,8 @@ pub enum Reach {
     Perhaps,
 }
 
-/// The caller's side of a request that leaves: it has the last word, and hands over the first bytes.
+/// The caller's side of a request that leaves: it has the last word, and counts the call as accepted where it goes. There is
+/// one way for each kind of line, and a call takes the one of its upstream.
 pub trait Departure {
     /// The last moment to refuse; called before every attempt to write.
     ///
@@ -150,31 +172,80 @@ pub trait Departure {
     /// When the permit no longer holds.
     fn depart(&self) -> Result<(), Rejection>;
 
-    /// Hands the first bytes of an attempt to the connection; when it takes any, the call counts as accepted.
+    /// For a line of its own (HTTP/1.1): hands the first bytes of an attempt, in clear text or sealed, to the socket; when
+    /// it takes any, the call counts as accepted, as one act with that.
     ///
     /// # Errors
     /// What the system said; `WouldBlock` when the connection takes nothing now. Nothing was sent then.
     fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether a connection took any bytes, in this attempt or an earlier one.
+    /// For a line that many share (HTTP/2): the connection has taken the request and will write it among others'. The
+    /// call counts as accepted from now on. To be called in the turn in which it was taken, so that nothing of it was
+    /// written before; a kill before the connection's turn, which is next, leaves one call counted that never left.
+    fn hand_over(&self);
+
+    /// Whether a line took any of it, in this attempt or an earlier one.
     fn has_departed(&self) -> bool;
 }
 
 impl Pools {
-    /// Empty pools for these upstreams.
+    /// Empty pools for the upstreams of these rules.
     #[must_use]
-    pub fn new(upstreams: &[Upstream], timeouts: Timeouts) -> Self {
-        let endpoints = |upstream: &Upstream| Endpoints {
-            pools: upstream
-                .endpoints
-                .iter()
-                .map(|endpoint| Rc::new(EndpointPool::new(endpoint)))
-                .collect(),
-            next: Cell::new(0),
+    pub fn new(rules: &Rules) -> Self {
+        Self::with(rules, &|upstream, tls, endpoint| {
+            Rc::new(EndpointPool::new(endpoint, upstream, tls))
+        })
+    }
+
+    /// Pools for what upstreams are after a reload. An endpoint that the upstream of the same name had already, and that is
+    /// spoken to in the same way, keeps its connections; the idle ones of all others are closed, and those in use when
+    /// their calls are over.
+    #[must_use]
+    pub fn succeeded_by(&self, rules: &Rules) -> Self {
+        let taken = RefCell::new(Vec::new());
+        let next = Self::with(rules, &|upstream, tls, endpoint| {
+            let mut before = self.upstreams.iter().filter(|known| known.name == upstream.name);
+            let kept = before.find_map(|known| {
+                let mut pools = known.pools.iter();
+                pools.find(|pool| pool.is_of(upstream, endpoint))
+            });
+            let pool = kept.map_or_else(
+                || Rc::new(EndpointPool::new(endpoint, upstream, tls)),
+                |kept| {
+                    kept.adopt(tls);
+                    Rc::clone(kept)
+                },
+            );
+            taken.borrow_mut().push(Rc::clone(&pool));
+            pool
+        });
+        let taken = taken.into_inner();
+        for pool in self.upstreams.iter().flat_map(|known| known.pools.iter()) {
+            if !taken.iter().any(|kept| Rc::ptr_eq(kept, pool)) {
+                pool.retire();
+            }
+        }
+        next
+    }
+
+    fn with(
+        rules: &Rules,
+        pool: &dyn Fn(&Upstream, Option<&Arc<UpstreamTls>>, &Endpoint) -> Rc<EndpointPool>,
+    ) -> Self {
+        let endpoints = |(index, upstream): (usize, &Upstream)| {
+            let tls = rules.upstream_tls.get(index).and_then(Option::as_ref);
+            let pools = upstream.endpoints.iter();
+            Endpoints {
+                name: upstream.name.clone(),
+                label: rules.upstream_label(index),
+                pools: pools.map(|endpoint| pool(upstream, tls, endpoint)).collect(),
+                next: Cell::new(0),
+            }
         };
+        let upstreams = &rules.config.upstreams;
         Self {
-            upstreams: upstreams.iter().map(endpoints).collect(),
-            timeouts,
+            upstreams: upstreams.iter().enumerate().map(endpoints).collect(),
+            timeouts: rules.config.timeouts,
             spare: RefCell::default(),
         }
     }
@@ -186,17 +257,23 @@ impl Pools {
         let count = endpoints.pools.len();
         let first = endpoints.next.get();
         endpoints.next.set(if first + 1 < count { first + 1 } else { 0 });
-        let upstream = u16::try_from(upstream).unwrap_or(u16::MAX);
         (count > 0).then(|| Destination {
             endpoints: Rc::clone(&endpoints.pools),
             first,
-            upstream,
+            upstream: endpoints.label,
         })
     }
 
-    /// An empty buffer to write a head into.
+    /// An empty head, in the form that is read there.
     #[must_use]
-    pub fn buffer(&self) -> Vec<u8> {
+    pub fn head(&self, destination: &Destination) -> RequestHead {
+        match destination.endpoints.first() {
+            Some(endpoint) => endpoint.head(|| self.buffer()),
+            None => RequestHead::Http1(self.buffer()),
+        }
+    }
+
+    fn buffer(&self) -> Vec<u8> {
         self.spare
             .borrow_mut()
             .pop()
@@ -226,24 +303,22 @@ impl Pools {
         let began = onward.began;
         let limit = self.timeouts.response_headers.min(onward.timeout);
         let (fate, upstream) = (Rc::clone(&onward.fate), onward.destination.upstream);
-        let attempts = pin!(self.attempts(worker, onward, departure));
-        match worker.deadlines().until(began + limit, attempts).await {
-            Some(Ok((head, stream))) => {
-                let took = worker.now().monotonic.saturating_sub(began);
-                Ok(Answered { head, stream, took })
-            }
-            Some(Err(rejection)) => Err(Unanswered::new(rejection, departure)),
-            None => {
-                // A client that is slow to send must not look like a slow upstream.
-                let rejection = if fate.is_over() {
-                    worker
-                        .telemetry()
-                        .upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
-                    Rejection::UpstreamTimeout
-                } else {
-                    Rejection::InvalidInput("the request body did not arrive in time")
-                };
-                Err(Unanswered::new(rejection, departure))
+        let (mut deadline, last) = (began + limit, began + onward.timeout);
+        let mut sent = 0;
+        let mut attempts = pin!(self.attempts(worker, onward, departure));
+        loop {
+            match worker.deadlines().until(deadline, attempts.as_mut()).await {
+                Some(Ok((head, stream))) => {
+                    let took = worker.now().monotonic.saturating_sub(began);
+                    return Ok(Answered { head, stream, took });
+                }
+                Some(Err(rejection)) => return Err(Unanswered::new(rejection, departure)),
+                // The upstream's time begins when it has the whole request, and a long one may take longer to send.
+                None if fate.bytes() > sent && deadline < last => {
+                    sent = fate.bytes();
+                    deadline = (deadline + limit).min(last);
+                }
+                None => return Err(Unanswered::new(late(worker, upstream, &fate), departure)),
             }
         }
     }
@@ -268,25 +343,29 @@ impl Pools {
             method,
             upgrade: upgrade.as_ref(),
         };
-        let mut pump = Pump::new(head, body, framing);
+        let request = Outgoing::new(head, body, framing);
+        let mut request = request.ok_or(Rejection::InvalidInput("the target can't be forwarded"))?;
         for _ in 0..MAX_ATTEMPTS {
             let opened = self.open(worker, &destination).await;
             let Opened {
-                mut connection,
+                line,
                 endpoint,
                 is_pooled,
             } = opened.ok_or(Rejection::UpstreamUnavailable)?;
             departure.depart()?;
-            let failure = match exchange(&mut connection, &mut pump, question, departure).await {
-                Ok(head) => {
-                    let unfinished = if pump.is_over() {
-                        self.keep_buffer(pump.into_buffer());
+            let failure = match request.exchange(line, question, departure).await {
+                Ok((head, arriving)) => {
+                    let unfinished = if request.is_over() {
+                        request
+                            .into_buffer()
+                            .into_iter()
+                            .for_each(|buffer| self.keep_buffer(buffer));
                         None
                     } else {
-                        Some(pump)
+                        Some(request)
                     };
                     // Boxed here, because it is handed on through many hands.
-                    let stream = AnswerStream::new(connection, Rc::clone(endpoint), &head, unfinished);
+                    let stream = AnswerStream::new(arriving, Rc::clone(endpoint), &head, unfinished);
                     let stream = Box::new(stream);
                     return Ok((head, stream));
                 }
@@ -294,13 +373,14 @@ impl Pools {
             };
             let may_repeat = match failure {
                 Failure::Unsent => is_pooled,
-                Failure::BrokenOff => is_pooled && method.is_idempotent() && pump.can_rewind(),
+                Failure::BrokenOff => is_pooled && method.is_idempotent() && request.can_rewind(),
+                Failure::Refused => request.can_rewind(),
                 Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
             };
             if !may_repeat {
                 return Err(explain(worker, destination.upstream, &failure, &fate));
             }
-            pump.rewind();
+            request.rewind();
         }
         Err(Rejection::UpstreamUnavailable)
     }
@@ -308,16 +388,16 @@ impl Pools {
     /// A connection to the first endpoint in order that can be reached.
     async fn open<'d>(&self, worker: &Worker, destination: &'d Destination) -> Option<Opened<'d>> {
         for endpoint in destination.in_order() {
-            if let Some(connection) = endpoint.idle() {
+            if let Some(line) = endpoint.idle() {
                 return Some(Opened {
-                    connection,
+                    line,
                     endpoint,
                     is_pooled: true,
                 });
             }
-            if let Some(connection) = self.connect(worker, endpoint, destination.upstream).await {
+            if let Some(line) = self.connect(worker, endpoint, destination.upstream).await {
                 return Some(Opened {
-                    connection,
+                    line,
                     endpoint,
                     is_pooled: false,
                 });
@@ -326,26 +406,26 @@ impl Pools {
         None
     }
 
-    async fn connect(
-        &self,
-        worker: &Worker,
-        endpoint: &Rc<EndpointPool>,
-        upstream: u16,
-    ) -> Option<Connection> {
+    async fn connect(&self, worker: &Worker, endpoint: &Rc<EndpointPool>, upstream: u16) -> Option<Line> {
         match endpoint.connect(self.timeouts.connect).await {
-            Ok(connection) => {
-                worker.telemetry().upstream_connected(upstream);
-                Some(connection)
+            Ok(Connected { line, opened }) => {
+                for _ in 0..opened {
+                    worker.telemetry().upstream_connected(upstream);
+                }
+                Some(line)
             }
-            Err(error) => {
-                let is_late = error.kind() == io::ErrorKind::TimedOut;
-                let failure = if is_late {
-                    UpstreamFailure::ConnectTimeout
+            Err(unreachable) => {
+                worker
+                    .telemetry()
+                    .upstream_failed(upstream, unreachable.failure());
+                let authority = endpoint.authority();
+                // What nobody but the operator can mend, and he must know of.
+                let is_settled = matches!(unreachable, Unreachable::Tls(_) | Unreachable::NotHttp2(_));
+                if is_settled && endpoint.is_to_tell() {
+                    tracing::warn!(reason = %unreachable, upstream = authority, "can't speak with an upstream");
                 } else {
-                    UpstreamFailure::Connect
-                };
-                worker.telemetry().upstream_failed(upstream, failure);
-                tracing::debug!(%error, upstream = endpoint.authority(), "can't connect");
+                    tracing::debug!(reason = %unreachable, upstream = authority, "can't connect");
+                }
                 None
             }
         }
@@ -354,9 +434,21 @@ impl Pools {
 
 /// A connection for one attempt.
 struct Opened<'d> {
-    connection: Connection,
+    line: Line,
     endpoint: &'d Rc<EndpointPool>,
     is_pooled: bool,
+}
+
+/// Whose fault it is that the answer is not there in time.
+fn late(worker: &Worker, upstream: u16, fate: &BodyFate) -> Rejection {
+    if fate.is_awaited() {
+        // A client that is slow to send must not look like a slow upstream.
+        return Rejection::InvalidInput("the request body did not arrive in time");
+    }
+    worker
+        .telemetry()
+        .upstream_failed(upstream, UpstreamFailure::ResponseTimeout);
+    Rejection::UpstreamTimeout
 }
 
 fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate) -> Rejection {
@@ -364,6 +456,10 @@ fn explain(worker: &Worker, upstream: u16, failure: &Failure, fate: &BodyFate) -
     match failure {
         Failure::Unsent => {
             failed(UpstreamFailure::Closed);
+            Rejection::UpstreamUnavailable
+        }
+        Failure::Refused => {
+            failed(UpstreamFailure::Refused);
             Rejection::UpstreamUnavailable
         }
         Failure::BrokenOff | Failure::CutShort => {

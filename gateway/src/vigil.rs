@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::admission::{self, Claim};
 use crate::deadlines::TICK;
 use crate::rejection::Rejection;
+use crate::rules::Terms;
 use crate::server::watch::ConnectionState;
 use crate::telemetry::CutReason;
 use crate::worker::Worker;
@@ -49,10 +50,8 @@ pub fn rejection(reason: CutReason) -> Rejection {
 }
 
 /// The calls in flight of one worker that have rights to lose.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Vigils {
-    /// How long a call may go on without its rights.
-    grace: Duration,
     slab: RefCell<Slab>,
 }
 
@@ -68,10 +67,20 @@ struct Slab {
     any_dead: bool,
 }
 
+/// What a call was let in by.
+#[derive(Debug)]
+pub struct Standing {
+    /// Its keys and its address.
+    pub claim: Claim,
+    /// What it goes by.
+    pub terms: Rc<Terms>,
+    /// The route's index there.
+    pub route: u16,
+}
+
 #[derive(Debug)]
 struct Watched {
-    claim: Claim,
-    route: u16,
+    standing: Standing,
     /// What carries it: for HTTP/1.1 its connection.
     carrier: Rc<ConnectionState>,
     is_answering: bool,
@@ -80,6 +89,8 @@ struct Watched {
     /// Why it would be refused now.
     dead: Option<CutReason>,
     is_cut: bool,
+    /// It was told and has not ended.
+    is_stubborn: bool,
 }
 
 /// One call's place; dropping it leaves it.
@@ -94,19 +105,18 @@ impl Vigil {
     #[must_use]
     pub fn keep(
         worker: &Rc<Worker>,
-        claim: Claim,
-        route: u16,
+        standing: Standing,
         carrier: &Rc<ConnectionState>,
         since: Duration,
     ) -> Self {
         let watched = Watched {
-            claim,
-            route,
+            standing,
             carrier: Rc::clone(carrier),
             is_answering: false,
             well: since,
             dead: None,
             is_cut: false,
+            is_stubborn: false,
         };
         Self {
             place: worker.vigils().slab.borrow_mut().occupy(watched),
@@ -138,28 +148,20 @@ impl Drop for Vigil {
 }
 
 impl Vigils {
-    /// None yet. A call ends at most `grace` after it lost its rights.
-    #[must_use]
-    pub fn new(grace: Duration) -> Self {
-        Self {
-            grace,
-            slab: RefCell::default(),
-        }
-    }
-
     /// Looks through the calls when there is reason to, and ends those whose time is over. To be called every tick.
     pub fn sweep(&self, worker: &Worker, now: Duration) {
+        let grace = worker.terms().rules().config.drain.revoked;
         let mut slab = self.slab.borrow_mut();
         let moved = worker.shared().keys.generations().moved();
         let since = now.saturating_sub(slab.looked);
-        let is_due = since >= LOOK_EVERY.min(self.grace / 8)
-            || (moved != slab.moved && since >= LOOK_EVERY.min(self.grace / 20));
+        let is_due = since >= LOOK_EVERY.min(grace / 8)
+            || (moved != slab.moved && since >= LOOK_EVERY.min(grace / 20));
         if is_due {
             slab.look(worker, now);
             slab.moved = moved;
         }
         if slab.any_dead {
-            let ended = slab.end(now, self.grace);
+            let ended = slab.end(now, grace);
             drop(slab);
             end(ended);
         }
@@ -167,7 +169,7 @@ impl Vigils {
 
     /// Looks now, where calls are to end at once: a change is acknowledged only after this.
     pub fn hurry(&self, worker: &Worker) {
-        if self.grace.is_zero() {
+        if worker.terms().rules().config.drain.revoked.is_zero() {
             self.sweep(worker, worker.now().monotonic);
         }
     }
@@ -191,13 +193,13 @@ impl Slab {
     }
 
     fn look(&mut self, worker: &Worker, now: Duration) {
-        let routes = worker.shared().routes.routes();
         self.any_dead = false;
         for watched in self.calls.iter_mut().flatten().filter(|call| !call.is_cut) {
-            let Some(route) = routes.get(usize::from(watched.route)) else {
+            let Standing { claim, terms, route } = &watched.standing;
+            let Some(route) = terms.rules().routes.routes().get(usize::from(*route)) else {
                 continue;
             };
-            match admission::decide_again(&watched.claim, worker, route) {
+            match admission::decide_again(claim, worker, route) {
                 Ok(()) => {
                     watched.well = now;
                     watched.dead = None;
@@ -206,30 +208,54 @@ impl Slab {
             }
             self.any_dead |= watched.dead.is_some();
         }
+        self.any_dead |= self.calls.iter().flatten().any(|call| call.is_cut);
         self.looked = now;
     }
 
-    /// Marks those whose time is over; answers what carries them, and whether they are being answered.
-    fn end(&mut self, now: Duration, grace: Duration) -> Vec<(Rc<ConnectionState>, bool)> {
+    /// Marks those whose time is over; answers what carries them, and how they end.
+    fn end(&mut self, now: Duration, grace: Duration) -> Vec<(Rc<ConnectionState>, Ending)> {
         let mut ended = Vec::new();
         for watched in self.calls.iter_mut().flatten() {
             // Not to be late, it is done one tick early.
             let is_over = now.saturating_add(TICK) >= watched.well.saturating_add(grace);
-            if watched.dead.is_some() && is_over && !watched.is_cut {
-                watched.is_cut = true;
-                ended.push((Rc::clone(&watched.carrier), watched.is_answering));
-            }
+            let ending = match watched.is_cut {
+                true if watched.is_answering && !watched.is_stubborn => {
+                    watched.is_stubborn = true;
+                    Ending::AtOnce
+                }
+                false if watched.dead.is_some() && is_over => {
+                    watched.is_cut = true;
+                    if watched.is_answering {
+                        Ending::Cut
+                    } else {
+                        Ending::Refused
+                    }
+                }
+                true | false => continue,
+            };
+            ended.push((Rc::clone(&watched.carrier), ending));
         }
         ended
     }
 }
 
-fn end(calls: Vec<(Rc<ConnectionState>, bool)>) {
-    for (carrier, is_answering) in calls {
-        if is_answering {
-            carrier.abort();
-        } else {
-            carrier.rouse();
+/// How a call ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// Nothing was answered yet: by the refusal.
+    Refused,
+    /// Within its answer: with a word, where its protocol has one.
+    Cut,
+    /// It was told, and is still there: the client takes nothing.
+    AtOnce,
+}
+
+fn end(calls: Vec<(Rc<ConnectionState>, Ending)>) {
+    for (carrier, ending) in calls {
+        match ending {
+            Ending::Refused => carrier.rouse(),
+            Ending::Cut => carrier.cut(),
+            Ending::AtOnce => carrier.abort(),
         }
     }
 }

@@ -6,39 +6,35 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use keyward_config::GatewayConfig;
 use keyward_contract::{KeyDigest, UnixMillis};
 
 use crate::access_log::{AccessLog, WorkerLog};
-use crate::address::TrustedProxies;
 use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
-use crate::credential::CredentialNames;
 use crate::deadlines::Deadlines;
+use crate::handover::parting::Parting;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
-use crate::route::RouteTable;
+use crate::reload::Reloads;
+use crate::rules::{InForce, Rules, Terms};
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
-use crate::upstream::Pools;
 use crate::vigil::Vigils;
 
 /// What all workers share, made once.
 #[derive(Debug)]
 pub struct Shared {
-    /// The configuration.
-    pub config: GatewayConfig,
+    /// How it stops, once it does.
+    pub parting: Parting,
+    /// How reloads went.
+    pub reloads: Reloads,
+    /// What a reload changes.
+    pub in_force: InForce,
     /// The process's clock.
     pub clock: Clock,
     /// All keys.
     pub keys: Arc<KeySet>,
-    /// All routes.
-    pub routes: RouteTable,
-    /// Where credentials are.
-    pub credentials: CredentialNames,
-    /// Whose forwarded fields are believed.
-    pub trusted: TrustedProxies,
     /// Where buckets and quotas are.
     pub limiter: Limiter,
     /// Usage.
@@ -49,36 +45,43 @@ pub struct Shared {
     pub telemetry: Arc<Telemetry>,
 }
 
+impl Shared {
+    /// The newest rules: for what is no call. Calls have their own ([`crate::call::Call::rules`]).
+    #[must_use]
+    pub fn rules(&self) -> Arc<Rules> {
+        self.in_force.rules()
+    }
+}
+
 /// One worker's own.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
     recent: RefCell<Recent>,
-    pools: Pools,
+    terms: RefCell<Rc<Terms>>,
     book: Book,
     telemetry: WorkerTelemetry,
     access_log: Option<WorkerLog>,
     deadlines: Deadlines,
     vigils: Vigils,
     in_flight: Cell<usize>,
-    in_flight_bound: usize,
 }
 
 impl Worker {
     /// A worker that has served nothing yet.
     #[must_use]
     pub fn new(shared: Arc<Shared>, access_log: &AccessLog) -> Self {
-        let config = &shared.config;
+        let terms = Terms::of(&shared.in_force);
+        let config = &terms.rules().config;
         Self {
             recent: RefCell::new(Recent::with_capacity(config.cache_entries)),
-            pools: Pools::new(&config.upstreams, config.timeouts),
             book: shared.ledger.book(),
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
-            vigils: Vigils::new(config.drain.revoked),
+            vigils: Vigils::default(),
             in_flight: Cell::new(0),
-            in_flight_bound: config.bounds.concurrent_requests.div_ceil(config.workers.max(1)),
+            terms: RefCell::new(terms),
             shared,
         }
     }
@@ -95,10 +98,17 @@ impl Worker {
         self.shared.clock.now()
     }
 
-    /// Connections to the upstreams.
+    /// What a call that begins now goes by: the newest rules. One comparison, unless a reload has just been.
     #[must_use]
-    pub fn pools(&self) -> &Pools {
-        &self.pools
+    pub fn terms(&self) -> Rc<Terms> {
+        let terms = Rc::clone(&self.terms.borrow());
+        match terms.newer(&self.shared.in_force) {
+            None => terms,
+            Some(newer) => {
+                self.terms.replace(Rc::clone(&newer));
+                newer
+            }
+        }
     }
 
     /// Its counters.
@@ -131,10 +141,11 @@ impl Worker {
         &self.vigils
     }
 
-    /// Whether it has as many calls in flight as it may.
+    /// Whether it has as many calls in flight as it may by these rules.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.in_flight.get() > self.in_flight_bound
+    pub fn is_full(&self, rules: &Rules) -> bool {
+        let config = &rules.config;
+        self.in_flight.get() > config.bounds.concurrent_requests.div_ceil(config.workers.max(1))
     }
 
     /// Calls in flight.

@@ -3,18 +3,16 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::Method;
 use keyward_config::{
-    AccessLog, Bounds, ControlPlaneLink, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig,
-    HostPattern, Limiter, Listen, PathPattern, PathSegment, Require, Staleness, Timeouts, Upstream,
-    WhenStale,
+    AccessLog, Credentials, EncodedSlashes, GatewayConfig, HostPattern, PathPattern, PathSegment, Require,
+    Staleness, WhenStale,
 };
 use keyward_contract::{
     AccountId, AccountRecord, AccountStatus, Contract, CustomerId, DigestKey, Environment, EnvironmentId,
@@ -99,75 +97,12 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
 }
 
 fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
-    let second = Duration::from_secs(1);
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    GatewayConfig {
-        id: "edge-1".to_owned(),
-        listen: Listen {
-            proxy: address,
-            admin: address,
-        },
-        trusted_proxies: Vec::new(),
-        control_plane: ControlPlaneLink {
-            urls: Vec::new(),
-            token_file: PathBuf::new(),
-            tls: keyward_config::LinkTls::default(),
-        },
-        digest_key_file: None,
-        replica_path: PathBuf::new(),
-        ledger_path: PathBuf::new(),
-        ledger_sync_interval: second,
-        ledger_max_size: 1 << 30,
-        cache_entries: 1,
-        staleness: Staleness {
-            max: None,
-            then: WhenStale::Serve,
-        },
-        limiter: Limiter::Local,
-        credentials: Credentials {
-            account: Vec::new(),
-            customer: Vec::new(),
-        },
-        timeouts: Timeouts {
-            first_byte: second,
-            request_headers: second,
-            request_body_idle: second,
-            request_body_rate: 240,
-            write_stall: second,
-            idle: second,
-            upgraded_idle: second,
-            connect: second,
-            response_headers: second,
-            request: second,
-        },
-        bounds: Bounds {
-            connections: 1,
-            concurrent_requests: 1,
-            headers: 1,
-            head: 1,
-            uri: 1,
-            body: 1,
-        },
-        drain: Drain {
-            timeout: second,
-            revoked: second,
-        },
-        workers: 1,
-        access_log: AccessLog {
-            path: None,
-            sample: 0.0,
-            refusals: false,
-        },
-        documentation_url: String::new(),
-        upstreams: vec![Upstream {
-            name: "api".to_owned(),
-            endpoints: vec![Endpoint {
-                host: "127.0.0.1".to_owned(),
-                port: 1,
-            }],
-        }],
-        routes,
-    }
+    let least =
+        "[[upstreams]]\nname = \"api\"\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/\"\n";
+    let surroundings = keyward_config::Surroundings::default();
+    let mut config = GatewayConfig::from_toml(least, "test.toml", &surroundings).unwrap();
+    config.routes = routes;
+    config
 }
 
 #[test]

@@ -1,20 +1,72 @@
-//! The gateway's end: whom it trusts, and the certificate that it shows.
+//! The client's end: whom it trusts, and the certificate that it shows. What it is for decides what the settings are
+//! called, what is spoken over it, and whether sessions are taken up again.
 
 use std::sync::Arc;
 
-use keyward_config::LinkTls;
+use keyward_config::ClientTls;
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::{ALPN, FileError, SettingFile, Sources, pem, provider};
+use crate::{FileError, SettingFile, Sources, pem, provider};
 
-const CA: &str = "control_plane.tls.ca_file";
-const CERT: &str = "control_plane.tls.cert_file";
-const KEY: &str = "control_plane.tls.key_file";
+/// Sessions that are kept to be taken up again: a few for each endpoint and worker.
+const SESSIONS: usize = 256;
 
-/// The files of `control_plane.tls`.
+/// What a client's end is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The link to the control plane (HTTP/2): `control_plane.tls`.
+    ControlPlane,
+    /// An upstream that speaks HTTP/1.1: `upstreams.tls`.
+    UpstreamHttp1,
+    /// An upstream that speaks HTTP/2.
+    UpstreamHttp2,
+}
+
+/// What the files are called in the configuration.
+struct Settings {
+    ca: &'static str,
+    cert: &'static str,
+    key: &'static str,
+}
+
+impl Purpose {
+    fn settings(self) -> Settings {
+        match self {
+            Self::ControlPlane => Settings {
+                ca: "control_plane.tls.ca_file",
+                cert: "control_plane.tls.cert_file",
+                key: "control_plane.tls.key_file",
+            },
+            Self::UpstreamHttp1 | Self::UpstreamHttp2 => Settings {
+                ca: "upstreams.tls.ca_file",
+                cert: "upstreams.tls.cert_file",
+                key: "upstreams.tls.key_file",
+            },
+        }
+    }
+
+    /// What is offered to be spoken (RFC 7301).
+    fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::ControlPlane | Self::UpstreamHttp2 => b"h2",
+            Self::UpstreamHttp1 => b"http/1.1",
+        }
+    }
+
+    /// A control plane must see the certificate each time, so that a revoked one is refused.
+    fn resumption(self) -> Resumption {
+        match self {
+            Self::ControlPlane => Resumption::disabled(),
+            Self::UpstreamHttp1 | Self::UpstreamHttp2 => Resumption::in_memory_sessions(SESSIONS),
+        }
+    }
+}
+
+/// The files that these settings name.
 #[must_use]
-pub fn client_files(tls: &LinkTls) -> Vec<SettingFile> {
+pub fn client_files(tls: &ClientTls, purpose: Purpose) -> Vec<SettingFile> {
+    let settings = purpose.settings();
     let mut files = Vec::new();
     let mut add = |setting, path: &std::path::Path| {
         files.push(SettingFile {
@@ -23,11 +75,11 @@ pub fn client_files(tls: &LinkTls) -> Vec<SettingFile> {
         });
     };
     if let Some(ca) = &tls.ca_file {
-        add(CA, ca);
+        add(settings.ca, ca);
     }
     if let Some(certificate) = &tls.certificate {
-        add(CERT, &certificate.cert_file);
-        add(KEY, &certificate.key_file);
+        add(settings.cert, &certificate.cert_file);
+        add(settings.key, &certificate.key_file);
     }
     files
 }
@@ -36,43 +88,38 @@ pub fn client_files(tls: &LinkTls) -> Vec<SettingFile> {
 ///
 /// # Errors
 /// When a file can't be read, or they don't belong together, or the system has no roots.
-pub fn client_config(sources: &Sources) -> Result<Arc<ClientConfig>, FileError> {
-    let roots = match sources.of(CA) {
+pub fn client_config(sources: &Sources, purpose: Purpose) -> Result<Arc<ClientConfig>, FileError> {
+    let settings = purpose.settings();
+    let of_the_system = |reason: String| FileError {
+        setting: settings.ca,
+        path: "".into(),
+        reason,
+    };
+    let roots = match sources.of(settings.ca) {
         Some(source) => pem::roots(source)?,
-        None => system_roots()?,
+        None => system_roots().map_err(|reason| of_the_system(reason.to_owned()))?,
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| of_the_system(error.to_string()))?
         .with_root_certificates(roots);
-    let mut config = match (sources.of(CERT), sources.of(KEY)) {
+    let mut config = match (sources.of(settings.cert), sources.of(settings.key)) {
         (Some(cert), Some(key)) => builder
             .with_client_auth_cert(pem::chain(cert)?, pem::key(key)?)
-            .map_err(|error| key.wrong(format!("does not go with {CERT}: {error}")))?,
+            .map_err(|error| key.wrong(format!("does not go with {}: {error}", settings.cert)))?,
         _ => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![purpose.alpn().to_vec()];
+    config.resumption = purpose.resumption();
     Ok(Arc::new(config))
 }
 
 /// What is broken among them is left out; there must be some.
-fn system_roots() -> Result<RootCertStore, FileError> {
+fn system_roots() -> Result<RootCertStore, &'static str> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
-        return Err(of_the_system(
-            "the system has no root certificates; name the authority that signed the control plane's"
-                .to_owned(),
-        ));
+        return Err("the system has no root certificates; name the authority that signed the server's");
     }
     Ok(roots)
-}
-
-fn of_the_system(reason: String) -> FileError {
-    FileError {
-        setting: CA,
-        path: "".into(),
-        reason,
-    }
 }

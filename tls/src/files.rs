@@ -87,6 +87,11 @@ impl Sources {
         self.0.iter().find(|source| source.file.setting == setting)
     }
 
+    /// The files that this setting names, where it may name several, in their order.
+    pub fn all<'s>(&'s self, setting: &'s str) -> impl Iterator<Item = &'s Source> {
+        self.0.iter().filter(move |source| source.file.setting == setting)
+    }
+
     fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for source in &self.0 {

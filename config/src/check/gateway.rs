@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use crate::check;
 use crate::gateway::{
-    AccessLog, Bounds, CertificateFiles, ControlPlaneLink, Credentials, Drain, GatewayConfig, LinkTls,
-    Listen, Staleness, Timeouts, WhenStale,
+    AccessLog, Bounds, CertificateFiles, ClientCertificates, ClientTls, ControlPlaneLink, Credentials, Drain,
+    GatewayConfig, Listen, ListenTls, Staleness, Timeouts, WhenStale,
 };
 use crate::leaf::name::CredentialHeader;
+use crate::leaf::network::Block;
 use crate::leaf::unit::{Size, Time};
-use crate::leaf::word::Stale;
+use crate::leaf::word::{self, Stale};
 use crate::report::Report;
 use crate::surroundings::Surroundings;
 use crate::typed;
@@ -32,7 +33,7 @@ pub(crate) fn gateway(
 ) -> GatewayConfig {
     let bounds = bounds(&typed.bounds, report);
     let timeouts = timeouts(&typed.timeouts, report);
-    let upstreams = check::upstreams::upstreams(&typed.upstreams, report);
+    let upstreams = check::upstreams::upstreams(typed.upstreams, report);
     let defaults = check::routes::Defaults {
         upstreams: &upstreams,
         max_body: bounds.body,
@@ -58,6 +59,8 @@ pub(crate) fn gateway(
         listen: Listen {
             proxy: typed.listen.proxy.0,
             admin: typed.listen.admin.0,
+            proxy_protocol: proxy_protocol(&typed.listen, &typed.trusted_proxies, report),
+            tls: typed.listen.tls.map(|tls| listen_tls(tls, report)),
         },
         trusted_proxies: typed.trusted_proxies.iter().map(|block| block.0).collect(),
         control_plane: link(typed.control_plane, report),
@@ -78,6 +81,57 @@ pub(crate) fn gateway(
         documentation_url: typed.errors.documentation_url.0,
         upstreams,
         routes,
+    }
+}
+
+fn proxy_protocol(typed: &typed::gateway::Listen, trusted: &[Block], report: &mut Report<'_>) -> bool {
+    if typed.proxy_protocol && trusted.is_empty() {
+        report.missing(
+            "listen.proxy_protocol",
+            "is believed of trusted proxies alone, and there is none; write trusted_proxies too, such as [\"10.0.0.0/8\"]",
+        );
+    }
+    typed.proxy_protocol
+}
+
+fn listen_tls(typed: typed::gateway::ListenTls, report: &mut Report<'_>) -> ListenTls {
+    let path = "listen.tls.certificates";
+    if typed.certificates.is_empty() {
+        report.missing(
+            path,
+            "there is none; write [{ cert_file = \"tls/api.pem\", key_file = \"tls/api.key\" }]",
+        );
+    }
+    let mut certificates = Vec::with_capacity(typed.certificates.len());
+    for (index, files) in typed.certificates.into_iter().enumerate() {
+        match (files.cert_file, files.key_file) {
+            (Some(cert_file), Some(key_file)) => certificates.push(CertificateFiles {
+                cert_file: cert_file.0,
+                key_file: key_file.0,
+            }),
+            (None, _) => report.missing(
+                &format!("{path}[{index}].cert_file"),
+                "is missing; write the PEM file of the certificate",
+            ),
+            (Some(_), None) => report.missing(
+                &format!("{path}[{index}].key_file"),
+                "is missing: cert_file needs its private key",
+            ),
+        }
+    }
+    if typed.client_certificates.is_some() && typed.client_ca_file.is_none() {
+        report.missing(
+            "listen.tls.client_certificates",
+            "needs to know who may have signed them; write client_ca_file too",
+        );
+    }
+    ListenTls {
+        certificates,
+        client_ca_file: typed.client_ca_file.map(|file| file.0),
+        client_certificates: match typed.client_certificates {
+            None | Some(word::ClientCertificates::Require) => ClientCertificates::Require,
+            Some(word::ClientCertificates::Optional) => ClientCertificates::Optional,
+        },
     }
 }
 
@@ -107,11 +161,15 @@ fn link(typed: typed::gateway::Link, report: &mut Report<'_>) -> ControlPlaneLin
     ControlPlaneLink {
         urls,
         token_file: typed.token_file.0,
-        tls: typed.tls.map(|tls| link_tls(tls, report)).unwrap_or_default(),
+        tls: typed
+            .tls
+            .map(|tls| client_tls("control_plane.tls", tls, report))
+            .unwrap_or_default(),
     }
 }
 
-fn link_tls(typed: typed::gateway::LinkTls, report: &mut Report<'_>) -> LinkTls {
+/// The table at `path`.
+pub(crate) fn client_tls(path: &str, typed: typed::gateway::ClientTls, report: &mut Report<'_>) -> ClientTls {
     let certificate = match (typed.cert_file, typed.key_file) {
         (Some(cert_file), Some(key_file)) => Some(CertificateFiles {
             cert_file: cert_file.0,
@@ -120,20 +178,20 @@ fn link_tls(typed: typed::gateway::LinkTls, report: &mut Report<'_>) -> LinkTls 
         (None, None) => None,
         (Some(_), None) => {
             report.missing(
-                "control_plane.tls.key_file",
+                &format!("{path}.key_file"),
                 "is missing: cert_file needs its private key",
             );
             None
         }
         (None, Some(_)) => {
             report.missing(
-                "control_plane.tls.cert_file",
+                &format!("{path}.cert_file"),
                 "is missing: key_file is the key of a certificate",
             );
             None
         }
     };
-    LinkTls {
+    ClientTls {
         ca_file: typed.ca_file.map(|file| file.0),
         certificate,
         server_name: typed.server_name.map(|name| name.0),
@@ -206,11 +264,13 @@ fn timeouts(typed: &typed::gateway::Timeouts, report: &mut Report<'_>) -> Timeou
     };
     Timeouts {
         first_byte: checked("first_byte", typed.first_byte),
+        handshake: checked("handshake", typed.handshake),
         request_headers: checked("request_headers", typed.request_headers),
         request_body_idle: checked("request_body_idle", typed.request_body_idle),
         request_body_rate: body_rate.0,
         write_stall: checked("write_stall", typed.write_stall),
         idle: checked("idle", typed.idle),
+        http2_ping: checked("http2_ping", typed.http2_ping),
         upgraded_idle: checked("upgraded_idle", typed.upgraded_idle),
         connect: checked("connect", typed.connect),
         response_headers: checked("response_headers", typed.response_headers),
@@ -239,7 +299,19 @@ fn bounds(typed: &typed::gateway::Bounds, report: &mut Report<'_>) -> Bounds {
             ),
         );
     }
+    let mut small = |key: &str, count: u64, most: u64| -> u32 {
+        report.within(&format!("bounds.{key}"), count, 1..=most);
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
     Bounds {
+        http2_streams: small("http2_streams", typed.http2_streams, 10_000),
+        http2_resets: small("http2_resets", u64::from(typed.http2_resets.0), 1_000_000),
+        http2_empty_frames: small(
+            "http2_empty_frames",
+            u64::from(typed.http2_empty_frames.0),
+            10_000_000,
+        ),
+        http2_continuations: small("http2_continuations", typed.http2_continuations, 1_000),
         connections,
         concurrent_requests,
         headers,

@@ -106,7 +106,7 @@ fn move_ports(listen: &mut Listen, offset: u16, report: &mut Report<'_>) {
 fn sample(address: SocketAddr) -> gateway::Upstream {
     gateway::Upstream {
         name: Some(Name("sample".to_owned())),
-        endpoints: vec![EndpointUrl(endpoint(address))],
+        endpoints: vec![EndpointUrl::plain(endpoint(address))],
         ..gateway::Upstream::default()
     }
 }

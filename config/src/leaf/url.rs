@@ -5,79 +5,74 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use crate::gateway::Endpoint;
-use crate::leaf::later::NOT_YET;
 use crate::leaf::{Text, host, short, text};
 
-/// One of `upstreams.endpoints`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EndpointUrl(pub(crate) Endpoint);
-
-impl Text for EndpointUrl {
-    const EXPECTED: &'static str = "an address such as \"http://127.0.0.1:3000\"";
-}
-
-impl FromStr for EndpointUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        origin(text, "http://127.0.0.1:3000").map(Self)
-    }
-}
-
-impl fmt::Display for EndpointUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Endpoint { host, port } = &self.0;
-        write!(f, "http://{}", written(host, *port))
-    }
-}
-
-text!(EndpointUrl, "^http://[^/?#@\\s]+/?$", "http://127.0.0.1:3000");
-
-/// One of `control_plane.urls`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SyncUrl {
-    /// Whether it is `https`.
-    pub(crate) tls: bool,
-    pub(crate) endpoint: Endpoint,
-}
-
-impl SyncUrl {
-    /// In clear text.
-    pub(crate) fn plain(endpoint: Endpoint) -> Self {
-        Self { tls: false, endpoint }
-    }
-}
-
-impl Text for SyncUrl {
-    const EXPECTED: &'static str = "an address such as \"https://cp.internal:8082\"";
-}
-
-impl FromStr for SyncUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let secure = text
-            .get(..8)
-            .is_some_and(|start| start.eq_ignore_ascii_case("https://"));
-        match text.get(8..).filter(|_| secure) {
-            Some(rest) => Ok(Self {
-                tls: true,
-                endpoint: place(rest, text, (443, "https://cp.internal:8082"))?,
-            }),
-            None => origin(text, "http://127.0.0.1:8082").map(Self::plain),
+/// An `http` or `https` address of one machine: makes a type of it.
+macro_rules! origins {
+    ($(#[$doc:meta])* $name:ident, $usual_tls:literal, $example:literal, $plain_example:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) struct $name {
+            /// Whether it is `https`.
+            pub(crate) tls: bool,
+            pub(crate) endpoint: Endpoint,
         }
-    }
+
+        impl $name {
+            /// In clear text.
+            pub(crate) fn plain(endpoint: Endpoint) -> Self {
+                Self { tls: false, endpoint }
+            }
+        }
+
+        impl Text for $name {
+            const EXPECTED: &'static str = concat!("an address such as \"", $example, "\"");
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                let secure = text
+                    .get(..8)
+                    .is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+                match text.get(8..).filter(|_| secure) {
+                    Some(rest) => Ok(Self {
+                        tls: true,
+                        endpoint: place(rest, text, ($usual_tls, $example))?,
+                    }),
+                    None => origin(text, $plain_example).map(Self::plain),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Endpoint { host, port } = &self.endpoint;
+                let scheme = if self.tls { "https" } else { "http" };
+                write!(f, "{scheme}://{}", written(host, *port))
+            }
+        }
+
+        text!($name, "^https?://[^/?#@\\s]+/?$", $example);
+    };
 }
 
-impl fmt::Display for SyncUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Endpoint { host, port } = &self.endpoint;
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", written(host, *port))
-    }
-}
+origins!(
+    /// One of `upstreams.endpoints`.
+    EndpointUrl,
+    443,
+    "http://127.0.0.1:3000",
+    "http://127.0.0.1:3000"
+);
 
-text!(SyncUrl, "^https?://[^/?#@\\s]+/?$", "https://cp.internal:8082");
+origins!(
+    /// One of `control_plane.urls`.
+    SyncUrl,
+    443,
+    "https://cp.internal:8082",
+    "http://127.0.0.1:8082"
+);
 
 /// `http://host:port` and nothing more.
 fn origin(text: &str, example: &str) -> Result<Endpoint, String> {
@@ -88,7 +83,6 @@ fn origin(text: &str, example: &str) -> Result<Endpoint, String> {
     };
     match scheme.to_ascii_lowercase().as_str() {
         "http" => {}
-        "https" => return Err(format!("\"{shown}\": https {NOT_YET}, or write http://")),
         _ => return Err(wrong("is no http address")),
     }
     place(rest, text, (80, example))

@@ -63,6 +63,16 @@ fn refused(typed: &str, now: &[&str], later: &[&str]) -> String {
 }
 
 words! {
+    /// `listen.tls.client_certificates`.
+    ClientCertificates {
+        /// Without one a client is turned away.
+        Require = "require",
+        /// A client may come without one.
+        Optional = "optional",
+    } later []
+}
+
+words! {
     /// `limiter.mode`.
     LimiterMode {
         /// Buckets in this process.
@@ -101,7 +111,11 @@ words! {
     Protocol {
         /// HTTP/1.1.
         Http1 = "http1",
-    } later ["h2c", "h2"]
+        /// HTTP/2 in clear text, without asking first.
+        H2c = "h2c",
+        /// HTTP/2 over TLS.
+        H2 = "h2",
+    } later []
 }
 
 words! {

@@ -9,10 +9,11 @@ use crate::leaf::name::{CredentialHeader, FilePath, Label, Name};
 use crate::leaf::network::{Address, Block};
 use crate::leaf::path::{Path, Prefix};
 use crate::leaf::redis::{RedisUrl, RedisUser};
-use crate::leaf::unit::{Size, Time};
+use crate::leaf::unit::{Rate, Size, Time};
 use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
 use crate::leaf::word::{
-    Balance, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
+    Balance, ClientCertificates, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes,
+    Stale, Verb,
 };
 use crate::typed::control_plane::Limit;
 
@@ -71,10 +72,10 @@ pub(crate) struct Listen {
     pub(crate) admin: Address,
     /// Validation without proxying.
     pub(crate) authz: Option<Later>,
-    /// Whether the PROXY protocol is read.
-    pub(crate) proxy_protocol: Off,
-    /// Certificates.
-    pub(crate) tls: Option<Later>,
+    /// Whether trusted proxies tell the client's address by the PROXY protocol, version 1 or 2.
+    pub(crate) proxy_protocol: bool,
+    /// What is shown to partners; without it they are spoken to in clear text.
+    pub(crate) tls: Option<ListenTls>,
 }
 
 impl Default for Listen {
@@ -83,10 +84,32 @@ impl Default for Listen {
             proxy: Address::everywhere(8080),
             admin: Address::loopback(9090),
             authz: None,
-            proxy_protocol: Off,
+            proxy_protocol: false,
             tls: None,
         }
     }
+}
+
+/// TLS towards partners.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenTls {
+    /// At least one. A client gets the one that has the name it asks for, and else the first.
+    pub(crate) certificates: Vec<Certificate>,
+    /// The authorities that may have signed clients' certificates, as PEM. Without it none is asked for.
+    pub(crate) client_ca_file: Option<FilePath>,
+    /// Whether a client without a certificate is turned away: `require` (the default), or `optional`.
+    pub(crate) client_certificates: Option<ClientCertificates>,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Certificate {
+    /// The certificate, as PEM, with what leads to its root.
+    pub(crate) cert_file: Option<FilePath>,
+    /// Its private key, as PEM.
+    pub(crate) key_file: Option<FilePath>,
 }
 
 /// Who a gateway is.
@@ -106,20 +129,20 @@ pub(crate) struct Link {
     /// The file with the token that the control plane expects.
     pub(crate) token_file: FilePath,
     /// How `https` addresses are spoken to.
-    pub(crate) tls: Option<LinkTls>,
+    pub(crate) tls: Option<ClientTls>,
 }
 
-/// TLS to the control plane.
+/// TLS towards a server: whom we trust, and what we show.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct LinkTls {
-    /// The authorities that may have signed the control plane's certificate, as PEM. The system's by default.
+pub(crate) struct ClientTls {
+    /// The authorities that may have signed the server's certificate, as PEM. The system's by default.
     pub(crate) ca_file: Option<FilePath>,
     /// The certificate that names this gateway, as PEM, with what leads to its root.
     pub(crate) cert_file: Option<FilePath>,
     /// Its private key, as PEM.
     pub(crate) key_file: Option<FilePath>,
-    /// The name that the control plane's certificate must have. The host of its address by default.
+    /// The name that the server's certificate must have. The host of its address by default.
     pub(crate) server_name: Option<Name>,
 }
 
@@ -260,6 +283,8 @@ impl Default for Credentials {
 pub(crate) struct Timeouts {
     /// From accepting a connection to its first byte.
     pub(crate) first_byte: Time,
+    /// From accepting a connection that begins with the PROXY protocol or TLS to the end of that beginning.
+    pub(crate) handshake: Time,
     /// From the first byte of a request to the end of its head.
     pub(crate) request_headers: Time,
     /// Between two pieces of a request body.
@@ -270,6 +295,8 @@ pub(crate) struct Timeouts {
     pub(crate) write_stall: Time,
     /// How long a kept connection may wait for its next request.
     pub(crate) idle: Time,
+    /// How long a client may leave a PING of ours unanswered on an HTTP/2 connection; one is sent as often.
+    pub(crate) http2_ping: Time,
     /// How long a connection in another protocol, such as a WebSocket, may be silent both ways.
     pub(crate) upgraded_idle: Time,
     /// To connect to an upstream.
@@ -284,11 +311,13 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             first_byte: Time::seconds(10),
+            handshake: Time::seconds(10),
             request_headers: Time::seconds(10),
             request_body_idle: Time::seconds(10),
             request_body_rate: Size(240),
             write_stall: Time::seconds(30),
             idle: Time::seconds(60),
+            http2_ping: Time::seconds(20),
             upgraded_idle: Time::seconds(600),
             connect: Time::seconds(1),
             response_headers: Time::seconds(30),
@@ -313,6 +342,15 @@ pub(crate) struct Bounds {
     pub(crate) uri: Size,
     /// Bytes of a request's body, where its route says nothing else.
     pub(crate) body: Size,
+    /// Calls at the same time on one HTTP/2 connection.
+    pub(crate) http2_streams: u64,
+    /// How many calls a client may take back on one HTTP/2 connection; five times as many at once.
+    pub(crate) http2_resets: Rate,
+    /// How many frames that carry next to nothing a client may send on one HTTP/2 connection; five times as many at
+    /// once, and more where it carries much.
+    pub(crate) http2_empty_frames: Rate,
+    /// CONTINUATION frames of one head over HTTP/2.
+    pub(crate) http2_continuations: u64,
 }
 
 impl Default for Bounds {
@@ -324,6 +362,10 @@ impl Default for Bounds {
             head: Size(32 << 10),
             uri: Size(8 << 10),
             body: Size(100 << 20),
+            http2_streams: 100,
+            http2_resets: Rate(200),
+            http2_empty_frames: Rate(2_000),
+            http2_continuations: 16,
         }
     }
 }
@@ -393,14 +435,14 @@ pub(crate) struct Upstream {
     pub(crate) name: Option<Name>,
     /// Its machines; at least one.
     pub(crate) endpoints: Vec<EndpointUrl>,
-    /// What is spoken with them: `http1`.
+    /// What is spoken with them: `http1`; `h2`, HTTP/2 over TLS; `h2c`, HTTP/2 in clear text.
     pub(crate) protocol: Option<Protocol>,
     /// Which machine gets a call: `round-robin`.
     pub(crate) balance: Option<Balance>,
     /// Active and passive health checks.
     pub(crate) health: Option<Later>,
-    /// Roots, name and client certificate.
-    pub(crate) tls: Option<Later>,
+    /// How `https` endpoints are spoken to.
+    pub(crate) tls: Option<ClientTls>,
 }
 
 /// Which calls go where, and what they need.

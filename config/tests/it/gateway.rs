@@ -380,16 +380,59 @@ fn a_word_that_is_none_of_those_known_is_refused_with_them() {
 #[test]
 fn what_a_later_version_can_do_is_refused_and_not_ignored() {
     let later = "is not supported by this version yet; remove it";
-    for (settings, line_and_key) in [
-        ("[listen]\nauthz = \"127.0.0.1:8090\"", "2: listen.authz"),
-        ("[listen]\nproxy_protocol = true", "2: listen.proxy_protocol"),
-        (
-            "[listen]\ntls = { certificates = [{ cert_file = \"a\", key_file = \"b\" }] }",
-            "2: listen.tls",
-        ),
-    ] {
+    for (settings, line_and_key) in [("[listen]\nauthz = \"127.0.0.1:8090\"", "2: listen.authz")] {
         refused(settings, &[&format!("{line_and_key}: {later}")]);
     }
+}
+
+#[test]
+fn the_proxy_protocol_needs_somebody_to_believe() {
+    refused(
+        "[listen]\nproxy_protocol = true",
+        &[
+            "2: listen.proxy_protocol: is believed of trusted proxies alone, and there is none; write trusted_proxies too, such as [\"10.0.0.0/8\"]",
+        ],
+    );
+    let config = gateway("trusted_proxies = [\"10.0.0.0/8\"]\n[listen]\nproxy_protocol = true\n");
+    assert!(config.listen.proxy_protocol);
+}
+
+#[test]
+fn tls_towards_partners_is_made_of_whole_certificates() {
+    let pair = "{ cert_file = \"a\", key_file = \"b\" }";
+    for (tls, expected) in [
+        (
+            "certificates = []".to_owned(),
+            "3: listen.tls.certificates: there is none; write [{ cert_file = \"tls/api.pem\", key_file = \"tls/api.key\" }]",
+        ),
+        (
+            format!("certificates = [{pair}, {{ cert_file = \"a\" }}]"),
+            "3: listen.tls.certificates[1].key_file: is missing: cert_file needs its private key",
+        ),
+        (
+            "certificates = [{ key_file = \"a\" }]".to_owned(),
+            "3: listen.tls.certificates[0].cert_file: is missing; write the PEM file of the certificate",
+        ),
+        (
+            format!("certificates = [{pair}]\nclient_certificates = \"optional\""),
+            "4: listen.tls.client_certificates: needs to know who may have signed them; write client_ca_file too",
+        ),
+        (
+            format!("certificates = [{pair}]\nclient_ca_file = \"c\"\nclient_certificates = \"some\""),
+            "5: listen.tls.client_certificates: \"some\" is not known here; write \"require\" or \"optional\"",
+        ),
+    ] {
+        refused(&format!("[listen]\n[listen.tls]\n{tls}"), &[expected]);
+    }
+    let config = gateway(&format!(
+        "[listen]\ntls = {{ certificates = [{pair}], client_ca_file = \"c\" }}\n"
+    ));
+    let tls = config.listen.tls.unwrap();
+    assert_eq!(tls.certificates.len(), 1);
+    assert_eq!(
+        tls.client_certificates,
+        keyward_config::ClientCertificates::Require
+    );
 }
 
 #[test]
@@ -441,7 +484,10 @@ fn control_planes_are_reached_in_clear_text_and_by_tls() {
     assert_eq!(certificate.cert_file.to_str(), Some("me.pem"));
     assert_eq!(certificate.key_file.to_str(), Some("me.key"));
     assert_eq!(tls.server_name.as_deref(), Some("cp"));
-    assert_eq!(gateway("").control_plane.tls, keyward_config::LinkTls::default());
+    assert_eq!(
+        gateway("").control_plane.tls,
+        keyward_config::ClientTls::default()
+    );
 }
 
 #[test]

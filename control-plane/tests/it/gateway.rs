@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper_util::rt::TokioIo;
-use keyward_config::LinkTls;
+use keyward_config::ClientTls;
 use keyward_contract::AccountId;
 use keyward_contract::feed::sync_client::SyncClient;
 use keyward_contract::feed::{
@@ -13,7 +13,7 @@ use keyward_contract::feed::{
     QuotaUsage, Record, UsageCounter, UsageReport, control_frame::Frame, gateway_frame as up,
 };
 use keyward_control_plane::store::records;
-use keyward_tls::{Sources, client_config, client_files};
+use keyward_tls::{Purpose, Sources, client_config, client_files};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -69,7 +69,7 @@ pub(crate) fn resuming(id: &str, boot_epoch: u64) -> Hello {
 pub(crate) struct Shown {
     pub(crate) token: Option<String>,
     /// `None`: clear text.
-    pub(crate) tls: Option<LinkTls>,
+    pub(crate) tls: Option<ClientTls>,
 }
 
 impl Shown {
@@ -82,13 +82,17 @@ impl Shown {
 }
 
 /// A connection to the control plane; what fails is said as gRPC says it.
-async fn connect(plane: &Plane, tls: Option<&LinkTls>) -> Result<Channel, Status> {
+async fn connect(plane: &Plane, tls: Option<&ClientTls>) -> Result<Channel, Status> {
     let at = plane.running.sync;
     let Some(tls) = tls else {
         let endpoint = Endpoint::from_shared(format!("http://{at}")).unwrap();
         return Ok(endpoint.connect().await.unwrap());
     };
-    let config = client_config(&Sources::read(&client_files(tls))).unwrap();
+    let config = client_config(
+        &Sources::read(&client_files(tls, Purpose::ControlPlane)),
+        Purpose::ControlPlane,
+    )
+    .unwrap();
     let dial = tower::service_fn(move |_| {
         let config = Arc::clone(&config);
         async move {

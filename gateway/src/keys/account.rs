@@ -152,13 +152,17 @@ impl CustomerCell {
 
     /// Whether it says nothing that a fresh cell would not say.
     pub(super) fn is_idle(&self, now_ms: u64) -> bool {
-        self.allowance
-            .is_idle(now_ms, self.limits(self.account.policy().record.limits))
+        self.allowance.is_idle(now_ms, self.present_limits())
     }
 
     pub(super) fn set_own_limits(&self, own: Option<Limits>) {
         let word = own.map_or(0, |own| u64::from(own.rate) << 32 | u64::from(own.burst));
         self.own_limits.store(word, Ordering::Relaxed);
+    }
+
+    /// Rate and burst as last read.
+    pub(super) fn present_limits(&self) -> Limits {
+        self.limits(self.account.policy().record.limits)
     }
 
     fn limits(&self, of_account: Limits) -> Limits {

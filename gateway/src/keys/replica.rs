@@ -60,7 +60,9 @@ const GENERATION: u32 = 32;
 pub(super) struct Replica {
     folder: PathBuf,
     /// Locked as long as we live.
-    _lock: std::fs::File,
+    lock: std::fs::File,
+    /// Another process writes here: what changes is in memory alone.
+    is_given_away: AtomicBool,
     keyed: ArcSwapOption<Keyed>,
     view: ArcSwapOption<View>,
     writer: Mutex<Option<Writer>>,
@@ -101,7 +103,18 @@ impl Replica {
     /// # Errors
     /// When the folder can't be used, or another process uses it.
     pub(super) fn open(folder: &Path, digest_key: Option<&DigestKey>) -> Result<Arc<Self>> {
-        let lock = folder::take(folder)?;
+        Self::open_locked(folder, digest_key, folder::take(folder)?)
+    }
+
+    /// [`Self::open`] in a folder whose lock is held already.
+    ///
+    /// # Errors
+    /// When the folder can't be used.
+    pub(super) fn open_locked(
+        folder: &Path,
+        digest_key: Option<&DigestKey>,
+        lock: std::fs::File,
+    ) -> Result<Arc<Self>> {
         let began = Instant::now();
         let mut reason = None;
         let loaded = match load(folder, digest_key) {
@@ -124,7 +137,8 @@ impl Replica {
         };
         let replica = Self {
             folder: folder.to_owned(),
-            _lock: lock,
+            lock,
+            is_given_away: AtomicBool::default(),
             keyed: ArcSwapOption::new(keyed),
             view: ArcSwapOption::empty(),
             writer: Mutex::default(),
@@ -272,15 +286,45 @@ impl Replica {
             keys,
             records,
         };
-        writer.journal.append(&batch, &view.keyed.key)?;
+        let is_given_away = self.is_given_away.load(Ordering::Acquire);
+        if !is_given_away {
+            writer.journal.append(&batch, &view.keyed.key)?;
+        }
         for (place, value) in records {
             writer.active.put(*place, value);
         }
         writer.keys = keys;
         writer.position = position.clone();
         self.count(writer);
-        self.compact_when_due(writer, &view.keyed);
+        if !is_given_away {
+            self.compact_when_due(writer, &view.keyed);
+        }
         Ok(())
+    }
+
+    /// Writes nothing any more, and gives a descriptor of the lock to who will. What changes from now on is in memory
+    /// alone. Waits for what is being written.
+    ///
+    /// # Errors
+    /// When there are no descriptors left; then nothing has changed.
+    pub(super) fn give_away(&self) -> std::io::Result<std::fs::File> {
+        let lock = self.lock.try_clone()?;
+        self.compaction.stop();
+        // Held, so that no change is half written.
+        let _writer = self.writer.lock();
+        self.is_given_away.store(true, Ordering::Release);
+        Ok(lock)
+    }
+
+    /// Writes again: nobody else does. Nothing may have changed meanwhile.
+    pub(super) fn take_back(&self) {
+        self.compaction.start();
+        self.is_given_away.store(false, Ordering::Release);
+    }
+
+    /// Shows readers nothing any more.
+    pub(super) fn hide(&self) {
+        self.view.store(None);
     }
 
     /// Begins a key set beside the one in force.

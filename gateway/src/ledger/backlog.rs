@@ -34,6 +34,8 @@ pub(super) struct Backlog {
     root: PathBuf,
     state: Mutex<State>,
     corrupt: AtomicU64,
+    /// A start that another process still counts in; 0: none.
+    living: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,26 @@ impl Backlog {
                 unreadable: None,
             }),
             corrupt: AtomicU64::new(0),
+            living: AtomicU64::new(0),
+        }
+    }
+
+    /// This start still counts, in another process: it is not to be read, nor counts as known, until [`Self::ended`].
+    pub(super) fn lives(&self, epoch: u64) {
+        self.living.store(epoch, Ordering::Release);
+    }
+
+    /// The start that lived has ended: what it left is read.
+    pub(super) fn ended(&self) {
+        let mut state = self.state.lock();
+        let living = self.living.swap(0, Ordering::AcqRel);
+        let found = state.boots.iter_mut().find(|boot| boot.epoch == living);
+        if let Some(boot) = found {
+            // It has counted on since it was looked at.
+            *boot = Arc::new(recovery::survey(living, boot.folder.clone()));
+        }
+        if state.boots.front().is_some_and(|boot| boot.epoch == living) {
+            state.part = first_part(&state.boots);
         }
     }
 
@@ -153,7 +175,7 @@ impl Backlog {
     pub(super) fn step(&self, meanwhile: &mut dyn FnMut()) -> u64 {
         let mut freed = 0;
         loop {
-            let job = self.state.lock().next_job();
+            let job = self.next_job();
             match job {
                 Job::Nothing => return freed,
                 Job::Read(boot, part) => self.read(&boot, part, meanwhile),
@@ -172,9 +194,18 @@ impl Backlog {
     /// Deletes starts that are over, and reads no other: this process is about to end.
     pub(super) fn clear(&self) {
         loop {
-            let job = self.state.lock().next_job();
+            let job = self.next_job();
             let Job::Finish(boot, damaged) = job else { return };
             self.delete(&boot, &damaged);
+        }
+    }
+
+    fn next_job(&self) -> Job {
+        let mut state = self.state.lock();
+        let living = self.living.load(Ordering::Acquire);
+        match state.boots.front() {
+            Some(boot) if boot.epoch == living => Job::Nothing,
+            _ => state.next_job(),
         }
     }
 

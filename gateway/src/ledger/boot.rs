@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 const EPOCH: &str = "boot-epoch";
@@ -31,16 +32,21 @@ pub enum LedgerError {
 pub(super) struct Boot {
     epoch: u64,
     lock: File,
+    /// Another process holds it too: it is not ours to open.
+    is_shared: AtomicBool,
 }
 
 impl Boot {
     /// Takes the folder and counts its epoch up, durably.
-    pub(super) fn begin(folder: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn begin(folder: &Path, inherited: Option<File>) -> Result<Self, LedgerError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| LedgerError::Io { path, source }
         };
         fs::create_dir_all(folder).map_err(failed(folder))?;
+        if let Some(lock) = inherited {
+            return Self::count_up(folder, lock);
+        }
         let lock_path = folder.join("lock");
         let lock = File::create(&lock_path).map_err(failed(&lock_path))?;
         match lock.try_lock() {
@@ -52,6 +58,14 @@ impl Boot {
             }
             Err(TryLockError::Error(source)) => return Err(failed(&lock_path)(source)),
         }
+        Self::count_up(folder, lock)
+    }
+
+    fn count_up(folder: &Path, lock: File) -> Result<Self, LedgerError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LedgerError::Io { path, source }
+        };
         let file = folder.join(EPOCH);
         let last = last(&file).map_err(failed(&file))?;
         // A folder of usage outlives a file that was lost.
@@ -60,18 +74,32 @@ impl Boot {
         keep(folder, EPOCH, epoch.to_string().as_bytes())
             .or_else(|error| keep_in_place(&file, epoch).map_err(|_| error))
             .map_err(failed(&file))?;
-        Ok(Self { epoch, lock })
+        let is_shared = AtomicBool::new(false);
+        Ok(Self {
+            epoch,
+            lock,
+            is_shared,
+        })
     }
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// A descriptor of the lock for another process: the folder is taken as long as either lives.
+    pub(super) fn share(&self) -> io::Result<File> {
+        let lock = self.lock.try_clone()?;
+        self.is_shared.store(true, Ordering::Relaxed);
+        Ok(lock)
     }
 }
 
 impl Drop for Boot {
     fn drop(&mut self) {
         // Closing is not enough: a process that is being started may still have a copy.
-        let _ = self.lock.unlock();
+        if !self.is_shared.load(Ordering::Relaxed) {
+            let _ = self.lock.unlock();
+        }
     }
 }
 
@@ -136,12 +164,12 @@ mod tests {
     #[test]
     fn the_epoch_grows_at_every_start_also_when_the_clock_went_back() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Boot::begin(folder.path()).unwrap().epoch();
-        let second = Boot::begin(folder.path()).unwrap().epoch();
+        let first = Boot::begin(folder.path(), None).unwrap().epoch();
+        let second = Boot::begin(folder.path(), None).unwrap().epoch();
         assert!(second > first);
         let far_ahead = u64::MAX >> 8;
         fs::write(folder.path().join("boot-epoch"), far_ahead.to_string()).unwrap();
-        assert_eq!(Boot::begin(folder.path()).unwrap().epoch(), far_ahead + 1);
+        assert_eq!(Boot::begin(folder.path(), None).unwrap().epoch(), far_ahead + 1);
         assert_eq!(
             (next(5, 3), next(5, 9), next(u64::MAX, 3)),
             (6, 9, i64::MAX.unsigned_abs())
@@ -151,20 +179,20 @@ mod tests {
     #[test]
     fn an_unreadable_epoch_stops_no_gateway() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Boot::begin(folder.path()).unwrap().epoch();
+        let first = Boot::begin(folder.path(), None).unwrap().epoch();
         fs::write(folder.path().join("boot-epoch"), "what").unwrap();
-        assert!(Boot::begin(folder.path()).unwrap().epoch() >= first);
+        assert!(Boot::begin(folder.path(), None).unwrap().epoch() >= first);
     }
 
     #[test]
     fn a_folder_belongs_to_one_process() {
         let folder = tempfile::tempdir().unwrap();
-        let held = Boot::begin(folder.path()).unwrap();
+        let held = Boot::begin(folder.path(), None).unwrap();
         assert!(matches!(
-            Boot::begin(folder.path()),
+            Boot::begin(folder.path(), None),
             Err(LedgerError::InUse { .. })
         ));
         drop(held);
-        assert!(Boot::begin(folder.path()).is_ok());
+        assert!(Boot::begin(folder.path(), None).is_ok());
     }
 }

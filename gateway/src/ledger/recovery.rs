@@ -92,7 +92,7 @@ pub(super) fn epoch_of(name: &str) -> Option<u64> {
 }
 
 /// What can't be read now is said when it is to be read.
-fn survey(epoch: u64, folder: PathBuf) -> OldBoot {
+pub(super) fn survey(epoch: u64, folder: PathBuf) -> OldBoot {
     let (mut bytes, mut records) = (0, 0);
     for (path, _) in files(&folder, segment::SUFFIX).unwrap_or_default() {
         let mut header = Vec::new();

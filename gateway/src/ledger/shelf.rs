@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::outbox::Outbox;
 use super::segment::{self, Segment};
@@ -29,7 +29,7 @@ pub(super) struct Shelf {
     root: PathBuf,
     folder: PathBuf,
     epoch: u64,
-    routes: Vec<String>,
+    routes: RwLock<Vec<Arc<str>>>,
     limit: u64,
     /// Of all files, those of earlier starts included.
     bytes: AtomicU64,
@@ -63,7 +63,7 @@ impl Shelf {
             root: root.to_owned(),
             folder: root.join(epoch.to_string()),
             epoch,
-            routes,
+            routes: RwLock::new(routes.into_iter().map(Arc::from).collect()),
             limit,
             bytes: AtomicU64::new(bytes),
             next_number: AtomicU64::new(0),
@@ -80,8 +80,34 @@ impl Shelf {
         shelf
     }
 
-    pub(super) fn route(&self, index: u16) -> &str {
-        self.routes.get(usize::from(index)).map_or("", String::as_str)
+    pub(super) fn route(&self, index: u16) -> Arc<str> {
+        let routes = self.routes.read();
+        routes
+            .get(usize::from(index))
+            .map_or_else(|| "".into(), Arc::clone)
+    }
+
+    /// Takes more names of routes, durably: what is counted by their numbers is found again. `names` begins with those
+    /// that there were.
+    ///
+    /// # Errors
+    /// When they can't be put on the disk; then only the old ones are known.
+    pub(super) fn name_routes(&self, names: &[Arc<str>]) -> io::Result<()> {
+        let trouble = self.trouble.lock();
+        if self.routes.read().len() >= names.len() {
+            return Ok(());
+        }
+        // A folder that is not there yet is made with all of them.
+        if trouble.is_prepared {
+            self.keep_routes(names)?;
+        }
+        *self.routes.write() = names.to_vec();
+        Ok(())
+    }
+
+    fn keep_routes(&self, names: &[Arc<str>]) -> io::Result<()> {
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        super::boot::keep(&self.folder, ROUTES, &serde_json::to_vec(&names)?)
     }
 
     /// A segment for a worker; `None` when there is no room.
@@ -134,7 +160,7 @@ impl Shelf {
             return Ok(());
         }
         fs::create_dir_all(&self.folder)?;
-        super::boot::keep(&self.folder, ROUTES, &serde_json::to_vec(&self.routes)?)?;
+        self.keep_routes(&self.routes.read())?;
         File::open(&self.root)?.sync_all()?;
         trouble.is_prepared = true;
         Ok(())

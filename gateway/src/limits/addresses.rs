@@ -104,7 +104,7 @@ impl Limiter {
         let Some(limits) = route.per_address else {
             return Ok(Passed::Unbounded);
         };
-        let place = Place::of(route.index, client);
+        let place = Place::of(route.numbers.place, client);
         match self.addresses.take(place, limits, route.cost, now.monotonic_ms()) {
             Ok(toll) => Ok(Passed::Paid(toll)),
             Err(_) if route.mode == LimitMode::Shadow => Ok(Passed::Beyond),

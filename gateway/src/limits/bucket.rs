@@ -125,6 +125,33 @@ impl Bucket {
         self.level(now_ms, limits).millitokens >= u64::from(limits.burst) * MILLITOKENS
     }
 
+    /// Gives all but an eighth of what is in it away; nothing is added to it any more. Answers the thousandths that are given.
+    pub fn give(&self, now_ms: u64, limits: Limits) -> u64 {
+        self.credit(now_ms, limits);
+        // Time has come so far that it never goes on.
+        self.credited_ms.store(u64::MAX, Ordering::Relaxed);
+        let burst = u64::from(limits.burst) * MILLITOKENS;
+        let mut given = 0;
+        self.update_with(|level| {
+            let kept = level.min(burst) / 8;
+            given = level.min(burst) - kept;
+            kept
+        });
+        given
+    }
+
+    /// What [`Self::give`] gave is here again, and time goes on.
+    pub fn take_back(&self, now_ms: u64, given: u64) {
+        self.update(|level| level.saturating_add(given));
+        self.credited_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Holds so many thousandths from now on.
+    pub fn hold(&self, now_ms: u64, millitokens: u64) {
+        self.credited_ms.store(now_ms, Ordering::Relaxed);
+        self.millitokens.store(millitokens, Ordering::Relaxed);
+    }
+
     /// Credits the time since the last credit. Of several threads that see the same moment one does it; the
     /// others may for an instant see the level without it, never a token too many.
     fn credit(&self, now_ms: u64, limits: Limits) {
@@ -143,6 +170,10 @@ impl Bucket {
     }
 
     fn update(&self, change: impl Fn(u64) -> u64) {
+        self.update_with(change);
+    }
+
+    fn update_with(&self, mut change: impl FnMut(u64) -> u64) {
         let mut level = self.millitokens.load(Ordering::Relaxed);
         while let Err(seen) =
             self.millitokens

@@ -123,7 +123,7 @@ impl Limiter {
         };
         let place = Place {
             account: caller.account().id(),
-            route: route.index,
+            route: route.numbers.place,
         };
         let of_tier = caller.policy().record.limit_mode;
         if let Some(entered) = self.route_calls.enter(place, bound, route.limit_mode(of_tier)) {

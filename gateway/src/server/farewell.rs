@@ -4,15 +4,12 @@
 //! on their way makes the kernel reset the connection, and the client may lose the answer (RFC 9112 §9.6): so the gateway
 //! says that it is done and reads on for a moment, bounded in time and bytes.
 
-use std::future::poll_fn;
-use std::mem::MaybeUninit;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use hyper::rt::{Read, ReadBuf, Write};
 use memchr::memchr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::strict::StrictStream;
 use super::strict::heads::is_other_version;
@@ -29,7 +26,7 @@ const MOST: usize = 1024 * 1024;
 /// Ends a connection after hyper has finished with it. `unread` is what hyper had read and not used.
 pub(super) async fn say<S>(connection: &Rc<Connection>, mut stream: StrictStream<S>, unread: &[u8])
 where
-    S: Read + Write + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let state = connection.state();
     if state.is_aborted() {
@@ -39,9 +36,9 @@ where
     let is_unreadable = stream.held_back().is_some() || (stream.is_quiet() && unread.starts_with(PREFACE));
     if is_unreadable {
         let status = stream.held_back().unwrap_or(StatusCode::BAD_REQUEST);
-        let longest = connection.worker().shared().config.bounds.uri;
+        let longest = connection.worker().terms().rules().config.bounds.uri;
         let answer = pipeline::refuse_unreadable(connection, rejection(status, unread, longest));
-        if write(stream.inner(), &whole(answer)).await.is_none() {
+        if stream.inner().write_all(&whole(answer)).await.is_err() {
             return;
         }
     }
@@ -88,34 +85,15 @@ fn whole(answer: Response<Bytes>) -> Vec<u8> {
     out
 }
 
-/// `None` when the client is gone or takes too long.
-async fn write<S: Write + Unpin>(stream: &mut S, mut bytes: &[u8]) -> Option<()> {
-    while !bytes.is_empty() {
-        let written = poll_fn(|context| Pin::new(&mut *stream).poll_write(context, bytes)).await;
-        match written {
-            Ok(1..) => bytes = bytes.get(written.unwrap_or_default()..)?,
-            Ok(0) | Err(_) => return None,
-        }
-    }
-    Some(())
-}
-
-async fn linger<S: Read + Write + Unpin>(stream: &mut S) {
-    if poll_fn(|context| Pin::new(&mut *stream).poll_shutdown(context))
-        .await
-        .is_err()
-    {
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    if stream.shutdown().await.is_err() {
         return;
     }
+    // On the heap: what is here would be part of every connection.
+    let mut space = vec![0; 4 * 1024];
     let mut left = MOST;
     while left > 0 {
-        let read = poll_fn(|context| {
-            let mut space = [MaybeUninit::uninit(); 4 * 1024];
-            let mut buffer = ReadBuf::uninit(&mut space);
-            let outcome = Pin::new(&mut *stream).poll_read(context, buffer.unfilled());
-            outcome.map_ok(|()| buffer.filled().len())
-        });
-        match read.await {
+        match stream.read(&mut space).await {
             Ok(0) | Err(_) => return,
             Ok(count) => left = left.saturating_sub(count),
         }

@@ -20,6 +20,27 @@ pub fn bind(address: SocketAddr, count: usize) -> std::io::Result<Vec<TcpListene
     std::iter::once(Ok(first)).chain(others).collect()
 }
 
+/// More listeners on an address that this program has listeners on already.
+///
+/// # Errors
+/// When the address can't be bound.
+pub fn bind_beside(address: SocketAddr, count: usize) -> std::io::Result<Vec<TcpListener>> {
+    (0..count).map(|_| bind_one(address)).collect()
+}
+
+/// Deals listeners out to so many workers: each has its own, and what is left over somebody serves as well.
+#[must_use]
+pub fn deal(listeners: Vec<TcpListener>, workers: usize) -> Vec<Vec<TcpListener>> {
+    let workers = workers.max(1);
+    let mut dealt: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        if let Some(of_worker) = dealt.get_mut(index % workers) {
+            of_worker.push(listener);
+        }
+    }
+    dealt
+}
+
 /// Another program's listener on this port would take a share of the calls without a word. Binding without
 /// `SO_REUSEPORT` fails when there is one.
 fn refuse_a_shared_port(address: SocketAddr) -> std::io::Result<()> {

@@ -4,24 +4,20 @@
 //! it can't read by itself, with a bare status. That answer is held back, to be said in our words
 //! ([`super::farewell`]): bytes that come while everything of every call is out can be nothing else.
 //!
-//! Cost: one copy of what is read, a search over the heads; one comparison a write.
+//! Cost: a search over the heads that are read; one comparison a write.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::watch::ConnectionState;
 use heads::Heads;
 
 pub mod heads;
-
-/// Read at once at most, in bytes.
-const READ_BYTES: usize = 16 * 1024;
 
 /// A client's connection as hyper's HTTP/1.1 sees it.
 #[derive(Debug)]
@@ -92,29 +88,26 @@ impl<S> StrictStream<S> {
     }
 }
 
-impl<S: Read + Unpin> Read for StrictStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StrictStream<S> {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let mut space = [MaybeUninit::uninit(); READ_BYTES];
-        let room = buffer.remaining().min(space.len());
-        let mut read = ReadBuf::uninit(space.get_mut(..room).unwrap_or_default());
-        ready!(Pin::new(&mut this.stream).poll_read(context, read.unfilled()))?;
-        let bytes = read.filled();
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
         this.is_at_end |= bytes.is_empty();
         this.heads.saw(bytes);
         if let Some(unsound) = this.heads.unsound() {
             this.state.found_unsound(unsound);
         }
-        buffer.put_slice(bytes);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: Write + Unpin> Write for StrictStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StrictStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

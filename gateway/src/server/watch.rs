@@ -1,4 +1,4 @@
-//! Watching one client connection: how long it has been silent, slow or stuck.
+//! Watching one client connection, or one HTTP/2 stream of it: how long it has been silent, slow or stuck.
 //!
 //! hyper closes none of these by itself: a connection that never sends a byte, a head or a body that trickles, a
 //! client that does not read its answer, a keep-alive connection nobody uses. [`WatchedStream`] notes when each
@@ -13,13 +13,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use keyward_config::Timeouts;
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::FrameBudget;
+use super::greeting::Early;
+use super::socket::ClientSocket;
 use super::strict::heads::Unsound;
+use crate::telemetry::Turned;
+use crate::worker::Worker;
 
 /// An answer that is copied together before it is written, in bytes.
 const SMALL_ANSWER: usize = 2_048;
@@ -29,12 +31,16 @@ const FIRST_CALL_GRACE: Duration = Duration::from_millis(500);
 
 /// How long a client that still sends may take to notice that it has been answered.
 const LEAVE: Duration = Duration::from_secs(2);
+/// How long a client has to hear that its HTTP/2 connection ends.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The time as of the worker's last tick.
 pub type TickClock = Rc<Cell<Duration>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Accepted; PROXY protocol or TLS come first, and have a limit of their own.
+    Greeting,
     /// Accepted, nothing received yet.
     Silent,
     /// Part of a head has come.
@@ -49,10 +55,16 @@ enum Phase {
     Leaving,
 }
 
-/// What is known of one client connection.
+/// What is known of one client connection, or of one stream of an HTTP/2 connection.
 #[derive(Debug)]
 pub struct ConnectionState {
     clock: TickClock,
+    kind: Kind,
+    is_http2: Cell<bool>,
+    /// Of an HTTP/2 connection: its open streams.
+    streams: Cell<usize>,
+    /// The answer's end tells how the call went (gRPC), so that it can be ended with a word.
+    ends_with_status: Cell<bool>,
     phase: Cell<Phase>,
     since: Cell<Duration>,
     write_stuck_since: Cell<Option<Duration>>,
@@ -67,15 +79,57 @@ pub struct ConnectionState {
     is_over: Cell<bool>,
     is_aborted: Cell<bool>,
     draining_since: Cell<Option<Duration>>,
+    /// Whether it may wait for its next call, however long the drain is.
+    drains_gently: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Connection,
+    /// A stream of this one.
+    Stream(Rc<ConnectionState>),
+}
+
+impl Drop for ConnectionState {
+    fn drop(&mut self) {
+        if let Kind::Stream(connection) = &self.kind {
+            connection.stream_over();
+        }
+    }
 }
 
 impl ConnectionState {
     /// A connection that was accepted just now.
     #[must_use]
     pub fn new(clock: &TickClock) -> Rc<Self> {
+        Self::of_kind(clock, Kind::Connection)
+    }
+
+    /// A stream that was opened on this connection just now. It counts as open until the last of it is gone.
+    #[must_use]
+    pub fn stream_of(connection: &Rc<Self>) -> Rc<Self> {
+        connection.streams.set(connection.streams.get() + 1);
+        connection.enter(Phase::Serving);
+        Self::of_kind(&connection.clock, Kind::Stream(Rc::clone(connection)))
+    }
+
+    fn stream_over(&self) {
+        let left = self.streams.get().saturating_sub(1);
+        self.streams.set(left);
+        if left == 0 {
+            self.enter(Phase::Idle);
+            self.wake();
+        }
+    }
+
+    fn of_kind(clock: &TickClock, kind: Kind) -> Rc<Self> {
         Rc::new(Self {
             clock: Rc::clone(clock),
+            kind,
+            is_http2: Cell::new(false),
+            streams: Cell::new(0),
+            ends_with_status: Cell::new(false),
             phase: Cell::new(Phase::Silent),
             since: Cell::new(clock.get()),
             write_stuck_since: Cell::new(None),
@@ -88,8 +142,25 @@ impl ConnectionState {
             is_over: Cell::new(false),
             is_aborted: Cell::new(false),
             draining_since: Cell::new(None),
+            drains_gently: Cell::new(false),
             waker: RefCell::new(None),
         })
+    }
+
+    /// The PROXY protocol or TLS come first.
+    pub fn greeting_began(&self) {
+        self.enter(Phase::Greeting);
+    }
+
+    /// They are over.
+    pub fn greeting_over(&self) {
+        self.enter(Phase::Silent);
+    }
+
+    /// HTTP/2 is spoken on it: what comes between two calls is not the head of the next.
+    pub fn speaks_http2(&self) {
+        self.is_http2.set(true);
+        self.enter(Phase::Idle);
     }
 
     /// A head has come whole.
@@ -145,6 +216,35 @@ impl ConnectionState {
     pub fn leaving(&self) {
         self.body_awaited_since.set(None);
         self.enter(Phase::Leaving);
+    }
+
+    /// A piece of an answer was handed over, and the next is asked for when the client has taken it. Of a stream alone: of a
+    /// connection the socket tells.
+    pub fn gave_answer(&self) {
+        if let Kind::Stream(_) = self.kind {
+            self.write_stuck_since.set(Some(self.clock.get()));
+        }
+    }
+
+    /// The client has taken all that there is of the answer.
+    pub fn waits_for_answer(&self) {
+        if let Kind::Stream(_) = self.kind {
+            self.write_stuck_since.set(None);
+        }
+    }
+
+    /// The end of its answer can tell that its call was ended.
+    pub fn ends_with_status(&self) {
+        self.ends_with_status.set(true);
+    }
+
+    /// Ends the call that is answered on it: with a word where there is one, and else at once.
+    pub fn cut(&self) {
+        if self.ends_with_status.get() {
+            self.wake();
+        } else {
+            self.abort();
+        }
     }
 
     /// The answer is out.
@@ -203,6 +303,13 @@ impl ConnectionState {
         self.wake();
     }
 
+    /// Asks the connection to end after the call it serves or the next one, whose answer says so: a client that is told
+    /// loses no call, as it could on a connection that is closed while its next one is on the way.
+    pub fn drain_gently(&self) {
+        self.drains_gently.set(true);
+        self.drain();
+    }
+
     /// Whether it is to end after the call it serves. A connection whose first call is on its way is given a
     /// moment: the client could not know better when it sent it.
     #[must_use]
@@ -211,8 +318,13 @@ impl ConnectionState {
             return false;
         };
         match self.phase.get() {
-            Phase::Serving | Phase::Idle | Phase::Tunnel | Phase::Leaving => true,
-            Phase::Silent | Phase::Head => self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE,
+            Phase::Serving | Phase::Tunnel | Phase::Leaving => true,
+            // GOAWAY tells which calls were not taken; nothing tells it over HTTP/1.1.
+            _ if self.drains_gently.get() && !self.is_http2.get() => false,
+            Phase::Idle => true,
+            Phase::Greeting | Phase::Silent | Phase::Head => {
+                self.clock.get().saturating_sub(since) > FIRST_CALL_GRACE
+            }
         }
     }
 
@@ -229,12 +341,18 @@ impl ConnectionState {
         self.is_aborted.get()
     }
 
+    /// Whether it has ended, or is to end at once: nothing more is to be read.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.is_aborted.get() || self.is_over.get()
+    }
+
     /// Has what the connection serves look around.
     pub fn rouse(&self) {
         self.wake();
     }
 
-    /// Ends the connection when one of its limits is over.
+    /// Ends the connection, or the stream, when one of its limits is over.
     pub fn sweep(&self, limits: &Timeouts) {
         let now = self.clock.get();
         let longer_than = |since: Duration, limit| now.saturating_sub(since) > limit;
@@ -243,23 +361,39 @@ impl ConnectionState {
             Phase::Head => Some(limits.request_headers),
             Phase::Idle => Some(limits.idle),
             Phase::Leaving => Some(LEAVE),
-            Phase::Serving | Phase::Tunnel => None,
+            Phase::Greeting | Phase::Serving | Phase::Tunnel => None,
         };
-        let is_over = limit.is_some_and(|limit| longer_than(self.since.get(), limit))
-            || self
-                .write_stuck_since
-                .get()
-                .is_some_and(|since| longer_than(since, limits.write_stall))
-            || self
-                .body_awaited_since
-                .get()
-                .is_some_and(|since| longer_than(since, limits.request_body_idle))
+        let is_spent = limit.is_some_and(|limit| longer_than(self.since.get(), limit));
+        let is_stuck = self
+            .write_stuck_since
+            .get()
+            .is_some_and(|since| longer_than(since, limits.write_stall));
+        let is_awaited = self
+            .body_awaited_since
+            .get()
+            .is_some_and(|since| longer_than(since, limits.request_body_idle))
             || self.is_body_too_slow(now, limits);
-        if is_over {
-            self.is_over.set(true);
+        match self.kind {
+            // It can't be told on a stream that takes nothing; its task is dropped.
+            Kind::Stream(_) if is_stuck => return self.abort(),
+            Kind::Stream(_) => self.is_over.set(self.is_over.get() || is_awaited),
+            Kind::Connection if self.is_http2.get() && is_spent => self.say_goodbye(),
+            Kind::Connection => {
+                self.is_over
+                    .set(self.is_over.get() || is_spent || is_stuck || is_awaited);
+            }
         }
-        if is_over || self.is_to_end() {
+        if self.is_over.get() || self.is_to_end() {
             self.wake();
+        }
+    }
+
+    /// An HTTP/2 connection is told that it ends (GOAWAY), and ends when the client has had a moment to hear it.
+    fn say_goodbye(&self) {
+        match self.draining_since.get() {
+            None => self.draining_since.set(Some(self.clock.get())),
+            Some(since) if self.clock.get().saturating_sub(since) > LAST_WORD => self.is_over.set(true),
+            Some(_) => {}
         }
     }
 
@@ -286,8 +420,8 @@ impl ConnectionState {
         }
     }
 
-    fn received(&self) {
-        if matches!(self.phase.get(), Phase::Silent | Phase::Idle) {
+    pub(crate) fn received(&self) {
+        if matches!(self.phase.get(), Phase::Silent | Phase::Idle) && !self.is_http2.get() {
             self.enter(Phase::Head);
         }
     }
@@ -316,17 +450,56 @@ impl ConnectionState {
 /// A client's socket that tells its [`ConnectionState`] what happens on it.
 #[derive(Debug)]
 pub struct WatchedStream {
-    stream: TokioIo<TcpStream>,
+    socket: ClientSocket,
+    early: Early,
     state: Rc<ConnectionState>,
+    /// What may come over HTTP/2.
+    budget: Option<Box<Budget>>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    frames: FrameBudget,
+    worker: Rc<Worker>,
 }
 
 impl WatchedStream {
-    /// Watches a socket.
+    /// Watches a socket, of which this was read already.
     #[must_use]
-    pub fn new(stream: TcpStream, state: Rc<ConnectionState>) -> Self {
+    pub fn new(socket: ClientSocket, early: Early, state: Rc<ConnectionState>) -> Self {
         Self {
-            stream: TokioIo::new(stream),
+            socket,
+            early,
             state,
+            budget: None,
+        }
+    }
+
+    /// Ends when more frames come than these.
+    #[must_use]
+    pub fn within(mut self, frames: FrameBudget, worker: &Rc<Worker>) -> Self {
+        self.budget = Some(Box::new(Budget {
+            frames,
+            worker: Rc::clone(worker),
+        }));
+        self
+    }
+
+    fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(budget) = &mut self.budget else {
+            return Ok(());
+        };
+        budget.frames.came(bytes, self.state.ticked()).map_err(|flood| {
+            tracing::debug!(?flood, "a client floods its HTTP/2 connection");
+            budget.worker.telemetry().turned(Turned::Flood);
+            self.state.abort();
+            io::ErrorKind::InvalidData.into()
+        })
+    }
+
+    fn wrote(&mut self, outcome: &Poll<io::Result<usize>>) {
+        if let (Some(budget), Poll::Ready(Ok(count))) = (&mut self.budget, outcome) {
+            budget.frames.carried(*count);
         }
     }
 }
@@ -334,44 +507,58 @@ impl WatchedStream {
 impl Drop for WatchedStream {
     fn drop(&mut self) {
         if self.state.is_aborted() {
-            let _ = SockRef::from(self.stream.inner()).set_linger(Some(Duration::ZERO));
+            self.socket.abort();
         }
     }
 }
 
-impl Read for WatchedStream {
+impl AsyncRead for WatchedStream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.state.check()?;
-        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        match &outcome {
-            Poll::Ready(_) => self.state.received(),
-            Poll::Pending => self.state.note(context),
+        let this = self.get_mut();
+        this.state.check()?;
+        let before = buffer.filled().len();
+        if this.early.is_empty() {
+            let outcome = Pin::new(&mut this.socket).poll_read(context, buffer);
+            if outcome.is_pending() {
+                this.state.note(context);
+                return outcome;
+            }
+            this.state.received();
+        } else {
+            let count = this.early.len().min(buffer.remaining());
+            buffer.put_slice(&this.early[..count]);
+            this.early.drain(..count);
+        }
+        this.came(buffer.filled().get(before..).unwrap_or_default())?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.state.check()?;
+        let outcome = Pin::new(&mut this.socket).poll_write(context, bytes);
+        this.wrote(&outcome);
+        this.state.wrote(context, outcome)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.socket).poll_flush(context);
+        // What a socket in clear text took is out of our hands: nothing is learned from flushing it.
+        if this.socket.holds_back() {
+            return this.state.wrote(context, outcome);
         }
         outcome
     }
-}
 
-impl Write for WatchedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.state.check()?;
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.state.wrote(context, outcome)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -379,23 +566,25 @@ impl Write for WatchedStream {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.state.check()?;
+        let this = self.get_mut();
+        this.state.check()?;
         // Head and body of a small answer: copying them together costs less than telling the kernel of both.
         let mut together = ArrayVec::<u8, SMALL_ANSWER>::new();
         let is_small = buffers.len() > 1
             && buffers
                 .iter()
                 .all(|buffer| together.try_extend_from_slice(buffer).is_ok());
-        let stream = Pin::new(&mut self.stream);
+        let socket = Pin::new(&mut this.socket);
         let outcome = if is_small {
-            stream.poll_write(context, &together)
+            socket.poll_write(context, &together)
         } else {
-            stream.poll_write_vectored(context, buffers)
+            socket.poll_write_vectored(context, buffers)
         };
-        self.state.wrote(context, outcome)
+        this.wrote(&outcome);
+        this.state.wrote(context, outcome)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyward_config::ControlPlaneLink;
-use keyward_tls::{FileError, Reloading, SettingFile, Source, Sources, client_config, client_files};
+use keyward_tls::{FileError, Purpose, Reloading, SettingFile, Source, Sources, client_config, client_files};
 use rustls::ClientConfig;
 use secrecy::SecretString;
 
@@ -32,13 +32,15 @@ impl LinkCredentials {
             setting: TOKEN,
             path: link.token_file.clone(),
         }];
-        files.extend(client_files(&link.tls));
+        files.extend(client_files(&link.tls, Purpose::ControlPlane));
         let has_certificate = link.tls.certificate.is_some();
         let needs_tls = link.urls.iter().any(|url| url.starts_with("https://"));
         let make = move |sources: &Sources| {
             Ok(Credentials {
                 token: token(sources, has_certificate)?,
-                tls: needs_tls.then(|| client_config(sources)).transpose()?,
+                tls: needs_tls
+                    .then(|| client_config(sources, Purpose::ControlPlane))
+                    .transpose()?,
             })
         };
         Reloading::open(files, make).map(Self)
@@ -84,12 +86,12 @@ fn first_line(source: &Source) -> Result<&str, FileError> {
 
 #[cfg(test)]
 mod tests {
-    use keyward_config::{CertificateFiles, LinkTls};
+    use keyward_config::{CertificateFiles, ClientTls};
     use secrecy::ExposeSecret;
 
     use super::*;
 
-    fn shown(token: Option<&str>, tls: LinkTls) -> Result<Option<String>, String> {
+    fn shown(token: Option<&str>, tls: ClientTls) -> Result<Option<String>, String> {
         let folder = tempfile::tempdir().unwrap();
         let token_file = folder.path().join("token");
         if let Some(token) = token {
@@ -107,8 +109,8 @@ mod tests {
 
     #[test]
     fn the_first_line_is_the_token_and_a_certificate_may_stand_for_it() {
-        let plain = LinkTls::default;
-        let certified = || LinkTls {
+        let plain = ClientTls::default;
+        let certified = || ClientTls {
             certificate: Some(CertificateFiles {
                 cert_file: "nowhere".into(),
                 key_file: "nowhere".into(),

@@ -55,6 +55,15 @@ impl Follower {
     }
 }
 
+impl Stream<'_> {
+    /// What comes now can't be told change by change.
+    fn shut_elder(&self) {
+        if let Some(elder) = self.follower.quiescence.elder() {
+            elder.shut();
+        }
+    }
+}
+
 impl Ground for Stream<'_> {
     type Snapshot = SnapshotWriter;
 
@@ -75,11 +84,15 @@ impl Ground for Stream<'_> {
 
     async fn apply(&self, changes: Vec<Change>) -> Result<Vec<RefusedRecord>, SyncError> {
         *self.written.lock() = Some(Instant::now());
+        if let Some(elder) = self.follower.quiescence.elder() {
+            elder.tell(&changes);
+        }
         let keys = Arc::clone(&self.follower.keys);
         Ok(self.follower.on_disk(move || keys.apply(changes)).await??)
     }
 
     async fn restrict(&self, records: Vec<Record>) -> Result<(), SyncError> {
+        self.shut_elder();
         let keys = Arc::clone(&self.follower.keys);
         let restricted = self.follower.on_disk(move || keys.restrict(&records)).await?;
         Ok(restricted.map(drop)?)
@@ -134,6 +147,7 @@ impl Ground for Stream<'_> {
     }
 
     async fn finish(&self, snapshot: SnapshotWriter) -> Result<(), SyncError> {
+        self.shut_elder();
         Ok(self.follower.on_disk(move || snapshot.finish()).await??)
     }
 

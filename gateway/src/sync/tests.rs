@@ -245,7 +245,7 @@ impl Disk {
         let link = keyward_config::ControlPlaneLink {
             urls: urls.iter().map(|address| format!("http://{address}")).collect(),
             token_file,
-            tls: keyward_config::LinkTls::default(),
+            tls: keyward_config::ClientTls::default(),
         };
         let link = SyncLink {
             credentials: Arc::new(LinkCredentials::open(&link).unwrap()),

@@ -85,6 +85,8 @@ catalogue! {
         "Open client connections.";
     CONNECTIONS_ACCEPTED: Counter, 0 = "keyward_connections_accepted_total" []
         "Client connections ever opened.";
+    CONNECTIONS_TURNED: Counter, 1 = "keyward_connections_turned_away_total" ["reason"]
+        "Client connections that the gateway closed before their time: over the `bound`, without the `proxy_protocol`, without `tls`, too `slow` with either, or after a `flood` of HTTP/2 frames.";
     IN_FLIGHT: Gauge, 0 = "keyward_requests_in_flight" []
         "Calls that are being answered.";
     UPSTREAM_REQUESTS: Counter, 2 = "keyward_upstream_requests_total" ["upstream", "code_class"]
@@ -94,7 +96,7 @@ catalogue! {
     UPSTREAM_CONNECTS: Counter, 1 = "keyward_upstream_connects_total" ["upstream"]
         "Connections opened to the upstream.";
     UPSTREAM_FAILURES: Counter, 2 = "keyward_upstream_failures_total" ["upstream", "reason"]
-        "Attempts that the upstream failed: `connect`, `connect_timeout`, `response_timeout`, `closed`, `malformed`, `body`.";
+        "Attempts that the upstream failed: `connect`, `connect_timeout`, `tls`, `http2`, `full`, `refused`, `response_timeout`, `closed`, `malformed`, `body`.";
     CACHE_HITS: Counter, 1 = "keyward_cache_hits_total" ["level"]
         "Key look-ups answered at this level: `connection`, `memory`, `replica`.";
     CACHE_MISSES: Counter, 1 = "keyward_cache_misses_total" ["level"]
@@ -153,6 +155,14 @@ catalogue! {
         "Access log lines: `written`; `dropped`, because the queue was full; `failed`, because the file took no more.";
     CONFIG_LOADED: Gauge, 0 = "keyward_config_loaded_timestamp_seconds" []
         "When the configuration in force was read.";
+    CONFIG_RELOADS: Counter, 1 = "keyward_config_reloads_total" ["outcome"]
+        "Configurations read again: `applied`; `refused`, because they were wrong or need a restart.";
+    CONFIG_LAST_SUCCESS: Gauge, 0 = "keyward_config_last_reload_success_timestamp_seconds" []
+        "When a configuration was last put in force, at the start or by a reload.";
+    CONFIG_LAST_OUTCOME: Gauge, 0 = "keyward_config_last_reload_successful" []
+        "1 when the last configuration that was read is in force, 0 when it was refused.";
+    UPGRADES: Counter, 1 = "keyward_upgrades_total" ["outcome"]
+        "Hand-overs to another program: `taken_over`, 1 when this one took over from another; `failed`, when another was to take over from this one and did not.";
     BUILD: Gauge, 1 = "keyward_build_info" ["version"]
         "Always 1.";
     PROCESS_CPU: Counter, 0 = "process_cpu_seconds_total" []

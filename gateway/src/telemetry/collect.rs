@@ -1,12 +1,12 @@
 //! From what the workers counted to the sums of one scrape.
 
 use super::catalogue::{
-    BUILD, CACHE_HITS, CACHE_MISSES, CALLS_CUT, CONNECTIONS, CONNECTIONS_ACCEPTED, DECISIONS, IN_FLIGHT,
-    OVERHEAD, RECEIVED_BYTES, REQUEST_DURATION, REQUESTS, SENT_BYTES, UPSTREAM_CONNECTS, UPSTREAM_DURATION,
-    UPSTREAM_FAILURES, UPSTREAM_REQUESTS, WOULD_LIMIT,
+    BUILD, CACHE_HITS, CACHE_MISSES, CALLS_CUT, CONNECTIONS, CONNECTIONS_ACCEPTED, CONNECTIONS_TURNED,
+    DECISIONS, IN_FLIGHT, OVERHEAD, RECEIVED_BYTES, REQUEST_DURATION, REQUESTS, SENT_BYTES,
+    UPSTREAM_CONNECTS, UPSTREAM_DURATION, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, WOULD_LIMIT,
 };
 use super::counts::{Counts, RouteCounts, STATUSES, UpstreamCounts};
-use super::{CacheLevel, CutReason, Telemetry, UpstreamFailure, process};
+use super::{CacheLevel, CutReason, Telemetry, Turned, UpstreamFailure, process};
 use super::{names::Names, sums::Sums};
 use crate::limits::Which;
 
@@ -64,6 +64,9 @@ impl Telemetry {
             {
                 sums.counter(&WOULD_LIMIT, [&tier_name, limit.name()], count.value());
             }
+        }
+        for (reason, count) in Turned::ALL.iter().zip(&counts.turned) {
+            sums.counter(&CONNECTIONS_TURNED, [reason.label()], count.value());
         }
         for (reason, count) in CutReason::ALL.iter().zip(&counts.cut) {
             sums.counter(&CALLS_CUT, [reason.label()], count.value());

@@ -71,6 +71,7 @@ pub(super) struct Counts {
     pub(super) cache_misses: [Sum; CacheLevel::ALL.len()],
     pub(super) would_limit: Rows<LimitCounts>,
     pub(super) cut: [Sum; CutReason::ALL.len()],
+    pub(super) turned: [Sum; Turned::ALL.len()],
     pub(super) routes: Rows<RouteCounts>,
     pub(super) upstreams: Rows<UpstreamCounts>,
 }
@@ -142,6 +143,7 @@ impl Default for Counts {
             cache_misses: Default::default(),
             would_limit: Rows::new(TIER_ROWS),
             cut: Default::default(),
+            turned: Default::default(),
             routes: Rows::new(usize::from(MAX_ROUTES)),
             upstreams: Rows::new(usize::from(MAX_UPSTREAMS)),
         }
@@ -244,12 +246,36 @@ label! {
 }
 
 label! {
+    /// Why a client's connection was closed before its time.
+    Turned {
+        /// There were as many as there may be.
+        Bound = "bound",
+        /// A trusted proxy did not begin with the PROXY protocol.
+        ProxyProtocol = "proxy_protocol",
+        /// No TLS came about.
+        Tls = "tls",
+        /// PROXY protocol and TLS took too long.
+        Slow = "slow",
+        /// It was flooded with frames.
+        Flood = "flood",
+    }
+}
+
+label! {
     /// How an attempt at an upstream failed.
     UpstreamFailure {
         /// No connection could be made.
         Connect = "connect",
         /// No connection was made in time.
         ConnectTimeout = "connect_timeout",
+        /// TLS came to nothing: a certificate that is not trusted, or no agreement.
+        Tls = "tls",
+        /// It does not speak HTTP/2.
+        Http2 = "http2",
+        /// All connections that there may be carry as many calls as they can.
+        Full = "full",
+        /// It said that it did nothing about the call.
+        Refused = "refused",
         /// No answer head came in time.
         ResponseTimeout = "response_timeout",
         /// The connection ended before the answer's head was whole.

@@ -7,19 +7,23 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::Frame;
 
-use super::Departure;
 use super::framing::{Framing, Malformed, Piece};
 use super::head::{self, AnswerHead, Question, Read};
 use super::pool::{Connection, EndpointPool};
 use super::pump::{Pump, PumpFault};
+use super::{Departure, trailers};
 use crate::body::BodyFault;
 
 /// Room for what comes in, at least.
 const READ_BYTES: usize = 8 * 1024;
 /// A piece of an answer's body handed on at once.
 const MAX_READ_BYTES: usize = 64 * 1024;
+/// Interim answers (1xx) to one request.
+pub(super) const MAX_INTERIM: u32 = 64;
+pub(super) const INTERIM_WITHOUT_END: Malformed = Malformed("the service sent interim answers without end");
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -28,8 +32,10 @@ pub enum Failure {
     Unsent,
     /// It broke after that, before a byte of the answer came.
     BrokenOff,
-    /// It broke within the head of the answer.
+    /// It broke within the head of the answer, or the upstream gave this call up.
     CutShort,
+    /// The upstream says that it has done nothing about the request (RFC 9113 §8.7).
+    Refused,
     /// The answer breaks the rules.
     Malformed(Malformed),
     /// The client's body failed.
@@ -37,7 +43,7 @@ pub enum Failure {
 }
 
 /// Sends a request and reads the head of its answer. What is left of the request is written on by
-/// [`AnswerStream`].
+/// [`Http1Answer`].
 ///
 /// # Errors
 /// See [`Failure`]; the connection must then not be used again.
@@ -47,11 +53,11 @@ pub async fn exchange(
     question: Question<'_>,
     departure: &impl Departure,
 ) -> Result<AnswerHead, Failure> {
-    let (mut has_begun, mut is_broken) = (false, false);
+    let (mut has_begun, mut is_broken, mut interim) = (false, false, 0);
     std::future::poll_fn(|context| {
         if !has_begun {
             // Before that nothing is read: it would be an answer that nobody asked for.
-            match ready!(pump.begin(&connection.stream, context, departure)) {
+            match ready!(pump.begin(&mut connection.stream, context, departure)) {
                 Err(PumpFault::Body(fault)) => return Poll::Ready(Err(Failure::Body(fault))),
                 Err(PumpFault::Connection(_)) => return Poll::Ready(Err(Failure::Unsent)),
                 Ok(()) => has_begun = true,
@@ -65,7 +71,7 @@ pub async fn exchange(
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        poll_head(connection, question, context)
+        poll_head(connection, question, &mut interim, context)
     })
     .await
 }
@@ -73,13 +79,18 @@ pub async fn exchange(
 fn poll_head(
     connection: &mut Connection,
     question: Question<'_>,
+    interim: &mut u32,
     context: &mut Context<'_>,
 ) -> Poll<Result<AnswerHead, Failure>> {
     loop {
         if !connection.buffer.is_empty() {
             match head::read(&mut connection.buffer, question) {
                 Ok(Read::Final(head)) => return Poll::Ready(Ok(head)),
-                Ok(Read::Interim) => continue,
+                Ok(Read::Interim) if *interim < MAX_INTERIM => {
+                    *interim += 1;
+                    continue;
+                }
+                Ok(Read::Interim) => return Poll::Ready(Err(Failure::Malformed(INTERIM_WITHOUT_END))),
                 Ok(Read::Partial) => {}
                 Err(malformed) => return Poll::Ready(Err(Failure::Malformed(malformed))),
             }
@@ -104,9 +115,9 @@ fn poll_read(connection: &mut Connection, context: &mut Context<'_>) -> Poll<io:
     tokio_util::io::poll_read_buf(Pin::new(stream), context, buffer)
 }
 
-/// The body of an answer as it comes, while the rest of the request goes out.
+/// The body of an answer in HTTP/1.1 as it comes, while the rest of the request goes out.
 #[derive(Debug)]
-pub struct AnswerStream {
+pub struct Http1Answer {
     /// `None` once the body is over or has failed.
     connection: Option<Connection>,
     pool: Rc<EndpointPool>,
@@ -115,7 +126,7 @@ pub struct AnswerStream {
     pump: Option<Box<Pump>>,
 }
 
-impl AnswerStream {
+impl Http1Answer {
     /// The body that follows `head` on this connection; `pump` when the request is not over.
     #[must_use]
     pub fn new(
@@ -154,15 +165,15 @@ impl AnswerStream {
     pub fn bytes_left(&self) -> Option<u64> {
         match self.framing {
             Framing::Length(left) => Some(left),
-            Framing::Chunked(_) | Framing::UntilClose => None,
+            Framing::Chunked(_) | Framing::Trailers | Framing::UntilClose => None,
         }
     }
 
-    /// The next piece; `None` at the end.
+    /// The next piece, and trailers after the last; `None` at the end.
     ///
     /// # Errors
     /// When the answer breaks off or breaks the rules.
-    pub fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.write_on(context);
         loop {
             let Some(connection) = &mut self.connection else {
@@ -170,11 +181,11 @@ impl AnswerStream {
             };
             if !connection.buffer.is_empty() {
                 match take(&mut self.framing, connection) {
-                    Ok(Some(piece)) => {
+                    Ok(Some(frame)) => {
                         if self.framing == Framing::Length(0) {
                             self.finish();
                         }
-                        return Poll::Ready(Some(Ok(piece)));
+                        return Poll::Ready(Some(Ok(frame)));
                     }
                     Ok(None) if self.framing == Framing::Length(0) => {
                         self.finish();
@@ -228,7 +239,7 @@ impl AnswerStream {
         }
     }
 
-    fn fail(&mut self, error: io::Error) -> Poll<Option<io::Result<Bytes>>> {
+    fn fail(&mut self, error: io::Error) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.connection = None;
         Poll::Ready(Some(Err(error)))
     }
@@ -236,26 +247,37 @@ impl AnswerStream {
 
 /// Takes the next piece of the body out of what was read; `None` when there is none in it, and
 /// `Framing::Length(0)` then says that the body is over.
-fn take(framing: &mut Framing, connection: &mut Connection) -> Result<Option<Bytes>, Malformed> {
+fn take(framing: &mut Framing, connection: &mut Connection) -> Result<Option<Frame<Bytes>>, Malformed> {
     let buffer = &mut connection.buffer;
+    let data = |piece: Bytes| Some(Frame::data(piece));
     match framing {
-        Framing::UntilClose => Ok(Some(buffer.split().freeze())),
+        Framing::UntilClose => Ok(data(buffer.split().freeze())),
         Framing::Length(left) => {
             let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
             *left -= length as u64;
-            Ok(Some(buffer.split_to(length).freeze()).filter(|piece| !piece.is_empty()))
+            Ok(data(buffer.split_to(length).freeze()).filter(|_| length > 0))
         }
         Framing::Chunked(chunks) => {
             let (used, piece) = chunks.read(buffer)?;
             buffer.advance(used);
             match piece {
-                Piece::Data(length) => Ok(Some(buffer.split_to(length).freeze())),
+                Piece::Data(length) => Ok(data(buffer.split_to(length).freeze())),
                 Piece::Hungry => Ok(None),
                 Piece::Over => {
-                    *framing = Framing::Length(0);
-                    Ok(None)
+                    *framing = Framing::Trailers;
+                    take_trailers(framing, buffer)
                 }
             }
         }
+        Framing::Trailers => take_trailers(framing, buffer),
     }
+}
+
+fn take_trailers(framing: &mut Framing, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Malformed> {
+    let Some(trailers) = trailers::read(buffer)? else {
+        return Ok(None);
+    };
+    *framing = Framing::Length(0);
+    Ok(Some(Frame::trailers(trailers))
+        .filter(|frame| frame.trailers_ref().is_some_and(|map| !map.is_empty())))
 }

@@ -4,8 +4,8 @@
 //! the buffer that they came in.
 
 use bytes::BytesMut;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::framing::{Chunks, Framing, Malformed};
 use crate::onward;
@@ -35,6 +35,8 @@ pub struct AnswerHead {
     pub framing: Framing,
     /// Whether the connection may serve another call after it.
     pub keeps_alive: bool,
+    /// The protocol that it came in.
+    pub version: Version,
 }
 
 /// What the bytes at hand are.
@@ -176,14 +178,16 @@ impl Fields {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switched(upgrade);
         }
-        let has_no_body =
-            *method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-        let framing = match (has_no_body, self.is_chunked, self.length) {
+        let framing = match (has_no_body(status, method), self.is_chunked, self.length) {
             (true, ..) => Framing::Length(0),
             (false, true, _) => Framing::Chunked(Chunks::default()),
             (false, false, Some(length)) => Framing::Length(length),
             (false, false, None) => Framing::UntilClose,
         };
+        if !matches!(framing, Framing::Chunked(_)) {
+            // None can come.
+            self.headers.remove(TRAILER);
+        }
         let is_bounded = framing != Framing::UntilClose;
         let keeps_alive = is_bounded && !self.closes && (is_http11 || self.keeps);
         Ok(AnswerHead {
@@ -191,8 +195,51 @@ impl Fields {
             headers: self.headers,
             framing,
             keeps_alive,
+            version: Version::HTTP_11,
         })
     }
+}
+
+/// An answer that ends with its head, whatever its fields say (RFC 9112 §6.3).
+pub(super) fn has_no_body(status: StatusCode, method: &Method) -> bool {
+    *method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+/// The head of an answer in HTTP/2. Its framing says how many bytes come, where that is known; where they end, HTTP/2
+/// itself says.
+///
+/// # Errors
+/// When it can't be true.
+pub(super) fn of_http2(answer: http::response::Parts, method: &Method) -> Result<AnswerHead, Malformed> {
+    let status = answer.status;
+    if status.is_informational() || status.as_u16() >= 600 {
+        return Err(Malformed("the service answered with an impossible status"));
+    }
+    if answer.headers.len() > MAX_FIELDS {
+        return Err(Malformed("the service sent a head that is too large"));
+    }
+    let mut fields = Fields {
+        headers: HeaderMap::with_capacity(answer.headers.len() + 8),
+        ..Fields::default()
+    };
+    for (name, value) in &answer.headers {
+        fields.add(name.clone(), value.clone())?;
+    }
+    if fields.is_chunked || fields.upgrade.is_some() || !fields.nominated.is_empty() {
+        return Err(Malformed("the service sent fields that HTTP/2 has not"));
+    }
+    let framing = match (has_no_body(status, method), fields.length) {
+        (true, _) => Framing::Length(0),
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
+    };
+    Ok(AnswerHead {
+        status,
+        headers: fields.headers,
+        framing,
+        keeps_alive: true,
+        version: Version::HTTP_2,
+    })
 }
 
 impl Fields {
@@ -212,6 +259,7 @@ impl Fields {
             headers: self.headers,
             framing: Framing::UntilClose,
             keeps_alive: false,
+            version: Version::HTTP_11,
         })
     }
 }

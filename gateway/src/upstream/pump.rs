@@ -1,15 +1,16 @@
-//! Writing a request: its head, then its body as it comes, framed as the head says.
+//! Writing a request in HTTP/1.1: its head, then its body as it comes, framed as the head says.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Body;
-use tokio::io::{AsyncWrite, Interest};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 
 use super::Departure;
+use super::wire::Wire;
 use crate::body::{BodyFault, RequestBody};
 
 /// How the body of a request is framed towards the upstream.
@@ -32,6 +33,10 @@ pub struct Pump {
     is_fed: bool,
     /// A part of the request is gone from `out`: it can't begin again.
     is_spent: bool,
+    /// Of `out`, what TLS has sealed before a byte was sent.
+    sealed: usize,
+    /// The connection may hold back what was written.
+    is_flushed: bool,
 }
 
 /// Why a request could not be written to its end.
@@ -56,13 +61,15 @@ impl Pump {
             framing,
             is_fed,
             is_spent: false,
+            sealed: 0,
+            is_flushed: false,
         }
     }
 
     /// Whether everything is written.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.is_fed && self.written == self.out.len()
+        self.is_fed && self.written == self.out.len() && self.is_flushed
     }
 
     /// Whether it can be written again from its beginning: nothing of a body has been used.
@@ -74,6 +81,8 @@ impl Pump {
     /// Begins again, on another connection.
     pub fn rewind(&mut self) {
         self.written = 0;
+        self.sealed = 0;
+        self.is_flushed = false;
     }
 
     /// The buffer, to be used again.
@@ -88,7 +97,7 @@ impl Pump {
     /// Whose side failed.
     pub fn begin(
         &mut self,
-        stream: &TcpStream,
+        stream: &mut Wire,
         context: &mut Context<'_>,
         departure: &impl Departure,
     ) -> Poll<Result<(), PumpFault>> {
@@ -97,20 +106,14 @@ impl Pump {
         if is_head_alone && let Poll::Ready(Err(fault)) = self.feed(context) {
             return Poll::Ready(Err(PumpFault::Body(fault)));
         }
-        loop {
-            if let Err(error) = ready!(stream.poll_write_ready(context)) {
-                return fault(error);
+        match ready!(stream.poll_first(context, (&self.out, &mut self.sealed), departure)) {
+            Ok(written) => {
+                self.written = written;
+                // Clear text is never held back.
+                self.is_flushed = matches!(stream, Wire::Plain(_));
+                Poll::Ready(Ok(()))
             }
-            match stream.try_io(Interest::WRITABLE, || departure.send(stream, &self.out)) {
-                Ok(0) => return fault(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    self.written = written;
-                    return Poll::Ready(Ok(()));
-                }
-                // It was no longer ready; now the runtime knows.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return fault(error),
-            }
+            Err(error) => fault(error),
         }
     }
 
@@ -118,7 +121,7 @@ impl Pump {
     ///
     /// # Errors
     /// Whose side failed.
-    pub fn poll(&mut self, stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<Result<(), PumpFault>> {
+    pub fn poll(&mut self, stream: &mut Wire, context: &mut Context<'_>) -> Poll<Result<(), PumpFault>> {
         loop {
             while self.written < self.out.len() {
                 let left = self.out.get(self.written..).unwrap_or_default();
@@ -129,7 +132,13 @@ impl Pump {
                     Err(error) => return fault(error),
                 }
             }
+            if !self.is_flushed
+                && let Err(error) = ready!(Pin::new(&mut *stream).poll_flush(context))
+            {
+                return fault(error);
+            }
             if self.is_fed {
+                self.is_flushed = true;
                 return Poll::Ready(Ok(()));
             }
             self.out.clear();
@@ -146,15 +155,20 @@ impl Pump {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match frame {
             Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    self.append(&data);
+                match frame.into_data() {
+                    Ok(data) => self.append(&data),
+                    // They are the last of a body.
+                    Err(frame) => {
+                        self.finish(frame.into_trailers().ok().as_ref());
+                        return Poll::Ready(Ok(()));
+                    }
                 }
                 if self.body.is_end_stream() {
-                    self.finish();
+                    self.finish(None);
                 }
             }
             Some(Err(fault)) => return Poll::Ready(Err(fault)),
-            None => self.finish(),
+            None => self.finish(None),
         }
         Poll::Ready(Ok(()))
     }
@@ -173,9 +187,16 @@ impl Pump {
         }
     }
 
-    fn finish(&mut self) {
+    /// Trailers have no place behind a body whose length was said.
+    fn finish(&mut self, trailers: Option<&HeaderMap>) {
         if self.framing == BodyFraming::Chunked {
-            self.out.extend_from_slice(b"0\r\n\r\n");
+            self.out.extend_from_slice(b"0\r\n");
+            for (name, value) in trailers.into_iter().flatten() {
+                for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                    self.out.extend_from_slice(part);
+                }
+            }
+            self.out.extend_from_slice(b"\r\n");
         }
         self.is_fed = true;
     }

@@ -147,6 +147,20 @@ impl World {
 
     /// Starts the gateway; again, when it was drained.
     pub(crate) fn open(&mut self, more: &str) {
+        let gateway = Gateway::start(self.configuration(more)).unwrap();
+        self.proxy = gateway.proxy_address();
+        self.gateway = Some(gateway);
+    }
+
+    /// The configuration, checked.
+    pub(crate) fn configuration(&self, more: &str) -> GatewayConfig {
+        let surroundings = keyward_config::Surroundings::default();
+        GatewayConfig::from_toml(&self.text(more), "test.toml", &surroundings)
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// The configuration as it is written.
+    pub(crate) fn text(&self, more: &str) -> String {
         let upstream = self.upstream.as_ref().unwrap().address().to_string();
         let folder = self.folder.path().display();
         let routes = if more.contains("[[routes]]") {
@@ -154,14 +168,18 @@ impl World {
         } else {
             "[[routes]]\npath = \"/\"\nupstream = \"api\""
         };
+        let listen = "[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+        // What more is said of a table stands in that table.
+        let (more, listen) = match more.contains("[listen]\n") {
+            true => (more.replace("[listen]\n", listen), ""),
+            false => (more.to_owned(), listen),
+        };
         let text = format!(
             r#"
             workers = 2
             {more}
             {routes}
-            [listen]
-            proxy = "127.0.0.1:0"
-            admin = "127.0.0.1:0"
+            {listen}
             [control_plane]
             urls = ["http://127.0.0.1:9"]
             token_file = "{folder}/token"
@@ -180,13 +198,7 @@ impl World {
             endpoints = ["http://127.0.0.1:9", "http://{upstream}"]
             "#
         );
-        let text = text.replace("{folder}", &folder.to_string());
-        let surroundings = keyward_config::Surroundings::default();
-        let config =
-            GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap_or_else(|e| panic!("{e}"));
-        let gateway = Gateway::start(config).unwrap();
-        self.proxy = gateway.proxy_address();
-        self.gateway = Some(gateway);
+        text.replace("{folder}", &folder.to_string())
     }
 
     /// Where this world keeps its files.

@@ -21,12 +21,12 @@ const SLACK: Duration = Duration::from_secs(3);
 
 /// A WebSocket server that says back what it hears, and keeps the heads that it saw.
 #[derive(Clone, Default)]
-struct Echo {
+pub(crate) struct Echo {
     heads: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 impl Echo {
-    fn start(&self, runtime: &tokio::runtime::Runtime) -> SocketAddr {
+    pub(crate) fn start(&self, runtime: &tokio::runtime::Runtime) -> SocketAddr {
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
@@ -55,9 +55,9 @@ impl Echo {
     }
 }
 
-type Socket = WebSocketStream<tokio::net::TcpStream>;
+pub(crate) type Socket = WebSocketStream<tokio::net::TcpStream>;
 
-async fn connect(proxy: SocketAddr, key: &Key) -> Socket {
+pub(crate) async fn connect(proxy: SocketAddr, key: &Key) -> Socket {
     let mut request = format!("ws://{proxy}/chat?room=7").into_client_request().unwrap();
     request
         .headers_mut()
@@ -70,12 +70,12 @@ async fn connect(proxy: SocketAddr, key: &Key) -> Socket {
     socket
 }
 
-async fn says(socket: &mut Socket, message: Message) {
+pub(crate) async fn says(socket: &mut Socket, message: Message) {
     socket.send(message.clone()).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap(), message);
 }
 
-fn configuration(upstream: SocketAddr, more: &str) -> String {
+pub(crate) fn configuration(upstream: SocketAddr, more: &str) -> String {
     format!(
         "[[routes]]\npath = \"/\"\nupstream = \"live\"\nrequire = \"account\"\n\
          [[routes]]\npath = \"/echo\"\nupstream = \"api\"\nrequire = \"account\"\n\
@@ -84,7 +84,7 @@ fn configuration(upstream: SocketAddr, more: &str) -> String {
 }
 
 /// A gateway before this upstream, and two keys of one account.
-fn world(more: &str) -> (World, Echo, [Key; 2]) {
+pub(crate) fn world(more: &str) -> (World, Echo, [Key; 2]) {
     let mut keys = Keys::new();
     let account = keys.account(|_| {});
     let both = [(); 2].map(|()| keys.key(KeyKind::Account, &account, |_| {}));

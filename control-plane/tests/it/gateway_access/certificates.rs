@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use keyward_config::{CertificateFiles, LinkTls, SyncTls};
+use keyward_config::{CertificateFiles, ClientTls, SyncTls};
 use keyward_harness::{Authority, Certificate, Validity};
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -62,7 +62,7 @@ impl Secured {
         });
         Shown {
             token: None,
-            tls: Some(LinkTls {
+            tls: Some(ClientTls {
                 ca_file: Some(self.ca()),
                 certificate,
                 server_name: None,

@@ -53,6 +53,11 @@ impl Compaction {
         }
     }
 
+    /// After [`Self::stop`], as if it had not been.
+    pub(super) fn start(&self) {
+        self.is_stopping.store(false, Ordering::Relaxed);
+    }
+
     fn is_due(&self, writer: &Writer) -> bool {
         let bound = usize::try_from(writer.base.bytes / 8).unwrap_or(MOST);
         let bound = bound.min(MOST).max(self.least());

@@ -297,3 +297,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn usage_of_a_route_that_a_reload_brought_is_found_under_its_name() {
+    let (folder, before, book) = ledger();
+    let account = AccountId::new();
+    let names: Vec<Arc<str>> = ["first", "second", "third"].map(Arc::from).into();
+    before.name_routes(&names).unwrap();
+    let third = CounterKey {
+        route: 2,
+        ..key(account, 5)
+    };
+    book.counter(third).accepted(1);
+    let reported = before.report(10).unwrap();
+    assert_eq!(reported.counters[0].route, "third");
+    let killed = as_if_killed(folder.path());
+    let after = open(killed.path());
+    let mut report = None;
+    eventually("it is read", || {
+        report = after.report(10);
+        report.is_some()
+    });
+    assert_eq!(report.unwrap().counters[0].route, "third");
+}
