@@ -24,6 +24,7 @@ use keyward_contract::{AccountId, CustomerId, Environment};
 pub mod elder;
 pub mod heir;
 pub mod parting;
+pub mod supervisor;
 mod wire;
 
 /// Says to a program that it is an heir: its standard input is the socket to its elder.

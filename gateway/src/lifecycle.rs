@@ -1,7 +1,7 @@
 //! What a running gateway is told by signals and by its configuration file, until it is asked to stop.
 //!
 //! `SIGUSR2` has the program that is now at this one's path take over; see [`crate::handover`].
-//! `SIGHUP` reads the configuration again, and so does a change of the file or of one that it names; see [`crate::reload`]. The
+//! `SIGHUP` opens the access log anew and reads the configuration again, and so does a change of the file or of one that it names; see [`crate::reload`]. The
 //! files are looked at once a second, off the threads that serve.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::handover::elder::Program;
 use crate::handover::heir::Heir;
+use crate::handover::supervisor;
 use crate::reload::ConfigFile;
 use crate::{Gateway, RunningGateway};
 
@@ -84,6 +85,7 @@ impl Configured {
             }
         };
         gateway.shared().reloads.began_with(file.digest());
+        supervisor::tell();
         Ok(Following {
             gateway: Arc::new(gateway),
             program,
@@ -114,6 +116,7 @@ impl Following {
             let program = self.program.clone();
             let work = move || match asked {
                 Asked::Reload => {
+                    gateway.reopen_log();
                     let _ = file.reload(gateway.shared());
                 }
                 Asked::Look => {

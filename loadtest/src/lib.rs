@@ -7,6 +7,7 @@ pub mod answer;
 pub mod generator;
 pub mod histogram;
 pub mod law;
+pub mod lifecycle;
 pub mod oha;
 pub mod paced;
 pub mod plot;

@@ -51,6 +51,17 @@ impl Stack {
     /// # Errors
     /// When a program is missing, or isn't ready in time.
     pub async fn start(size: Size) -> anyhow::Result<Self> {
+        Self::start_with(size, |setup| setup).await
+    }
+
+    /// [`Self::start`] with other settings of the gateway.
+    ///
+    /// # Errors
+    /// When a program is missing, or isn't ready in time.
+    pub async fn start_with(
+        size: Size,
+        change: impl FnOnce(GatewaySetup) -> GatewaySetup,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let setup = ControlPlaneSetup::new(folder.path().join("control-plane"))?.configured(CONFIGURATION);
         let seed = |accounts, customers_per_account, tier: &str| {
@@ -67,8 +78,10 @@ impl Stack {
         let upstream = Upstream::start_on_threads(any, NonZeroUsize::MIN)?;
         let control_plane = ControlPlaneProcess::start(&setup).await?;
         let gateway = GatewaySetup::new(folder.path().join("gateway"), &control_plane, upstream.address());
-        let gateway = GatewayProcess::start(&gateway).await?;
-        revoke(&control_plane, &revoked).await?;
+        let gateway = GatewayProcess::start(&change(gateway)).await?;
+        if !revoked.is_empty() {
+            revoke(&control_plane, &revoked).await?;
+        }
         Ok(Self {
             gateway,
             valid: callers(&valid).collect(),

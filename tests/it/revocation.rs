@@ -17,6 +17,8 @@ use crate::wire::{Keys, Wire};
 
 const GATEWAYS: usize = 2;
 const REVOCATIONS: usize = 50;
+/// So many of them end during each hand-over.
+const TAKEN_OVER: usize = 10;
 /// Connections under load to each gateway: several for each of its two workers.
 const LOADED: usize = 4;
 /// Calls with a dead key to each gateway right after its end, on connections that have carried it and on new ones.
@@ -102,6 +104,33 @@ async fn no_call_is_accepted_after_an_acknowledged_revocation_under_load() {
         statuses.keys().all(|status| [200, 401, 403].contains(status)),
         "{statuses:?}"
     );
+}
+
+/// The elder serves the connections that it had, the heir all others: neither accepts what was ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_accepted_after_an_acknowledged_revocation_while_another_program_takes_over() {
+    let mut stack = Stack::start().await;
+    let victims = victims(&stack).await;
+    for some in victims.chunks(TAKEN_OVER) {
+        let mut warm = Vec::new();
+        for victim in some {
+            warm.push(warmed(&stack, victim).await);
+        }
+        stack.gateways[0].begin_upgrade().unwrap();
+        for (victim, warm) in some.iter().zip(&mut warm) {
+            end(&stack, victim).await;
+            for wire in warm.iter_mut().flatten() {
+                refused(wire, victim, "a warm connection").await;
+            }
+            for _ in 0..FRESH {
+                let mut wire = Wire::open(stack.gateway()).await;
+                refused(&mut wire, victim, "a new connection").await;
+            }
+        }
+        stack.gateways[0].upgraded().await.unwrap();
+        drop(warm);
+        stack.gateways[0].is_alone(SOON).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,37 @@ async fn every_call_that_reached_the_upstream_is_counted_once_however_often_anyt
     fleet.counted(&keys, &seen).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_that_reached_the_upstream_is_counted_once_over_upgrades_and_kills_in_them() {
+    let _alone = fleet::alone().await;
+    let plan = Plan {
+        gateways: 1,
+        gateway_tables: "[drain]\ntimeout = \"2s\"\n",
+        control_plane_tables: UNLIMITED,
+        ..Plan::default()
+    };
+    let mut fleet = Fleet::with("mode = \"local\"", plan).await;
+    let keys = fleet.accounts(ACCOUNTS, "unlimited").await;
+    let load = fleet.steady(300, calls_of(&keys), Duration::from_secs(180));
+    let load = load.start().await.unwrap();
+    for upgrade in 0..4 {
+        fleet.more_calls(100).await;
+        let gateway = &mut fleet.stack.gateways[0];
+        gateway.begin_upgrade().unwrap();
+        gateway.upgraded().await.unwrap();
+        // The elder drains, and both are killed in the middle of it.
+        if upgrade == 2 {
+            gateway.restart().await.unwrap();
+        } else {
+            gateway.is_alone(SOON).await.unwrap();
+        }
+    }
+    load.stop().await.unwrap();
+    let seen = fleet.tally.by_key();
+    fleet.stack.all_gateways_connected().await;
+    fleet.counted(&keys, &seen).await;
+}
+
 /// A tier that limits nothing.
 const UNLIMITED: &str = "[[tiers]]\nkey = \"unlimited\"\nname = \"Unlimited\"\nannual_price = 0\n\
     annual_limit = 1000000000\nrate_limit = \"1000000/s\"\nburst_limit = 1000000\nsla = \"99.9%\"\n";

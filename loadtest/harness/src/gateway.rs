@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::control_plane::ControlPlaneProcess;
-use crate::process::Process;
+use crate::process::{Process, Signal, send};
 use crate::program::{Program, binary};
 use crate::{READY_WITHIN, free_address};
 
@@ -35,6 +35,8 @@ pub struct GatewaySetup {
     pub configuration: String,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// Where it is asked about calls that others forward, if anywhere.
+    pub authz: Option<SocketAddr>,
     /// The one processor core it may run on.
     pub core: Option<usize>,
     /// The program; the workspace's own by default.
@@ -76,6 +78,7 @@ impl GatewaySetup {
             routes: EVERY_PATH.to_owned(),
             configuration: String::new(),
             environment: Vec::new(),
+            authz: None,
             core: None,
             binary: None,
         }
@@ -117,13 +120,16 @@ impl GatewaySetup {
             .map(|url| format!("\"{url}\""))
             .collect();
         format!(
-            "{settings}\n[listen]\nproxy = \"{proxy}\"\nadmin = \"{admin}\"\n\
+            "{settings}\n[listen]\nproxy = \"{proxy}\"\nadmin = \"{admin}\"\n{authz}\n\
              [gateway]\nid = \"{id}\"\n\
              [control_plane]\nurls = [{urls}]\ntoken_file = {token}\n\
              [replica]\npath = {replica}\n[ledger]\npath = {ledger}\n\
              {configuration}\n\
              [[upstreams]]\nname = \"api\"\nendpoints = [\"http://{upstream}\"]\n{routes}",
             settings = self.settings,
+            authz = self
+                .authz
+                .map_or_else(String::new, |authz| format!("authz = \"{authz}\"")),
             id = self.id,
             urls = urls.join(", "),
             token = quoted(&self.token_file),
@@ -158,7 +164,10 @@ impl GatewaySetup {
 #[derive(Debug)]
 pub struct GatewayProcess {
     process: Process,
+    /// Those that took over, one after the other.
+    heirs: Vec<u32>,
     program: Program,
+    configuration: PathBuf,
     proxy: SocketAddr,
     admin: SocketAddr,
 }
@@ -186,6 +195,8 @@ impl GatewayProcess {
         let program = setup.program(&configuration)?;
         Ok(Self {
             process: program.spawn()?,
+            heirs: Vec::new(),
+            configuration,
             program,
             proxy,
             admin,
@@ -204,6 +215,93 @@ impl GatewayProcess {
     /// Kills it with no chance to clean up; [`Self::restart`] starts it again.
     pub fn kill(&self) {
         self.process.kill();
+        for heir in self.heirs.iter().filter(|heir| lives(**heir)) {
+            let _ = send(Signal::Kill, *heir);
+            // It is no child of ours that could be waited for.
+            while lives(*heir) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// The process that serves.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.heirs.last().copied().unwrap_or(self.process.pid())
+    }
+
+    /// Has its program take over from it; [`Self::upgraded`] waits until it has.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn begin_upgrade(&self) -> anyhow::Result<()> {
+        send(Signal::Upgrade, self.pid())
+    }
+
+    /// Waits until another process serves.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub async fn upgraded(&mut self) -> anyhow::Result<()> {
+        let before = self.pid();
+        let heir = crate::eventually(READY_WITHIN, || async {
+            let pid = self.state().await?["pid"].as_u64().unwrap_or_default();
+            let pid = u32::try_from(pid)?;
+            anyhow::ensure!(pid != 0 && pid != before, "{before} serves");
+            Ok(pid)
+        });
+        self.heirs.push(heir.await?);
+        Ok(())
+    }
+
+    /// Waits until all those before the one that serves have ended.
+    ///
+    /// # Errors
+    /// When one lives on.
+    pub async fn is_alone(&self, within: Duration) -> anyhow::Result<()> {
+        let serving = self.pid();
+        crate::eventually(within, || async {
+            let before = self.heirs.iter().copied().chain([self.process.pid()]);
+            let left = before.filter(|pid| *pid != serving && lives(*pid)).count();
+            anyhow::ensure!(left == 0, "{left} of those before live");
+            Ok(())
+        })
+        .await
+    }
+
+    /// What `/debug/state` says.
+    ///
+    /// # Errors
+    /// When it doesn't answer.
+    pub async fn state(&self) -> anyhow::Result<serde_json::Value> {
+        let url = format!("{}/debug/state", self.admin_url());
+        Ok(crate::http_client()?.get(url).send().await?.json().await?)
+    }
+
+    /// Reads its configuration again, after `change` has changed the text, and waits until that is in force.
+    ///
+    /// # Errors
+    /// When it is not in time.
+    pub async fn reload(&self, change: impl FnOnce(String) -> String) -> anyhow::Result<()> {
+        let reloads = async || {
+            let state = self.state().await?;
+            let count = state
+                .pointer("/configuration/reloads")
+                .and_then(serde_json::Value::as_u64);
+            anyhow::Ok(count.unwrap_or_default())
+        };
+        let before = reloads().await?;
+        let text = std::fs::read_to_string(&self.configuration)?;
+        // Whole at every moment: the gateway may look at any.
+        let draft = self.configuration.with_extension("draft");
+        std::fs::write(&draft, change(text))?;
+        std::fs::rename(&draft, &self.configuration)?;
+        send(Signal::HangUp, self.pid())?;
+        crate::eventually(READY_WITHIN, || async {
+            anyhow::ensure!(reloads().await? > before, "not reloaded");
+            Ok(())
+        })
+        .await
     }
 
     /// Starts it again, on the same ports and data, killing it first when it still runs.
@@ -211,7 +309,8 @@ impl GatewayProcess {
     /// # Errors
     /// When it isn't ready in time.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.process.kill();
+        self.kill();
+        self.heirs.clear();
         self.process = self.program.spawn()?;
         self.ready().await
     }
@@ -221,6 +320,14 @@ impl GatewayProcess {
     /// # Errors
     /// When it doesn't end within that time, or with another exit code than 0.
     pub async fn stop(&self, within: Duration) -> anyhow::Result<()> {
+        if let Some(heir) = self.heirs.last() {
+            send(Signal::Terminate, *heir)?;
+            let ended = async || {
+                anyhow::ensure!(!lives(*heir), "it still runs");
+                Ok(())
+            };
+            return crate::eventually(within, ended).await;
+        }
         let status = self.process.terminate(within).await?;
         anyhow::ensure!(status.success(), "the gateway ended with {status}");
         Ok(())
@@ -258,6 +365,19 @@ impl GatewayProcess {
     pub fn process(&self) -> &Process {
         &self.process
     }
+}
+
+impl Drop for GatewayProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A process that nobody has asked about since it ended is no more than a name.
+fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
 }
 
 /// A path as a TOML string.

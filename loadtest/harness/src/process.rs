@@ -19,6 +19,8 @@ pub enum Signal {
     Interrupt,
     /// Read the configuration again.
     HangUp,
+    /// Have the program at its path take over.
+    Upgrade,
     /// End at once, without writing anything down.
     Quit,
     /// End here and now.
@@ -35,6 +37,7 @@ impl Signal {
             Self::Terminate => "TERM",
             Self::Interrupt => "INT",
             Self::HangUp => "HUP",
+            Self::Upgrade => "USR2",
             Self::Quit => "QUIT",
             Self::Kill => "KILL",
             Self::Stop => "STOP",
@@ -78,13 +81,7 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         // Not reaped before `exited` says so, therefore the id can't belong to another process yet.
         anyhow::ensure!(self.exited()?.is_none(), "{} has ended", self.program.display());
-        // The shell's own `kill`: a bare Debian has no program of that name.
-        let sent = Command::new("sh")
-            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal.name()])
-            .arg(self.pid.to_string())
-            .status()?;
-        anyhow::ensure!(sent.success(), "could not send {signal:?} to {}", self.pid);
-        Ok(())
+        send(signal, self.pid)
     }
 
     /// How it ended, or `None` while it runs.
@@ -197,6 +194,17 @@ impl Drop for Process {
             eprintln!("--- the last lines of {program}:\n{}\n---", self.last_words());
         }
     }
+}
+
+/// Sends a signal to a process that was not started here, but by one that was.
+pub(crate) fn send(signal: Signal, pid: u32) -> anyhow::Result<()> {
+    // The shell's own `kill`: a bare Debian has no program of that name.
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal.name()])
+        .arg(pid.to_string())
+        .status()?;
+    anyhow::ensure!(sent.success(), "could not send {signal:?} to {pid}");
+    Ok(())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

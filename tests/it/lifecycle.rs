@@ -1,0 +1,24 @@
+//! Reloads and upgrades lose no call and no WebSocket, as `make lifecycle-bench` measures it, only less of it.
+
+use keyward_loadtest::lifecycle::{Plan, run};
+
+use crate::fleet;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_and_no_websocket_is_lost_over_reloads_and_upgrades() {
+    let _alone = fleet::alone().await;
+    let plan = Plan {
+        per_second: 300,
+        connections: 8,
+        reloads: 15,
+        upgrades: 3,
+        sockets: 4,
+        idle: 500,
+    };
+    let report = run(plan).await.unwrap();
+    report.verdict().unwrap();
+    assert!(report.calls() > 500, "{report}");
+    // Beyond any doubt, whatever else the process does meanwhile; the figure itself is the benchmark's.
+    let bytes = report.bytes_a_connection().unwrap();
+    assert!(bytes < 64 * 1024, "{report}");
+}
