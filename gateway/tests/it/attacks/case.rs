@@ -125,7 +125,7 @@ pub(super) fn bytes(text: &str, fill: impl Fn(&str) -> String) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['\\', '{']) {
-        out.extend_from_slice(rest[..at].as_bytes());
+        out.extend_from_slice(&rest.as_bytes()[..at]);
         rest = &rest[at..];
         if let Some(braced) = rest.strip_prefix('{') {
             let (name, after) = braced.split_once('}').unwrap();
