@@ -206,6 +206,8 @@ pub struct Timeouts {
     pub request_headers: Duration,
     /// Between two pieces of a request body.
     pub request_body_idle: Duration,
+    /// The least of a request body that must come each second, once it was waited for longer than that; in bytes.
+    pub request_body_rate: u64,
     /// How long a write to the client may make no progress.
     pub write_stall: Duration,
     /// How long a keep-alive connection may wait for its next request.

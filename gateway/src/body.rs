@@ -120,6 +120,9 @@ impl RequestBody {
     fn end(&mut self, fault: Option<BodyFault>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         self.incoming = None;
         self.fate.is_over.set(fault.is_none());
+        if fault.is_none() {
+            self.connection.body_over();
+        }
         Poll::Ready(fault.map(Err))
     }
 }
@@ -167,6 +170,11 @@ impl Body for RequestBody {
                 return self.end(Some(BodyFault::TooLarge));
             };
             self.left = left;
+            self.connection.add_body(data.len());
+            // Of a sized body nobody asks for the end.
+            if self.incoming.as_ref().is_some_and(Body::is_end_stream) {
+                let _ = self.end(None);
+            }
             self.fate.bytes.set(self.fate.bytes.get() + data.len() as u64);
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

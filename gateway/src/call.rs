@@ -456,6 +456,8 @@ impl Call {
             | Rejection::CustomerKeyRefused => counter.auth_refused(now),
             Rejection::InvalidInput(_)
             | Rejection::UriTooLong
+            | Rejection::HeadTooLarge
+            | Rejection::VersionNotSupported
             | Rejection::RouteNotFound
             | Rejection::MethodNotAllowed(_)
             | Rejection::Unauthorized

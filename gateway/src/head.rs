@@ -61,6 +61,9 @@ pub fn parse(parts: &Parts, uri_bound: usize) -> Result<Target<'_>, Rejection> {
     if !raw_path.starts_with('/') {
         return Err(bad("the request target must be a path that begins with `/`"));
     }
+    if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err(bad("the query has a character that must be percent-encoded"));
+    }
     let path = path::normalise(raw_path).map_err(|error| bad(reason(error)))?;
     let announced_length = parts
         .headers
@@ -89,7 +92,12 @@ fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection>
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next() {
-        let is_number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        // A leading zero is octal to some.
+        let is_number = match length.as_bytes() {
+            [b'0'] => true,
+            [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+            _ => false,
+        };
         if !is_number || lengths.next().is_some() {
             return Err(bad("Content-Length must be one whole number"));
         }
@@ -109,6 +117,13 @@ fn authority(parts: &Parts) -> Result<&str, Rejection> {
     let is_absent = host.is_empty() && parts.version < Version::HTTP_11;
     if !is_absent && !is_authority(host) {
         return Err(bad("the Host header is malformed"));
+    }
+    if parts
+        .uri
+        .scheme_str()
+        .is_some_and(|scheme| scheme != "http" && scheme != "https")
+    {
+        return Err(bad("the target is of another scheme than HTTP's"));
     }
     match parts.uri.authority() {
         Some(target) if !target.as_str().eq_ignore_ascii_case(host) => {

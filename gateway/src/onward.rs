@@ -118,6 +118,8 @@ pub struct Additions<'a> {
     pub caller: Option<&'a Caller>,
     /// The credential headers, when they are not to be forwarded.
     pub credentials: Option<&'a CredentialNames>,
+    /// The credential headers, when they are forwarded: no nomination removes one, and no alias stands beside it.
+    pub kept_credentials: Option<&'a CredentialNames>,
     /// The call's id.
     pub request_id: &'a HeaderValue,
     /// `Host`, when the client sent none.
@@ -154,11 +156,11 @@ fn write_request(
     with: &Additions<'_>,
 ) {
     out.begin(method, target);
-    let nominated = nominated(headers);
+    let nominated = nominated(headers, with.kept_credentials);
     let (mut via, mut trace) = (None, None);
     for (name, value) in headers {
         let is_ruled_out = with.rules.is_some_and(|rules| rules.drops(name));
-        if is_ruled_out || nominated.contains(name) || is_dropped(name, with.credentials) {
+        if is_ruled_out || nominated.contains(name) || is_dropped(name, with) {
             continue;
         }
         match name.as_str() {
@@ -230,7 +232,7 @@ fn join(before: Option<Vec<u8>>, value: &HeaderValue) -> Vec<u8> {
 
 /// The names in `Connection`, parsed as bytes so that no odd value slips through; without those that a client
 /// has no say in.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+fn nominated(headers: &HeaderMap, kept: Option<&CredentialNames>) -> Vec<HeaderName> {
     let mut nominated = Vec::new();
     for value in headers.get_all(CONNECTION) {
         for token in value.as_bytes().split(|byte| *byte == b',') {
@@ -241,7 +243,9 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
             let Ok(name) = HeaderName::from_bytes(token) else {
                 continue;
             };
-            if ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name) {
+            let is_kept = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name)
+                || kept.is_some_and(|names| names.iter().any(|credential| *credential == name));
+            if !is_kept {
                 nominated.push(name);
             }
         }
@@ -283,7 +287,7 @@ pub fn rotation(headers: &mut HeaderMap, caller: &Caller) {
     }
 }
 
-fn is_dropped(name: &HeaderName, credentials: Option<&CredentialNames>) -> bool {
+fn is_dropped(name: &HeaderName, with: &Additions<'_>) -> bool {
     let text = name.as_str();
     if text.bytes().any(|byte| matches!(byte, b'_' | b'.')) {
         let folded: String = text
@@ -295,12 +299,17 @@ fn is_dropped(name: &HeaderName, credentials: Option<&CredentialNames>) -> bool 
             || is_forwarded(&folded)
             || is_forgery(&folded)
             || ["host", "content-length", "x-request-id", "traceparent"].contains(&folded.as_str())
-            || credentials.is_some_and(|names| names.iter().any(|name| name.as_str() == folded));
+            || [with.credentials, with.kept_credentials]
+                .into_iter()
+                .flatten()
+                .any(|names| names.iter().any(|name| name.as_str() == folded));
     }
     is_hop_by_hop(text)
         || is_forgery(text)
         || is_forwarded(text)
-        || credentials.is_some_and(|names| names.iter().any(|credential| credential == name))
+        || with
+            .credentials
+            .is_some_and(|names| names.iter().any(|credential| credential == name))
 }
 
 /// RFC 9110 §7.6.1 and what is in use beside it. `Expect` was answered by the gateway itself, and request
@@ -323,7 +332,18 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 fn is_forwarded(name: &str) -> bool {
-    name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip")
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "forwarded"
+                | "x-real-ip"
+                // What clouds and appliances call the same.
+                | "true-client-ip"
+                | "cf-connecting-ip"
+                | "fastly-client-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+        )
 }
 
 /// What makes an upstream believe something that the gateway did not decide.
@@ -332,6 +352,10 @@ fn is_forgery(name: &str) -> bool {
         || matches!(
             name,
             "x-original-url"
+                | "x-original-uri"
+                | "x-original-method"
+                | "x-original-host"
+                | "x-host"
                 | "x-rewrite-url"
                 | "x-http-method-override"
                 | "x-http-method"
@@ -450,6 +474,7 @@ mod tests {
             },
             caller: None,
             credentials: Some(&names),
+            kept_credentials: None,
             request_id: &HeaderValue::from_static("r-1"),
             default_host: "upstream:80",
             framing: BodyFraming::Sized,

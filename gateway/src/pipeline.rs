@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use keyward_config::{Require, UpstreamProtocol};
 use tokio::net::TcpStream;
@@ -57,6 +58,9 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     connection.state().call_began();
     let mut call = Box::new(Call::begin(worker, worker.now()));
     let (parts, body) = request.into_parts();
+    if !body.is_end_stream() {
+        connection.state().body_began();
+    }
     let request_id = request_id::of(&parts.headers, call.started().unix.0);
 
     let handled = AssertUnwindSafe(handle(&mut call, connection, &parts, body, &request_id));
@@ -64,11 +68,36 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
         tracing::error!("a call made the gateway panic; it was answered with 500");
         Err(Rejection::Internal.into())
     });
-    match handled {
-        Ok(Outcome::Forwarded(forwarded)) => forwarded.answer(call, connection, request_id),
+    let mut ends_connection = false;
+    let mut response = match handled {
+        Ok(Outcome::Forwarded(forwarded)) => {
+            // It was answered before it was sent: what still comes is never taken for the next request.
+            ends_connection = !forwarded.fate.is_over();
+            forwarded.answer(call, connection, request_id)
+        }
         Ok(Outcome::AtEdge(edge)) => edge.answer(call, connection, request_id),
-        Err(refused) => refuse(&refused, &parts, call, connection, request_id),
+        Err(refused) => {
+            ends_connection = refused.rejection.ends_connection() || parts.method == Method::CONNECT;
+            refuse(&refused, &parts, call, connection, request_id)
+        }
+    };
+    if ends_connection && parts.version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// What a client is told whose head could not be read at all. It is counted like any other refusal.
+pub fn refuse_unreadable(connection: &Rc<Connection>, rejection: Rejection) -> Response<Bytes> {
+    let worker = connection.worker();
+    let mut call = Call::begin(worker, worker.now());
+    let request_id = request_id::of(&HeaderMap::new(), call.started().unix.0);
+    // Of its head nothing is known.
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = Method::from_bytes(b"-").unwrap_or_default();
+    refusal(&rejection.into(), &parts, &mut call, (connection, request_id))
 }
 
 /// How a call went that was not refused.
@@ -91,6 +120,9 @@ async fn handle(
     let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
     let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
+    if let Some(unsound) = connection.state().unsound() {
+        return Err(Rejection::InvalidInput(unsound.reason()).into());
+    }
     refuse_when_full(call)?;
 
     let parsed = match head::parse(parts, rules.config.bounds.uri)? {
@@ -364,6 +396,7 @@ impl<'a> Asked<'a> {
             origin: self.connection.origin(),
             caller: permit.caller(),
             credentials: (!route.forward_credentials).then_some(credentials),
+            kept_credentials: route.forward_credentials.then_some(credentials),
             request_id: self.request_id,
             default_host: destination.authority(),
             framing,
@@ -535,7 +568,7 @@ fn switch(
     connection: &Rc<Connection>,
 ) -> Response<AnswerBody> {
     let is_websocket = upgrade::is_websocket(&protocol);
-    headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(http::header::UPGRADE, protocol);
     if let Some(upstream) = upstream {
         connection.switch(Switched {
@@ -597,6 +630,19 @@ fn refuse(
     connection: &Rc<Connection>,
     request_id: HeaderValue,
 ) -> Response<AnswerBody> {
+    let (parts, body) = refusal(refused, parts, &mut call, (connection, request_id)).into_parts();
+    Response::from_parts(
+        parts,
+        AnswerBody::fixed(body, call, Rc::clone(connection.state())),
+    )
+}
+
+fn refusal(
+    refused: &Refused,
+    parts: &Parts,
+    call: &mut Call,
+    (connection, request_id): (&Rc<Connection>, HeaderValue),
+) -> Response<Bytes> {
     let rejection = &refused.rejection;
     let documentation_url = &call.rules().config.documentation_url;
     let answer = rejection::response(
@@ -606,15 +652,12 @@ fn refuse(
         documentation_url,
     );
     call.refused(rejection, answer.status().as_u16());
-    explain::keep(&call, refused, parts, (connection, &request_id));
+    explain::keep(call, refused, parts, (connection, &request_id));
     let (mut parts, body) = answer.into_parts();
-    let standing = standing_of(refused, &call);
+    let standing = standing_of(refused, call);
     parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
-    finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
-    Response::from_parts(
-        parts,
-        AnswerBody::fixed(body, call, Rc::clone(connection.state())),
-    )
+    finish_headers(&mut parts.headers, request_id, standing.as_ref(), call);
+    Response::from_parts(parts, body)
 }
 
 /// The limits that the answer to a refused call shows, if any.

@@ -21,6 +21,10 @@ pub enum Rejection {
     InvalidInput(&'static str),
     /// Row 1: the target is longer than `bounds.uri`.
     UriTooLong,
+    /// Row 1: the head is longer than `bounds.head`, or has more fields than `bounds.headers`.
+    HeadTooLarge,
+    /// Row 1: no version of HTTP that is spoken here.
+    VersionNotSupported,
     /// Row 2: no route for host and path.
     RouteNotFound,
     /// Row 2: a route, but not for this method; or CONNECT or TRACE.
@@ -97,6 +101,8 @@ pub const DECISIONS: &[&str] = &[
     "bad_gateway",
     "upstream_timeout",
     "internal_error",
+    "head_too_large",
+    "version_not_supported",
     "unsupported_media_type",
     "answered_at_edge",
     "client_gone",
@@ -105,9 +111,9 @@ pub const DECISIONS: &[&str] = &[
 /// The index of `accepted` in [`DECISIONS`].
 pub const ACCEPTED: u8 = 0;
 /// The index of `answered_at_edge` in [`DECISIONS`]: the gateway itself was asked, as by `OPTIONS *`.
-pub const ANSWERED_AT_EDGE: u8 = 21;
+pub const ANSWERED_AT_EDGE: u8 = 23;
 /// The index of `client_gone` in [`DECISIONS`]: the client went away before anything was decided.
-pub const CLIENT_GONE: u8 = 22;
+pub const CLIENT_GONE: u8 = 24;
 
 impl Rejection {
     /// Its index in [`DECISIONS`].
@@ -133,7 +139,9 @@ impl Rejection {
             Self::BadGateway(_) => 17,
             Self::UpstreamTimeout => 18,
             Self::Internal => 19,
-            Self::UnsupportedMediaType => 20,
+            Self::HeadTooLarge => 20,
+            Self::VersionNotSupported => 21,
+            Self::UnsupportedMediaType => 22,
         }
     }
 
@@ -143,6 +151,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_) => "INVALID_INPUT",
             Self::UriTooLong => "URI_TOO_LONG",
+            Self::HeadTooLarge => "HEAD_TOO_LARGE",
+            Self::VersionNotSupported => "VERSION_NOT_SUPPORTED",
             Self::RouteNotFound => "ROUTE_NOT_FOUND",
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::Unauthorized => "UNAUTHORIZED",
@@ -169,6 +179,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_) => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => StatusCode::UNAUTHORIZED,
@@ -193,6 +205,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_)
             | Self::UriTooLong
+            | Self::HeadTooLarge
+            | Self::VersionNotSupported
             | Self::RouteNotFound
             | Self::MethodNotAllowed(_)
             | Self::Unauthorized
@@ -211,12 +225,30 @@ impl Rejection {
         }
     }
 
+    /// Whether the connection ends after it: what may have been read wrongly is followed by nothing, and what is too long
+    /// need not be sent to its end.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidInput(_)
+                | Self::UriTooLong
+                | Self::HeadTooLarge
+                | Self::VersionNotSupported
+                | Self::PayloadTooLarge(_)
+        )
+    }
+
     /// The gRPC status of the same refusal
     /// (`google.rpc.Code`; the mapping from HTTP is that of gRPC's `http-grpc-status-mapping`).
     #[must_use]
     pub fn grpc_status(&self) -> u8 {
         match self {
-            Self::InvalidInput(_) | Self::UriTooLong | Self::UnsupportedMediaType => 3,
+            Self::InvalidInput(_)
+            | Self::UriTooLong
+            | Self::HeadTooLarge
+            | Self::VersionNotSupported
+            | Self::UnsupportedMediaType => 3,
             Self::RouteNotFound | Self::MethodNotAllowed(_) => 12,
             Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => 16,
             Self::AccountSuspended
@@ -236,6 +268,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(_)
             | Self::UriTooLong
+            | Self::HeadTooLarge
+            | Self::VersionNotSupported
             | Self::RouteNotFound
             | Self::MethodNotAllowed(_)
             | Self::Unauthorized
@@ -263,6 +297,8 @@ impl Rejection {
         match self {
             Self::InvalidInput(reason) | Self::Overloaded(reason) | Self::BadGateway(reason) => reason,
             Self::UriTooLong => "the request target is too long",
+            Self::HeadTooLarge => "the request's head is too large or has too many fields",
+            Self::VersionNotSupported => "this version of HTTP is not spoken here",
             Self::RouteNotFound => "there is no route for this host and path",
             Self::MethodNotAllowed(_) => "this method is not allowed here; see the Allow header",
             Self::Unauthorized => {
@@ -499,6 +535,8 @@ mod tests {
             Rejection::BadGateway("garbage"),
             Rejection::UpstreamTimeout,
             Rejection::Internal,
+            Rejection::HeadTooLarge,
+            Rejection::VersionNotSupported,
             Rejection::UnsupportedMediaType,
         ]
     }

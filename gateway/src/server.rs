@@ -22,10 +22,12 @@ use crate::handover::heir::ElderLink;
 use crate::telemetry::Turned;
 use crate::worker::Worker;
 
+mod farewell;
 pub mod frames;
 pub mod greeting;
 pub mod listener;
 pub mod socket;
+pub mod strict;
 pub mod watch;
 
 mod http1;

@@ -269,6 +269,8 @@ fn reason(rejection: &Rejection) -> Option<CutReason> {
         Rejection::IpNotAllowed => Some(CutReason::Address),
         Rejection::InvalidInput(_)
         | Rejection::UriTooLong
+        | Rejection::HeadTooLarge
+        | Rejection::VersionNotSupported
         | Rejection::RouteNotFound
         | Rejection::MethodNotAllowed(_)
         | Rejection::Unauthorized

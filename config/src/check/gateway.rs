@@ -261,6 +261,8 @@ pub(crate) fn first_repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
 }
 
 fn timeouts(typed: &typed::gateway::Timeouts, report: &mut Report<'_>) -> Timeouts {
+    let body_rate = typed.request_body_rate;
+    report.within("timeouts.request_body_rate", body_rate, Size(1)..=Size(1 << 30));
     let mut checked = |key: &str, time: Time| -> Duration {
         report.within(&format!("timeouts.{key}"), time, Time::ms(1)..=A_YEAR);
         time.0
@@ -270,6 +272,7 @@ fn timeouts(typed: &typed::gateway::Timeouts, report: &mut Report<'_>) -> Timeou
         handshake: checked("handshake", typed.handshake),
         request_headers: checked("request_headers", typed.request_headers),
         request_body_idle: checked("request_body_idle", typed.request_body_idle),
+        request_body_rate: body_rate.0,
         write_stall: checked("write_stall", typed.write_stall),
         idle: checked("idle", typed.idle),
         http2_ping: checked("http2_ping", typed.http2_ping),

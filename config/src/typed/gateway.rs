@@ -292,6 +292,8 @@ pub(crate) struct Timeouts {
     pub(crate) request_headers: Time,
     /// Between two pieces of a request body.
     pub(crate) request_body_idle: Time,
+    /// The least of a request body that must come each second, once it was waited for longer than that.
+    pub(crate) request_body_rate: Size,
     /// How long a write to the client may make no progress.
     pub(crate) write_stall: Time,
     /// How long a kept connection may wait for its next request.
@@ -315,6 +317,7 @@ impl Default for Timeouts {
             handshake: Time::seconds(10),
             request_headers: Time::seconds(10),
             request_body_idle: Time::seconds(10),
+            request_body_rate: Size(240),
             write_stall: Time::seconds(30),
             idle: Time::seconds(60),
             http2_ping: Time::seconds(20),

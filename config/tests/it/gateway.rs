@@ -44,6 +44,7 @@ fn the_defaults_are_those_of_the_contract() {
     for (time, expected) in seconds {
         assert_eq!(time, Duration::from_secs(expected));
     }
+    assert_eq!(timeouts.request_body_rate, 240);
     let bounds = config.bounds;
     assert_eq!(
         (bounds.connections, bounds.concurrent_requests, bounds.headers),
@@ -205,6 +206,14 @@ fn a_size_that_can_not_be_is_refused() {
         (
             "uri = \"16KiB\"\nhead = \"8KiB\"",
             "2: bounds.uri: 16KiB is more than the 8KiB of bounds.head, which it is part of",
+        ),
+        (
+            "[timeouts]\nrequest_body_rate = 0",
+            "2: timeouts.request_body_rate: 0 is too little; write at least 1",
+        ),
+        (
+            "[timeouts]\nrequest_body_rate = \"2GiB\"",
+            "2: timeouts.request_body_rate: 2GiB is too much; write at most 1GiB",
         ),
         (
             "headers = 0",

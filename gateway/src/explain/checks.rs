@@ -169,7 +169,10 @@ pub(super) fn refused_at(
         Rejection::InvalidInput(_) if route.is_none() => Head,
         Rejection::InvalidInput(_) if is_accepted || caller.is_some() => Body,
         Rejection::InvalidInput(_) => Credentials,
-        Rejection::UriTooLong | Rejection::UnsupportedMediaType => Head,
+        Rejection::UriTooLong
+        | Rejection::HeadTooLarge
+        | Rejection::VersionNotSupported
+        | Rejection::UnsupportedMediaType => Head,
         Rejection::RouteNotFound | Rejection::MethodNotAllowed(_) => Check::Route,
         Rejection::Unauthorized => AccountKeySent,
         Rejection::InvalidApiKey => {

@@ -9,6 +9,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
+use super::farewell;
+use super::strict::StrictStream;
 use super::watch::{ConnectionState, WatchedStream};
 use crate::connection::Connection;
 use crate::{pipeline, tunnel};
@@ -31,6 +33,7 @@ pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, sta
         let connection = Rc::clone(&connection);
         async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&connection, request).await) }
     });
+    let stream = StrictStream::new(stream, Rc::clone(state));
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut is_told = false;
     let ended = poll_fn(|context| {
@@ -51,8 +54,12 @@ pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, sta
     })
     .await;
     let switched = connection.take_switched().filter(|_| !state.is_aborted());
-    if let (Ok(()), Some(switched)) = (ended, switched) {
-        let parts = serving.into_parts();
-        tunnel::run(parts.io.into_inner(), parts.read_buf, *switched, state).await;
+    let parts = serving.into_parts();
+    let stream = parts.io.into_inner();
+    match switched {
+        Some(switched) if ended.is_ok() => {
+            tunnel::run(stream.into_inner(), parts.read_buf, *switched, state).await;
+        }
+        _ => farewell::say(&connection, stream, &parts.read_buf).await,
     }
 }

@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::frames::FrameBudget;
 use super::greeting::Early;
 use super::socket::ClientSocket;
+use super::strict::heads::Unsound;
 use crate::telemetry::Turned;
 use crate::worker::Worker;
 
@@ -28,6 +29,8 @@ const SMALL_ANSWER: usize = 2_048;
 /// How long a drain waits for the first call of a new connection.
 const FIRST_CALL_GRACE: Duration = Duration::from_millis(500);
 
+/// How long a client that still sends may take to notice that it has been answered.
+const LEAVE: Duration = Duration::from_secs(2);
 /// How long a client has to hear that its HTTP/2 connection ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,8 @@ enum Phase {
     Idle,
     /// In a protocol that is none of ours.
     Tunnel,
+    /// Everything is said; what the client still sends is thrown away.
+    Leaving,
 }
 
 /// What is known of one client connection, or of one stream of an HTTP/2 connection.
@@ -64,6 +69,13 @@ pub struct ConnectionState {
     since: Cell<Duration>,
     write_stuck_since: Cell<Option<Duration>>,
     body_awaited_since: Cell<Option<Duration>>,
+    /// How long the call's body was waited for in all, and how much of it came.
+    body_awaited: Cell<Duration>,
+    body_bytes: Cell<u64>,
+    owes_body: Cell<bool>,
+    /// Calls so far, the one that is served among them.
+    calls: Cell<u64>,
+    unsound: Cell<Option<(u64, Unsound)>>,
     is_over: Cell<bool>,
     is_aborted: Cell<bool>,
     draining_since: Cell<Option<Duration>>,
@@ -122,6 +134,11 @@ impl ConnectionState {
             since: Cell::new(clock.get()),
             write_stuck_since: Cell::new(None),
             body_awaited_since: Cell::new(None),
+            body_awaited: Cell::new(Duration::ZERO),
+            body_bytes: Cell::new(0),
+            owes_body: Cell::new(false),
+            calls: Cell::new(0),
+            unsound: Cell::new(None),
             is_over: Cell::new(false),
             is_aborted: Cell::new(false),
             draining_since: Cell::new(None),
@@ -148,7 +165,57 @@ impl ConnectionState {
 
     /// A head has come whole.
     pub fn call_began(&self) {
+        self.calls.set(self.calls.get() + 1);
+        self.owes_body.set(false);
         self.enter(Phase::Serving);
+    }
+
+    /// A body follows the head of the call that has begun.
+    pub fn body_began(&self) {
+        self.owes_body.set(true);
+        self.body_awaited.set(Duration::ZERO);
+        self.body_bytes.set(0);
+    }
+
+    /// The call's body has come to its end.
+    pub fn body_over(&self) {
+        self.owes_body.set(false);
+    }
+
+    /// Whether a part of the last call's body has not come, or has not been read.
+    #[must_use]
+    pub fn owes_body(&self) -> bool {
+        self.owes_body.get()
+    }
+
+    /// Whether a call is being served.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.phase.get() == Phase::Serving
+    }
+
+    /// Calls that have begun.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.get()
+    }
+
+    /// The head of this number is not to be served, and none after it.
+    pub fn found_unsound(&self, (call, unsound): (u64, Unsound)) {
+        self.unsound.set(Some((call, unsound)));
+    }
+
+    /// What is wrong with the head of the call that is served, as its bytes came.
+    #[must_use]
+    pub fn unsound(&self) -> Option<Unsound> {
+        let (first, unsound) = self.unsound.get()?;
+        (first <= self.calls.get()).then_some(unsound)
+    }
+
+    /// Everything is said; the client is given a moment to notice.
+    pub fn leaving(&self) {
+        self.body_awaited_since.set(None);
+        self.enter(Phase::Leaving);
     }
 
     /// A piece of an answer was handed over, and the next is asked for when the client has taken it. Of a stream alone: of a
@@ -207,7 +274,27 @@ impl ConnectionState {
 
     /// A piece of the body has come.
     pub fn got_body(&self) {
-        self.body_awaited_since.set(None);
+        if let Some(since) = self.body_awaited_since.take() {
+            let waited = self.clock.get().saturating_sub(since);
+            self.body_awaited.set(self.body_awaited.get() + waited);
+        }
+    }
+
+    /// So much of the body has come.
+    pub fn add_body(&self, bytes: usize) {
+        self.body_bytes.set(self.body_bytes.get() + bytes as u64);
+    }
+
+    /// Whether the body comes too slowly. Only the time counts in which it was waited for, so that it is never the
+    /// upstream's slowness; a body that comes in bursts is given as long as an idle one.
+    fn is_body_too_slow(&self, now: Duration, limits: &Timeouts) -> bool {
+        let waiting = self
+            .body_awaited_since
+            .get()
+            .map(|since| now.saturating_sub(since));
+        let waited = self.body_awaited.get() + waiting.unwrap_or_default();
+        let least = u128::from(limits.request_body_rate) * waited.as_millis() / 1000;
+        waiting.is_some() && waited > limits.request_body_idle && u128::from(self.body_bytes.get()) < least
     }
 
     /// Asks the connection to end after the call it serves, or now when it serves none.
@@ -231,7 +318,7 @@ impl ConnectionState {
             return false;
         };
         match self.phase.get() {
-            Phase::Serving | Phase::Tunnel => true,
+            Phase::Serving | Phase::Tunnel | Phase::Leaving => true,
             // GOAWAY tells which calls were not taken; nothing tells it over HTTP/1.1.
             _ if self.drains_gently.get() && !self.is_http2.get() => false,
             Phase::Idle => true,
@@ -273,6 +360,7 @@ impl ConnectionState {
             Phase::Silent => Some(limits.first_byte),
             Phase::Head => Some(limits.request_headers),
             Phase::Idle => Some(limits.idle),
+            Phase::Leaving => Some(LEAVE),
             Phase::Greeting | Phase::Serving | Phase::Tunnel => None,
         };
         let is_spent = limit.is_some_and(|limit| longer_than(self.since.get(), limit));
@@ -283,7 +371,8 @@ impl ConnectionState {
         let is_awaited = self
             .body_awaited_since
             .get()
-            .is_some_and(|since| longer_than(since, limits.request_body_idle));
+            .is_some_and(|since| longer_than(since, limits.request_body_idle))
+            || self.is_body_too_slow(now, limits);
         match self.kind {
             // It can't be told on a stream that takes nothing; its task is dropped.
             Kind::Stream(_) if is_stuck => return self.abort(),

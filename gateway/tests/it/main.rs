@@ -4,6 +4,7 @@
 
 mod accounting;
 mod answers;
+mod attacks;
 mod authz;
 mod bad_answers;
 mod cors;
