@@ -8,13 +8,14 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TOOLS := target/tools
 OHA_VERSION := 1.16.0
+CARGO_FUZZ_VERSION := 0.13.2
 
 export CARGO_TERM_COLOR ?= auto
 # Where rustup puts it, for shells that haven't been told yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test contracts lint format unit simulation mutations doc loadtest bench peers control-plane-bench limits-bench lifecycle-bench sync-bench stores-bench tools
+.PHONY: help test contracts clients lint format unit simulation mutations fuzz doc loadtest bench peers control-plane-bench limits-bench lifecycle-bench sync-bench stores-bench tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,8 @@ test: tools ## everything that must hold: format, lints, documentation, all test
 	fi
 	@.ci/schemathesis
 	@.ci/step "contracts of the four surfaces" target/debug/contracts
+	@.ci/clients
+	@.ci/step "clients of partners" target/debug/clients
 	@.ci/step "examples in the documentation" $(CARGO) test --workspace --locked --doc
 	@if $(CARGO) deny --version >/dev/null 2>&1; then \
 		.ci/step "licences, bans, sources" $(CARGO) deny --offline check licenses bans sources; \
@@ -45,6 +48,11 @@ contracts: tools ## schemathesis alone against the four surfaces; ARGS="--seed 7
 	@.ci/schemathesis
 	$(CARGO) build --workspace --all-targets --locked
 	target/debug/contracts $(ARGS)
+
+clients: tools ## the clients of partners through a gateway: curl, httpx, gRPC, WebSockets ...; ARGS='-k "curl or node"'
+	@.ci/clients
+	$(CARGO) build --workspace --all-targets --locked
+	target/debug/clients $(ARGS)
 
 lint: tools ## format and lints alone
 	$(CARGO) fmt --all --check
@@ -62,6 +70,10 @@ simulation: tools ## the sync protocol under faults; HISTORIES=100000 FROM=1, or
 
 mutations: tools ## messages that are almost right, on both sides of the sync protocol; MANY=1000000
 	$(if $(MANY),KEYWARD_MUTATIONS=$(MANY)) $(CARGO) test --workspace --locked --test sync -- --nocapture mutated::
+
+fuzz: tools $(TOOLS)/bin/cargo-fuzz ## whatever reads bytes from outside, 60 s each; FUZZ_SECONDS=600, TARGETS="paths credentials"
+	@.ci/install g++:g++
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS="$(FUZZ_SECONDS)" TARGETS="$(TARGETS)" .ci/fuzz
 
 doc: tools ## the documentation of the code, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
@@ -104,12 +116,12 @@ stores-bench: tools ## embedded stores on the work of a gateway's replica; ARGS=
 	target/measure/stores-bench $(ARGS)
 
 # cargo and a C compiler are all that building needs; setpriv and taskset start the processes of the tests,
-# curl runs the lines that `keyward standalone` prints, and PostgreSQL and Redis are started by the tests in folders of
-# their own: the servers that Debian starts with the packages are not used.
+# curl runs the lines that `keyward standalone` prints, nginx asks the gateway about calls, and PostgreSQL, Redis and nginx are
+# started by the tests in folders of their own: the servers that Debian starts with the packages are not used.
 tools:
 	@.ci/install cc:gcc /usr/include/stdlib.h:libc6-dev setpriv:util-linux taskset:util-linux \
 		/etc/ssl/certs/ca-certificates.crt:ca-certificates curl:curl \
-		/usr/lib/postgresql:postgresql psql:postgresql-client redis-server:redis-server
+		/usr/lib/postgresql:postgresql psql:postgresql-client redis-server:redis-server /usr/sbin/nginx:nginx-light
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing. Install Rust (https://rustup.rs); rust-toolchain.toml says which version is used." >&2; \
 		exit 1; }
@@ -119,3 +131,8 @@ $(TOOLS)/bin/oha:
 	@.ci/install cmake:cmake
 	@echo "Installing oha $(OHA_VERSION) with cargo into $(TOOLS)"
 	$(CARGO) install oha --version $(OHA_VERSION) --locked --root $(TOOLS) --target-dir $(TOOLS)/build
+
+# A minute, once.
+$(TOOLS)/bin/cargo-fuzz:
+	@echo "Installing cargo-fuzz $(CARGO_FUZZ_VERSION) with cargo into $(TOOLS)"
+	$(CARGO) install cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root $(TOOLS) --target-dir $(TOOLS)/build

@@ -7,6 +7,8 @@ use keyward_config::Kind;
 use keyward_contract::{Environment, KeyKind};
 use secrecy::SecretString;
 
+use crate::explain::{AdminAddress, request_id};
+
 /// An edge gateway for companies that sell an API. Without a command it runs everything in one process.
 #[derive(Debug, Parser)]
 #[command(name = "keyward", version, args_conflicts_with_subcommands = true)]
@@ -48,6 +50,10 @@ pub(crate) enum Command {
     /// Says where each is and its mask, never the key. Ends with 0 when there is none, 1 when there is one, 2 when
     /// something could not be read. As a hook before each commit: git diff --cached | keyward scan -
     Scan(ScanOptions),
+    /// Say why a gateway refused a call of the last hour
+    ///
+    /// Asks at the gateway's admin listener. Ends with 1 when nothing is held about the id, or the gateway can't be asked.
+    Explain(ExplainOptions),
     /// Make or look at the text of keys; touches no database
     #[command(subcommand)]
     Key(KeyCommand),
@@ -106,6 +112,29 @@ pub(crate) struct ScanOptions {
     /// A file of masks, one a line, that are known and not to be reported; # begins a comment
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
+}
+
+/// Options of `keyward explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainOptions {
+    /// The call's id: X-Request-Id of its answer, and requestId in its body
+    #[arg(value_name = "ID", value_parser = request_id)]
+    pub(crate) id: String,
+    /// The admin listener of the gateway that refused
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090")]
+    pub(crate) admin: AdminAddress,
+    /// For people, or for programs
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    pub(crate) output: Output,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Text
+    Table,
+    /// JSON
+    Json,
 }
 
 /// A kind of key, as its prefix.
@@ -196,6 +225,10 @@ mod tests {
             "keyward check",
             "keyward check a.toml --kind proxy",
             "keyward scan",
+            "keyward explain",
+            "keyward explain a/b",
+            "keyward explain r-1 --admin edge-1:9090",
+            "keyward explain r-1 --output xml",
             "keyward key mint",
             "keyward key mint --kind pk",
             "keyward key mint --kind xk --environment test",

@@ -6,6 +6,7 @@
 mod check;
 mod cli;
 mod control_plane;
+mod explain;
 mod failure;
 mod gateway;
 mod key;
@@ -43,6 +44,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::ControlPlane { config }) => control_plane::run(&config),
         Some(Command::Check { file, kind }) => check::run(&file, kind),
         Some(Command::Scan(options)) => scan::run(&options),
+        Some(Command::Explain(options)) => explain::run(&options),
         Some(Command::Key(KeyCommand::Mint { kind, environment })) => key::mint(kind, environment),
         Some(Command::Key(KeyCommand::Inspect { key })) => key::inspect(key),
     }

@@ -82,6 +82,7 @@ fn route() -> Route {
         methods: None,
         environments: Environment::ALL.to_vec(),
         upstream: 0,
+        split: Vec::new(),
         require: Require::Account,
         cost: 1,
         max_body: 1,
@@ -92,6 +93,9 @@ fn route() -> Route {
         forward_credentials: false,
         encoded_slashes: EncodedSlashes::Refuse,
         strip_prefix: None,
+        identity_token: false,
+        cors: None,
+        headers: keyward_config::HeaderRules::default(),
     };
     Route::new(0, &configured)
 }

@@ -5,9 +5,13 @@ use std::net::SocketAddr;
 use crate::report::Report;
 
 pub(crate) mod control_plane;
+pub(crate) mod cors;
 pub(crate) mod gateway;
+pub(crate) mod headers;
+pub(crate) mod identity;
 pub(crate) mod limiter;
 pub(crate) mod routes;
+pub(crate) mod split;
 pub(crate) mod standalone;
 pub(crate) mod tiers;
 pub(crate) mod upstreams;

@@ -3,7 +3,7 @@
 //! Every problem names where it stands, the key, what is wrong and what would be right. A file is read to its
 //! end: all its problems are told at once.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// A configuration that can't be used, with every problem that was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,12 +58,31 @@ pub struct Problem {
 }
 
 impl fmt::Display for Problem {
+    /// On one line, whatever was typed: control characters of keys, values and names are written as escapes, so that
+    /// they do nothing to a terminal or a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let f = &mut OneLine(f);
         write!(f, "{}: ", self.place)?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)
+    }
+}
+
+/// Writes on, with escapes for control characters.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(char::is_control) {
+            let plain = piece.trim_end_matches(char::is_control);
+            self.0.write_str(plain)?;
+            for control in piece.chars().filter(|c| c.is_control()) {
+                write!(self.0, "{}", control.escape_debug())?;
+            }
+        }
+        Ok(())
     }
 }
 

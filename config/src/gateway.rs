@@ -9,6 +9,14 @@ use keyward_contract::{Environment, Fallback, LimitMode, Limits};
 
 use crate::redis::RedisConfig;
 
+mod cors;
+mod headers;
+mod identity;
+
+pub use cors::{AllowedHeaders, Cors, OriginPattern};
+pub use headers::{HeaderChanges, HeaderRules};
+pub use identity::IdentityTokens;
+
 /// A checked gateway configuration.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -50,6 +58,8 @@ pub struct GatewayConfig {
     pub access_log: AccessLog,
     /// `errors.documentation_url`: the start of every error's `documentationUrl`, without a final slash.
     pub documentation_url: String,
+    /// `identity`: how identities are signed.
+    pub identity: IdentityTokens,
     /// `upstreams`; at least one.
     pub upstreams: Vec<Upstream>,
     /// `routes`; at least one; each names an upstream that exists.
@@ -63,6 +73,8 @@ pub struct Listen {
     pub proxy: SocketAddr,
     /// `admin`: health, metrics, state. Never open to partners.
     pub admin: SocketAddr,
+    /// `authz`: validation without proxying. Never open to partners.
+    pub authz: Option<SocketAddr>,
     /// `proxy_protocol`: whether trusted proxies begin their connections with it.
     pub proxy_protocol: bool,
     /// `tls`: what is shown to partners; `None`: clear text.
@@ -299,8 +311,10 @@ pub struct Route {
     pub methods: Option<Vec<http::Method>>,
     /// `environments`: whose keys it takes.
     pub environments: Vec<Environment>,
-    /// `upstream`: the index in [`GatewayConfig::upstreams`].
+    /// `upstream`: the index in [`GatewayConfig::upstreams`]; of a split the first that gets calls.
     pub upstream: usize,
+    /// `split`: several upstreams by weight, no two the same, not all weights 0; empty when there is one upstream.
+    pub split: Vec<Share>,
     /// `require`: which credentials a call needs.
     pub require: Require,
     /// `cost`: tokens a call takes, at least 1.
@@ -321,6 +335,21 @@ pub struct Route {
     pub encoded_slashes: EncodedSlashes,
     /// `strip_prefix`: taken from the front of the path before forwarding; begins with `/`, no final slash.
     pub strip_prefix: Option<String>,
+    /// `identity_token`: whether the upstream gets a signed identity.
+    pub identity_token: bool,
+    /// `cors`: which pages of other origins may call.
+    pub cors: Option<Cors>,
+    /// `headers`: what is changed in heads that pass.
+    pub headers: HeaderRules,
+}
+
+/// One of `routes.split`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// `upstream`: the index in [`GatewayConfig::upstreams`].
+    pub upstream: usize,
+    /// `weight`: 0 to 1000.
+    pub weight: u32,
 }
 
 /// `routes.host`.

@@ -13,6 +13,7 @@ pub(crate) mod issuer;
 pub(crate) mod later;
 pub(crate) mod name;
 pub(crate) mod network;
+pub(crate) mod origin;
 pub(crate) mod path;
 pub(crate) mod redis;
 pub(crate) mod unit;

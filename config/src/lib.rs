@@ -31,10 +31,10 @@ pub use control_plane::{
 };
 pub use error::{ConfigError, Place, Problem};
 pub use gateway::{
-    AccessLog, Bounds, CertificateFiles, ClientCertificates, ClientTls, ControlPlaneLink, Credentials, Drain,
-    EncodedSlashes, Endpoint, GatewayConfig, HostPattern, Limiter, Listen, ListenTls, PathPattern,
-    PathSegment, Require, Route, SharedLimiter, Staleness, Taking, Timeouts, Upstream, UpstreamProtocol,
-    WhenStale,
+    AccessLog, AllowedHeaders, Bounds, CertificateFiles, ClientCertificates, ClientTls, ControlPlaneLink,
+    Cors, Credentials, Drain, EncodedSlashes, Endpoint, GatewayConfig, HeaderChanges, HeaderRules,
+    HostPattern, IdentityTokens, Limiter, Listen, ListenTls, OriginPattern, PathPattern, PathSegment,
+    Require, Route, Share, SharedLimiter, Staleness, Taking, Timeouts, Upstream, UpstreamProtocol, WhenStale,
 };
 pub use kind::{Kind, check};
 pub use leaf::issuer::is_https_or_loopback;

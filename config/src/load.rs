@@ -37,10 +37,11 @@ impl GatewayConfig {
     /// With everything that is wrong.
     pub fn from_toml(text: &str, origin: &str, surroundings: &Surroundings) -> Result<Self, ConfigError> {
         let (typed, mut report): (typed::gateway::Gateway, _) = stage_one(text, origin, surroundings)?;
-        let listeners = [
+        let mut listeners = vec![
             ("listen.proxy", typed.listen.proxy.0),
             ("listen.admin", typed.listen.admin.0),
         ];
+        listeners.extend(typed.listen.authz.map(|authz| ("listen.authz", authz.0)));
         check::listeners(&listeners, &mut report);
         let config = check::gateway::gateway(typed, surroundings, &mut report);
         report.finish(config)

@@ -3,4 +3,6 @@
 
 pub(crate) mod control_plane;
 pub(crate) mod gateway;
+pub(crate) mod identity;
+pub(crate) mod route;
 pub(crate) mod standalone;

@@ -6,6 +6,8 @@
 
 mod column;
 mod csv;
+#[doc(hidden)]
+pub mod fuzzing;
 mod record;
 mod report;
 mod source;

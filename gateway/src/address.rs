@@ -47,10 +47,20 @@ pub fn client_address<'v>(
     forwarded_for: impl DoubleEndedIterator<Item = &'v [u8]>,
     trusted: &TrustedProxies,
 ) -> IpAddr {
-    let mut known = peer.to_canonical();
-    if !trusted.contains(known) {
-        return known;
+    if trusted.contains(peer) {
+        behind(peer, forwarded_for, trusted)
+    } else {
+        peer.to_canonical()
     }
+}
+
+/// The same, where the peer is known to be a proxy of ours by the way in which it came.
+pub fn behind<'v>(
+    proxy: IpAddr,
+    forwarded_for: impl DoubleEndedIterator<Item = &'v [u8]>,
+    trusted: &TrustedProxies,
+) -> IpAddr {
+    let mut known = proxy.to_canonical();
     let entries = forwarded_for
         .rev()
         .flat_map(|value| value.rsplit(|&byte| byte == b','));

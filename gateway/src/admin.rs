@@ -6,6 +6,8 @@
 //! | `/readyz` | 200 or, while calls should go elsewhere, 503; why, as JSON |
 //! | `/metrics` | Prometheus text |
 //! | `/debug/state` | what the gateway holds, as JSON |
+//! | `/explain/<request id>` | the refusals with this id of the last hour, step by step, as JSON; 404 when there is none |
+//! | `/.well-known/jwks.json` | the public keys of signed identities; may be kept for five minutes |
 //!
 //! GET and HEAD alone. A connection that is slow, idle or merely old is closed, and at most 64 are open at once, so
 //! that no scraper can take what callers need. Nothing here is on the path of a call.
@@ -32,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::explain;
 use crate::telemetry::Telemetry;
 
 /// Connections that are served at once.
@@ -65,6 +68,10 @@ pub struct AdminState {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// For `/debug/state`. Must not block, nor show a secret.
     pub state: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// For `/explain/<id>`: `None` when no refusal with this id is held. Must not block for long.
+    pub explain: Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>,
+    /// For `/.well-known/jwks.json`.
+    pub jwks: Arc<dyn Fn() -> Arc<str> + Send + Sync>,
 }
 
 impl fmt::Debug for AdminState {
@@ -142,7 +149,11 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
         "/readyz" => Page::Ready,
         "/metrics" => Page::Metrics,
         "/debug/state" => Page::State,
-        _ => return text(StatusCode::NOT_FOUND, "not found\n"),
+        "/.well-known/jwks.json" => Page::Keys,
+        path => match path.strip_prefix("/explain/") {
+            Some(id) => Page::Refusals(id),
+            None => return text(StatusCode::NOT_FOUND, "not found\n"),
+        },
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
@@ -164,14 +175,17 @@ async fn answer(request: &Request<Incoming>, state: &AdminState) -> Response<Ful
 
 /// What there is to see.
 #[derive(Clone, Copy)]
-enum Page {
+enum Page<'a> {
     Live,
     Ready,
     Metrics,
     State,
+    Keys,
+    /// Those with this request id.
+    Refusals(&'a str),
 }
 
-impl Page {
+impl Page<'_> {
     async fn answer(self, state: &AdminState) -> Response<Full<Bytes>> {
         match self {
             Self::Live => text(StatusCode::OK, "ok\n"),
@@ -202,6 +216,17 @@ impl Page {
                 }
             }
             Self::State => json(StatusCode::OK, &(state.state)()),
+            Self::Keys => {
+                let keys = (state.jwks)().to_string();
+                let mut answer = typed(StatusCode::OK, "application/jwk-set+json", keys);
+                let kept = HeaderValue::from_static("public, max-age=300");
+                answer.headers_mut().insert(CACHE_CONTROL, kept);
+                answer
+            }
+            Self::Refusals(id) => match (state.explain)(id) {
+                Some(refusals) => json(StatusCode::OK, &refusals),
+                None => json(StatusCode::NOT_FOUND, &explain::not_held(id)),
+            },
         }
     }
 }

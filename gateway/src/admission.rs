@@ -97,6 +97,14 @@ impl Caller {
         &self.key().account
     }
 
+    /// Who it is, as lines of a head that upstreams are told: `name: value`, each with its line end.
+    pub fn identity(&self) -> impl Iterator<Item = &[u8]> {
+        let customer = self.customer().map(|customer| &*customer.identity);
+        [self.policy().identity(self.environment()), &self.key().identity]
+            .into_iter()
+            .chain(customer)
+    }
+
     /// Which environment of the account.
     #[must_use]
     pub fn environment(&self) -> Environment {
@@ -286,10 +294,11 @@ pub fn authorise(
             if !belongs || !is_live(key.entry(), now) {
                 return refused(Rejection::CustomerKeyRefused, caller);
             }
-            if !allows(key.entry(), client) {
+            let is_allowed = allows(key.entry(), client);
+            caller.end_customer = Some(key);
+            if !is_allowed {
                 return refused(Rejection::IpNotAllowed, caller);
             }
-            caller.end_customer = Some(key);
         }
     }
     Ok(Admitted { caller: Some(caller) })

@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 use crate::access_log::{Entry, Verdict};
 use crate::admission::{Caller, Claim};
 use crate::clock::Now;
+use crate::cors;
 use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
@@ -32,7 +33,7 @@ use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
-use crate::telemetry::{CutReason, Decision, Finished, TierSlot};
+use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot};
 use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
 
@@ -53,6 +54,8 @@ pub struct Call {
     decision: Cell<Option<u8>>,
     /// `accepted`, or the code of the refusal, for people.
     code: Cell<&'static str>,
+    aim: Cell<Option<usize>>,
+    /// Its label in metrics.
     upstream: Cell<Option<u16>>,
     upstream_time: Cell<Duration>,
     bytes_in: Cell<u64>,
@@ -67,6 +70,10 @@ pub struct Call {
     /// Over its rights, while it has any to lose.
     vigil: Option<Vigil>,
     cut: Cell<Option<CutReason>>,
+    /// Who was asked, where somebody else forwards it.
+    endpoint: Option<Endpoint>,
+    /// Who may read its answer, on routes that say so.
+    cors: Option<Box<cors::Grant>>,
     log: Option<Box<Logged>>,
 }
 
@@ -110,6 +117,7 @@ impl Call {
             status: Cell::new(CLIENT_CLOSED),
             decision: Cell::new(None),
             code: Cell::new("CLIENT_GONE"),
+            aim: Cell::new(None),
             upstream: Cell::new(None),
             upstream_time: Cell::new(Duration::ZERO),
             bytes_in: Cell::new(0),
@@ -121,8 +129,15 @@ impl Call {
             alarm: None,
             vigil: None,
             cut: Cell::new(None),
+            endpoint: None,
+            cors: None,
             log: None,
         }
+    }
+
+    /// Somebody else forwards it, and asks here whether it may.
+    pub fn is_asked_about(&mut self, endpoint: Endpoint) {
+        self.endpoint = Some(endpoint);
     }
 
     /// When it began.
@@ -174,6 +189,34 @@ impl Call {
     /// What its route is called in metrics and usage.
     fn route_label(&self) -> Option<u16> {
         self.route.get().map(|route| route.label)
+    }
+
+    /// The route that it takes, when there is one.
+    #[must_use]
+    pub fn route(&self) -> Option<u16> {
+        self.route.get().map(|route| route.index)
+    }
+
+    /// Which upstream it is to go to, by its place in the call's rules.
+    pub fn aim(&self, upstream: usize) {
+        self.aim.set(Some(upstream));
+    }
+
+    /// The upstream that it was to go to, when it came so far.
+    #[must_use]
+    pub fn aimed_at(&self) -> Option<usize> {
+        self.aim.get()
+    }
+
+    /// Who may read its answer.
+    pub fn share(&mut self, grant: cors::Grant) {
+        self.cors = Some(Box::new(grant));
+    }
+
+    /// Who may read its answer, where the route says anything of it.
+    #[must_use]
+    pub fn grant(&self) -> Option<&cors::Grant> {
+        self.cors.as_deref()
     }
 
     /// Who calls, and where that is counted.
@@ -269,7 +312,8 @@ impl Call {
             None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
         };
         if taken > 0 && !self.is_accepted() {
-            self.accept(upstream, standing);
+            self.upstream.set(Some(upstream));
+            self.accepted(standing);
         }
         Ok(taken)
     }
@@ -283,14 +327,23 @@ impl Call {
         if let Some(counter) = &self.counter {
             counter.accepted(self.started.unix.0);
         }
-        self.accept(upstream, standing);
+        self.upstream.set(Some(upstream));
+        self.accepted(standing);
     }
 
-    /// It is counted; what else is known of it is kept.
-    fn accept(&self, upstream: u16, standing: Option<&Standing>) {
+    /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
+    /// the count, whenever the process is killed.
+    pub fn allow(&self, standing: Option<&Standing>) {
+        if let Some(counter) = &self.counter {
+            counter.accepted(self.started.unix.0);
+        }
+        self.status.set(http::StatusCode::OK.as_u16());
+        self.accepted(standing);
+    }
+
+    fn accepted(&self, standing: Option<&Standing>) {
         self.decision.set(Some(ACCEPTED));
         self.code.set("accepted");
-        self.upstream.set(Some(upstream));
         let customers = standing.filter(|standing| standing.which == Which::Customer);
         if let (Some(counter), Some(standing)) = (&self.counter, customers) {
             counter.bucket(standing.level.millitokens, self.started.unix.0);
@@ -367,6 +420,7 @@ impl Call {
             | Rejection::MethodNotAllowed(_)
             | Rejection::Unauthorized
             | Rejection::PayloadTooLarge(_)
+            | Rejection::UnsupportedMediaType
             | Rejection::Overloaded(_)
             | Rejection::UpstreamUnavailable
             | Rejection::BadGateway(_)
@@ -424,19 +478,28 @@ impl Call {
                 counter.would_limit();
             }
         }
+        self.count(decision, duration);
+        self.log(duration);
+    }
+
+    fn count(&self, decision: Option<u8>, duration: Duration) {
+        let decision = Decision(decision.unwrap_or(CLIENT_GONE));
+        if let Some(endpoint) = self.endpoint {
+            self.worker.telemetry().checked(endpoint, decision);
+            return;
+        }
         self.worker.telemetry().finished(&Finished {
             route: self.route_label(),
             tier: self.tier.get(),
-            status,
-            decision: Decision(decision.unwrap_or(CLIENT_GONE)),
+            status: self.status.get(),
+            decision,
             duration,
             overhead: duration.saturating_sub(self.upstream_time.get()),
             upstream: self.upstream.get(),
             upstream_time: self.upstream_time.get(),
-            bytes_in,
-            bytes_out,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
         });
-        self.log(duration);
     }
 
     fn log(&mut self, duration: Duration) {
@@ -473,6 +536,7 @@ impl Call {
             key_id: log.caller.map(|who| who.key),
             customer: log.caller.and_then(|who| who.customer),
             client: log.client,
+            endpoint: self.endpoint.map(Endpoint::label),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
             duration,

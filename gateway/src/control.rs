@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, AdminState, Readiness};
+use crate::identity;
 use crate::limits::shared::SharedLimits;
 use crate::server::Quiescence;
 use crate::sync::{Follower, LinkCredentials, Reins, STATES, SyncLink};
@@ -219,6 +220,8 @@ async fn serve_admin(
         }
     };
     let (for_readiness, for_state) = (Arc::clone(shared), Arc::clone(shared));
+    let for_explain = Arc::clone(shared);
+    let for_jwks = Arc::clone(shared);
     let draining = draining.clone();
     let state = AdminState {
         telemetry: Arc::clone(&shared.telemetry),
@@ -230,6 +233,14 @@ async fn serve_admin(
             detail: detail(&for_readiness),
         }),
         state: Arc::new(move || detail(&for_state)),
+        explain: Arc::new(move |id| {
+            let now = for_explain.clock.now();
+            for_explain.explanations.about(id, now)
+        }),
+        jwks: Arc::new(move || match &for_jwks.rules().signer {
+            Some(signer) => Arc::clone(signer.jwks()),
+            None => identity::no_keys(),
+        }),
     };
     admin::serve(listener, state, stop.clone()).await;
 }

@@ -44,7 +44,8 @@ impl<'a> Credential<'a> {
     }
 }
 
-/// What a call shows: at most one credential a slot. Only [`CredentialNames::present`] makes one.
+/// What a call shows: at most one credential a slot. [`CredentialNames::present`] makes one of a head, [`Presented::of`]
+/// of what was read elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
     account: Option<Credential<'a>>,
@@ -52,6 +53,16 @@ pub struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
+    /// What stands beside the call that it is for.
+    #[must_use]
+    pub fn of(account: Option<&'a [u8]>, customer: Option<&'a [u8]>) -> Self {
+        let credential = |text| Credential(trim(text));
+        Self {
+            account: account.map(credential),
+            customer: customer.map(credential),
+        }
+    }
+
     /// The account credential.
     #[must_use]
     pub fn account(&self) -> Option<Credential<'a>> {
@@ -88,6 +99,22 @@ impl CredentialNames {
     /// Every header name that carries a credential.
     pub fn iter(&self) -> impl Iterator<Item = &HeaderName> {
         self.account.iter().map(|slot| &slot.name).chain(&self.customer)
+    }
+
+    /// The headers in which a call shows an account's and an end customer's credential, whatever they are worth.
+    #[must_use]
+    pub fn sources(&self, headers: &HeaderMap) -> [Option<HeaderName>; 2] {
+        let shows = |slot: &&AccountSlot| {
+            let mut values = headers.get_all(&slot.name).iter();
+            values.any(|value| slot.scheme.credential(value).is_some())
+        };
+        [
+            self.account.iter().find(shows).map(|slot| slot.name.clone()),
+            self.customer
+                .iter()
+                .find(|name| headers.contains_key(*name))
+                .cloned(),
+        ]
     }
 
     /// Reads the credentials of a call.

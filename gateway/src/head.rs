@@ -65,6 +65,7 @@ pub fn parse(parts: &Parts, uri_bound: usize) -> Result<Target<'_>, Rejection> {
     let announced_length = parts
         .headers
         .get(CONTENT_LENGTH)
+        .filter(|_| !parts.headers.contains_key(TRANSFER_ENCODING))
         .and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(Target::Resource(Parsed {
         host: host_of(authority),
@@ -253,6 +254,18 @@ mod tests {
                 .header("content-length", "5"),
             Err(400),
         );
+    }
+
+    #[test]
+    fn a_length_beside_chunks_announces_nothing() {
+        let both = get("/")
+            .header("content-length", "5")
+            .header("transfer-encoding", "chunked");
+        let (parts, ()) = both.body(()).unwrap().into_parts();
+        let Ok(Target::Resource(parsed)) = parse(&parts, 100) else {
+            panic!("it was refused")
+        };
+        assert_eq!(parsed.announced_length, None);
     }
 
     #[test]

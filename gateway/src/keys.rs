@@ -190,6 +190,12 @@ impl KeySet {
         Position::clone(&self.position.load())
     }
 
+    /// The revision in force: one load.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.position.load().revision
+    }
+
     /// Up to where the next stream may go on: from nothing, when the replica was found damaged.
     #[must_use]
     pub fn resumes_at(&self) -> Position {

@@ -28,6 +28,8 @@ mod book;
 mod boot;
 mod changed;
 mod counter;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keeper;
 mod mapped;
 mod outbox;

@@ -1,7 +1,7 @@
 //! Keyward's data plane: checks keys and limits, forwards, counts.
 //!
 //! Start with [`pipeline`]: it is a call, top to bottom. [`keys`] is what decisions rest on, [`sync`] is how it
-//! changes, [`limits`] what a call costs, [`upstream`] where it goes, [`ledger`] how it is counted, [`server`]
+//! changes, [`authz`] who asks without being proxied, [`limits`] what a call costs, [`upstream`] where it goes, [`ledger`] how it is counted, [`server`]
 //! the threads it runs on. Nothing here knows a database or a REST surface.
 
 use std::net::SocketAddr;
@@ -22,15 +22,19 @@ pub mod access_log;
 pub mod address;
 pub mod admin;
 pub mod admission;
+pub mod authz;
 pub mod body;
 pub mod call;
 pub mod clock;
 pub mod connection;
+pub mod cors;
 pub mod credential;
 pub mod deadlines;
+pub mod explain;
 pub mod grpc;
 pub mod handover;
 pub mod head;
+pub mod identity;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
@@ -43,6 +47,7 @@ pub mod proxy_protocol;
 pub mod random;
 pub mod rejection;
 pub mod reload;
+pub mod request_id;
 pub mod route;
 pub mod rules;
 pub mod server;
@@ -63,7 +68,7 @@ use limits::shared::LimiterThread;
 use parking_lot::Mutex;
 use rules::names::{Names, Numbers};
 use rules::{InForce, Rules};
-use server::{Quiescence, Service, listener};
+use server::{Door, Quiescence, Service, listener};
 use sync::{Rein, Reins};
 use worker::{Shared, Worker};
 
@@ -80,6 +85,7 @@ pub struct RunningGateway {
     shared: Arc<Shared>,
     proxy_address: SocketAddr,
     admin_address: SocketAddr,
+    authz_address: Option<SocketAddr>,
     stop_workers: CancellationToken,
     stop_control: CancellationToken,
     stop_admin: CancellationToken,
@@ -121,8 +127,11 @@ impl Gateway {
         let config = &rules.config;
         let sockets = listen(config, inheritance.as_mut())?;
         let (proxy_address, admin_address) = (address_of(&sockets.proxies)?, sockets.admin.local_addr()?);
-        let listeners = sockets.proxies.iter().map(std::net::TcpListener::try_clone);
-        let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
+        let authz_address = sockets
+            .authz
+            .first()
+            .map(std::net::TcpListener::local_addr)
+            .transpose()?;
         let elder = inheritance
             .as_ref()
             .map(|inheritance| Arc::clone(inheritance.link()));
@@ -142,7 +151,7 @@ impl Gateway {
         let log = Arc::new(log);
         let limiter = shared.limiter.shared().map(Arc::clone);
         let limiter = limiter.map(LimiterThread::start).transpose()?;
-        let (workers, quiescence) = start_workers(&shared, listeners, &log, &stop_workers)?;
+        let (workers, quiescence) = start_workers(&shared, &sockets, &log, &stop_workers)?;
         let quiescence = quiescence.after(elder.clone());
         let first = elder.as_ref().map_or(Rein::Follow, |_| Rein::Let);
         let reins = Arc::new(Reins::new(first));
@@ -171,6 +180,7 @@ impl Gateway {
             shared,
             proxy_address,
             admin_address,
+            authz_address,
             stop_workers,
             stop_control,
             stop_admin,
@@ -197,6 +207,12 @@ impl RunningGateway {
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where it is asked about calls that others forward, if anywhere.
+    #[must_use]
+    pub fn authz_address(&self) -> Option<SocketAddr> {
+        self.authz_address
     }
 
     /// Whether it has a whole key set to decide by.
@@ -244,27 +260,42 @@ impl RunningGateway {
 }
 
 /// The sockets of the gateway before this one, and those that are missing.
-fn listen(config: &GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow::Result<Sockets> {
-    let (proxy, admin, workers) = (config.listen.proxy, config.listen.admin, config.workers.max(1));
-    let (mut proxies, mut inherited) = (Vec::new(), None);
-    if let Some(inheritance) = inheritance {
-        proxies = inheritance.proxies(proxy);
+fn listen(config: &GatewayConfig, mut inheritance: Option<&mut Inheritance>) -> anyhow::Result<Sockets> {
+    let (admin, workers) = (config.listen.admin, config.workers.max(1));
+    let bind = |setting, address, inherited: Vec<std::net::TcpListener>| {
+        let listeners = match inherited.first() {
+            None => listener::bind(address, workers),
+            Some(first) => first
+                .local_addr()
+                .and_then(|address| listener::bind_beside(address, workers.saturating_sub(inherited.len()))),
+        };
+        let more = listeners.with_context(|| format!("can't listen on {address} ({setting})"))?;
+        anyhow::Ok(inherited.into_iter().chain(more).collect::<Vec<_>>())
+    };
+    let (mut proxies, mut authz, mut inherited) = (Vec::new(), Vec::new(), None);
+    if let Some(inheritance) = &mut inheritance {
+        proxies = inheritance.proxies(config.listen.proxy);
         inherited = inheritance.admin(admin);
     }
-    let bound = match proxies.first() {
-        None => listener::bind(proxy, workers),
-        Some(first) => first
-            .local_addr()
-            .and_then(|proxy| listener::bind_beside(proxy, workers.saturating_sub(proxies.len()))),
+    if let (Some(inheritance), Some(address)) = (inheritance, config.listen.authz) {
+        authz = inheritance.authz(address);
+    }
+    let proxies = bind("listen.proxy", config.listen.proxy, proxies)?;
+    let authz = match config.listen.authz {
+        Some(address) => bind("listen.authz", address, authz)?,
+        None => Vec::new(),
     };
-    proxies.extend(bound.with_context(|| format!("can't listen on {proxy} (listen.proxy)"))?);
     let admin = match inherited {
         Some(listener) => listener,
         None => std::net::TcpListener::bind(admin)
             .with_context(|| format!("can't listen on {admin} (listen.admin)"))?,
     };
     admin.set_nonblocking(true)?;
-    Ok(Sockets { admin, proxies })
+    Ok(Sockets {
+        admin,
+        proxies,
+        authz,
+    })
 }
 
 fn share(config: GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow::Result<Shared> {
@@ -322,6 +353,7 @@ fn share(config: GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow
         )),
     };
     Ok(Shared {
+        explanations: explain::Explanations::default(),
         limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
         sync,
         keys,
@@ -340,22 +372,35 @@ fn digest_key(file: &Path) -> anyhow::Result<DigestKey> {
 
 type Workers = (Vec<JoinHandle<()>>, Quiescence);
 
+/// A way in for each worker.
+fn open_doors(listeners: &[std::net::TcpListener], workers: usize) -> std::io::Result<Vec<Door>> {
+    let open = Arc::new(AtomicUsize::new(0));
+    let listeners = listeners.iter().map(std::net::TcpListener::try_clone);
+    let dealt = listener::deal(listeners.collect::<std::io::Result<_>>()?, workers);
+    let door = |listeners| Door {
+        listeners,
+        open: Arc::clone(&open),
+    };
+    Ok(dealt.into_iter().map(door).collect())
+}
+
 fn start_workers(
     shared: &Arc<Shared>,
-    listeners: Vec<std::net::TcpListener>,
+    sockets: &Sockets,
     log: &Arc<access_log::AccessLog>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Workers> {
     let (mut threads, mut questions) = (Vec::new(), Vec::new());
-    let open = Arc::new(AtomicUsize::new(0));
     let workers = shared.rules().config.workers;
-    for (index, listeners) in listener::deal(listeners, workers).into_iter().enumerate() {
+    let doors = [&sockets.proxies, &sockets.authz].map(|listeners| open_doors(listeners, workers));
+    let [calls, validations] = doors;
+    for (index, (calls, validations)) in calls?.into_iter().zip(validations?).enumerate() {
         let (ask, asked) = mpsc::unbounded_channel();
         questions.push(ask);
         let service = Service {
-            listeners,
+            calls,
+            validations,
             questions: asked,
-            open: Arc::clone(&open),
             stop: stop.clone(),
         };
         let (shared, log) = (Arc::clone(shared), Arc::clone(log));

@@ -1,7 +1,7 @@
 //! The head that goes on to the upstream, and the one that comes back.
 //!
 //! Order (never another): drop hop-by-hop fields with everything nominated in `Connection`, drop forged and
-//! forwarded fields, then set ours. A nomination can't remove what we set, because ours come last, nor `Host`,
+//! forwarded fields, follow the route's header rules, then set ours. A nomination can't remove what we set, because ours come last, nor `Host`,
 //! the framing or the credentials. Names are compared after mapping `_` and `.` to `-`, because CGI, WSGI and
 //! PHP upstreams fold them so. One pass over the names, told to a [`HeadSink`] in the form that the upstream reads: for
 //! HTTP/1.1 straight into the bytes that are sent; what belongs to a key or an account was made into lines when it was
@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use crate::admission::Caller;
 use crate::credential::CredentialNames;
 use crate::grpc;
+use crate::route::rules::Rules;
 use crate::server::greeting::Wire;
 use crate::upstream::pump::BodyFraming;
 use crate::upstream::request::{HeadSink, RequestHead};
@@ -125,6 +126,10 @@ pub struct Additions<'a> {
     pub framing: BodyFraming,
     /// The protocol that the client asks to switch to.
     pub upgrade: Option<&'a HeaderValue>,
+    /// What the route changes.
+    pub rules: Option<&'a Rules>,
+    /// The signed identity of the caller.
+    pub identity: Option<HeaderValue>,
 }
 
 /// Writes the head of the forwarded request, in whichever form it is.
@@ -152,7 +157,8 @@ fn write_request(
     let nominated = nominated(headers);
     let (mut via, mut trace) = (None, None);
     for (name, value) in headers {
-        if nominated.contains(name) || is_dropped(name, with.credentials) {
+        let is_ruled_out = with.rules.is_some_and(|rules| rules.drops(name));
+        if is_ruled_out || nominated.contains(name) || is_dropped(name, with.credentials) {
             continue;
         }
         match name.as_str() {
@@ -163,6 +169,9 @@ fn write_request(
             "content-length" if with.framing == BodyFraming::Chunked => {}
             _ => out.copy(name, value),
         }
+    }
+    for (name, value) in with.rules.into_iter().flat_map(Rules::fields) {
+        out.copy(name, value);
     }
     if with.framing == BodyFraming::Chunked {
         out.chunked();
@@ -187,11 +196,10 @@ fn write_request(
         None => write_traceparent(out),
     }
     if let Some(caller) = with.caller {
-        out.lines(caller.policy().identity(caller.environment()));
-        out.lines(&caller.key().identity);
-        if let Some(customer) = caller.customer() {
-            out.lines(&customer.identity);
-        }
+        caller.identity().for_each(|lines| out.lines(lines));
+    }
+    if let Some(identity) = &with.identity {
+        out.field(b"keyward-identity", identity.as_bytes());
     }
     out.end();
 }
@@ -335,8 +343,11 @@ fn is_forgery(name: &str) -> bool {
 fn write_origin(out: &mut impl HeadSink, headers: &HeaderMap, with: &Additions<'_>) {
     let origin = &with.origin;
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
-    if host.is_none() {
-        out.field(b"host", with.default_host.as_bytes());
+    // What the route says of it is for the upstream alone: the forwarded fields show what the client asked for.
+    match with.rules.and_then(Rules::host) {
+        Some(ruled) => out.field(b"host", ruled.as_bytes()),
+        None if host.is_none() => out.field(b"host", with.default_host.as_bytes()),
+        None => {}
     }
     let (forwarding, host) = (origin.forwarding, host.unwrap_or_default());
     // The host was checked to hold nothing that needs escaping.
@@ -443,6 +454,8 @@ mod tests {
             default_host: "upstream:80",
             framing: BodyFraming::Sized,
             upgrade: None,
+            rules: None,
+            identity: None,
         };
         let mut out = Vec::new();
         write_request(&mut out, &Method::GET, "/x?y", &headers, &with);

@@ -5,6 +5,8 @@
 //! Each step is a function of another module and hands the next a proof: `Parsed`, a route, `Presented`,
 //! `Identified`, `Admitted`, `Permit`, and only a `Permit` is forwarded. `?` is how a step says no. Around them
 //! is one wrapper ([`serve`]): request id, one clock reading, account, refusal → answer, panic → 500.
+//!
+//! A call that somebody else forwards ([`crate::authz`]) passes the same steps from *route* to *limit* ([`validate`]).
 
 use std::borrow::Cow;
 use std::io;
@@ -12,6 +14,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,14 +30,20 @@ use crate::body::{AnswerBody, BodyFate, LastWord, RequestBody, Streamed, Trailer
 use crate::call::Call;
 use crate::clock::Now;
 use crate::connection::Connection;
+use crate::cors;
+use crate::credential::Presented;
+use crate::explain;
 use crate::grpc;
 use crate::head::{self, Parsed, Target};
+use crate::identity;
 use crate::limits::fields::Standing;
 use crate::limits::{Limiter, Permit};
 use crate::me;
 use crate::onward::{self, Additions};
 use crate::rejection::{self, ErrorForm, Rejection};
-use crate::route::{Match, Route, RouteTable};
+use crate::request_id;
+use crate::route::Route;
+use crate::route::rules::Rules as HeaderRules;
 use crate::rules::Terms;
 use crate::upgrade::{self, Switched};
 use crate::upstream::pump::BodyFraming;
@@ -47,8 +56,7 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     connection.state().call_began();
     let mut call = Box::new(Call::begin(worker, worker.now()));
     let (parts, body) = request.into_parts();
-    let form = ErrorForm::of(&parts.headers);
-    let request_id = request_id(&parts.headers, call.started().unix.0);
+    let request_id = request_id::of(&parts.headers, call.started().unix.0);
 
     let handled = AssertUnwindSafe(handle(&mut call, connection, &parts, body, &request_id));
     let handled = handled.catch_unwind().await.unwrap_or_else(|_| {
@@ -58,7 +66,7 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     match handled {
         Ok(Outcome::Forwarded(forwarded)) => forwarded.answer(call, connection, request_id),
         Ok(Outcome::AtEdge(edge)) => edge.answer(call, connection, request_id),
-        Err(refused) => refuse(&refused, form, call, connection, request_id),
+        Err(refused) => refuse(&refused, &parts, call, connection, request_id),
     }
 }
 
@@ -82,11 +90,7 @@ async fn handle(
     let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
     let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
-    if worker.is_full(rules) {
-        return Err(
-            Rejection::Overloaded("the gateway serves as many calls as it can; come back soon").into(),
-        );
-    }
+    refuse_when_full(call)?;
 
     let parsed = match head::parse(parts, rules.config.bounds.uri)? {
         Target::Resource(parsed) => parsed,
@@ -95,19 +99,20 @@ async fn handle(
     if me::is_asked(&parsed) {
         return tell(call, parts, client).map(|told| Outcome::AtEdge(Box::new(told)));
     }
-    let route = route(&rules.routes, &parsed, parts)?;
-    call.set_route(route);
-    if route.require != Require::None {
-        hold_unless_fresh(call)?;
+    if let Some((route, response)) = cors::preflight(&rules.routes, &parsed, parts)? {
+        call.set_route(route);
+        return Ok(Outcome::AtEdge(Box::new(AtEdge::free(response))));
     }
-    let presented = rules.credentials.present(&parts.headers)?;
-    let identified = admission::identify(&*worker, &presented, route.require)?;
-    let admitted = admission::authorise(identified, route, client, now.unix)
-        .inspect_err(|refused| note(call, refused))?;
-    if let Some(caller) = admitted.caller() {
-        call.identify(caller);
+    let route = rules.routes.take(&parsed, &parts.method)?;
+    if let Some(cors) = &route.cors {
+        call.share(cors.grant(&parts.headers));
     }
-    let permit = limit(call, admitted, route, client).await?;
+    let question = Question {
+        route,
+        credentials: Shown::InHeaders(&parts.headers),
+        client,
+    };
+    let permit = decide(call, &question).await?;
     if let Some(caller) = permit.caller() {
         call.watch(Claim::of(caller, client), connection.state());
     }
@@ -119,7 +124,9 @@ async fn handle(
         route,
         request_id,
     };
-    let (onward, fate) = match asked.onward(body, &permit, now) {
+    let upstream = route.target(worker.turns());
+    call.aim(upstream);
+    let (onward, fate) = match asked.onward(body, upstream, &permit, now) {
         Ok(ready) => ready,
         Err(rejection) => return Err(withdraw(&shared.limiter, permit, rejection)),
     };
@@ -127,6 +134,7 @@ async fn handle(
         call,
         permit: &permit,
         route,
+        upstream,
         client,
     };
     let outcome = departure.forward(onward).await;
@@ -134,6 +142,7 @@ async fn handle(
         Ok(answered) => Ok(Outcome::Forwarded(Box::new(Forwarded {
             upgrade: upgrade::of(&answered, parts),
             answered,
+            rules: route.response_rules.clone(),
             fate,
             permit,
             deadline: now.monotonic + patience(route, parts),
@@ -160,6 +169,82 @@ fn last_word(parts: &Parts) -> LastWord {
     } else {
         LastWord::None
     }
+}
+
+/// What is decided on.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// The route that takes the call.
+    pub route: &'a Route,
+    /// Who calls, by its own account.
+    pub credentials: Shown<'a>,
+    /// From where.
+    pub client: IpAddr,
+}
+
+/// Where the credentials of a call are.
+#[derive(Debug)]
+pub enum Shown<'a> {
+    /// In its head.
+    InHeaders(&'a HeaderMap),
+    /// Beside it.
+    Apart(Presented<'a>),
+}
+
+/// Identify → authorise → limit, whoever forwards the call.
+async fn decide(call: &mut Call, question: &Question<'_>) -> Result<Permit, Refused> {
+    let (worker, now) = (Rc::clone(call.worker()), call.started());
+    let &Question { route, client, .. } = question;
+    call.set_route(route);
+    if route.require != Require::None {
+        hold_unless_fresh(call)?;
+    }
+    let presented = match question.credentials {
+        Shown::InHeaders(headers) => call.rules().credentials.present(headers)?,
+        Shown::Apart(presented) => presented,
+    };
+    let identified = admission::identify(&*worker, &presented, route.require)?;
+    let admitted = admission::authorise(identified, route, client, now.unix)
+        .inspect_err(|refused| note(call, refused))?;
+    if let Some(caller) = admitted.caller() {
+        call.identify(caller);
+    }
+    limit(call, admitted, route, client).await
+}
+
+/// Decides on a call that somebody else forwards, and counts it as accepted when it may pass: once charged, it is not
+/// given back, because nobody says what became of it. Its place among the calls in flight is kept only until the answer is out.
+///
+/// The last look at the key set, the count and the return are one turn of the worker: who writes the answer without
+/// waiting for anything in between has no old decision left once [`crate::server::Quiescence`] has passed.
+///
+/// # Errors
+/// Rows 3 to 12, and row 14; nothing is charged then.
+pub async fn validate(call: &mut Call, question: &Question<'_>) -> Result<Permit, Refused> {
+    let permit = decide(call, question).await?;
+    let worker = Rc::clone(call.worker());
+    let shared = worker.shared();
+    let confirmed = permit.caller().map_or(Ok(()), |caller| {
+        admission::confirm(caller, &*worker, &shared.keys, question.route, question.client)
+    });
+    if let Err(rejection) = confirmed {
+        return Err(withdraw(&shared.limiter, permit, rejection));
+    }
+    call.allow(permit.standing());
+    Ok(permit)
+}
+
+/// Sheds what comes beyond the calls that the worker may have in flight, before any work is done on it.
+///
+/// # Errors
+/// Row 14.
+pub fn refuse_when_full(call: &Call) -> Result<(), Rejection> {
+    if call.worker().is_full(call.rules()) {
+        return Err(Rejection::Overloaded(
+            "the gateway serves as many calls as it can; come back soon",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses where the operator wants no decisions on old keys.
@@ -239,6 +324,7 @@ impl<'a> Asked<'a> {
     fn onward(
         &self,
         body: Incoming,
+        upstream: usize,
         permit: &Permit,
         now: Now,
     ) -> Result<(Onward<'a>, Rc<BodyFate>), Rejection> {
@@ -247,7 +333,7 @@ impl<'a> Asked<'a> {
         if announced.is_some_and(|length| length > route.max_body) {
             return Err(Rejection::PayloadTooLarge(route.max_body));
         }
-        let destination = pools.destination(route.upstream);
+        let destination = pools.destination(upstream);
         let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
         let state = Rc::clone(self.connection.state());
         let (body, fate) = RequestBody::new(body, route.max_body, state);
@@ -274,6 +360,13 @@ impl<'a> Asked<'a> {
             default_host: destination.authority(),
             framing,
             upgrade,
+            rules: route.request_rules.as_ref(),
+            identity: identity::of_call(
+                (self.connection.worker(), self.terms.rules()),
+                route,
+                permit.caller(),
+                (upstream, now),
+            )?,
         };
         let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
         let mut head = pools.head(&destination);
@@ -290,15 +383,6 @@ impl<'a> Asked<'a> {
             timeout: patience(route, self.parts),
         };
         Ok((onward, fate))
-    }
-}
-
-fn route<'t>(routes: &'t RouteTable, parsed: &Parsed<'_>, parts: &Parts) -> Result<&'t Route, Rejection> {
-    match routes.find(parsed.host, &parsed.path, &parts.method) {
-        Match::Found(route) => Ok(route),
-        Match::EncodedSlash => Err(Rejection::InvalidInput("the path has an encoded slash")),
-        Match::MethodMissing(allow) => Err(Rejection::MethodNotAllowed(allow.header_value())),
-        Match::None => Err(Rejection::RouteNotFound),
     }
 }
 
@@ -326,12 +410,13 @@ struct Leaving<'a> {
     call: &'a Call,
     permit: &'a Permit,
     route: &'a Route,
+    upstream: usize,
     client: IpAddr,
 }
 
 impl Leaving<'_> {
     fn upstream(&self) -> u16 {
-        self.call.rules().upstream_label(self.route.upstream)
+        self.call.rules().upstream_label(self.upstream)
     }
 
     /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
@@ -378,6 +463,8 @@ struct Forwarded {
     answered: Answered,
     /// The protocol that it goes on in.
     upgrade: Option<HeaderValue>,
+    /// What the route changes in answers.
+    rules: Option<Arc<HeaderRules>>,
     fate: Rc<BodyFate>,
     permit: Permit,
     deadline: Duration,
@@ -394,12 +481,16 @@ impl Forwarded {
         let Self {
             answered: Answered { head, stream, took },
             upgrade,
+            rules,
             fate,
             permit,
             deadline,
             last_word,
         } = self;
         let mut headers = head.headers;
+        if let Some(rules) = rules {
+            rules.change(&mut headers);
+        }
         headers.append(http::header::VIA, onward::via(head.version));
         finish_headers(&mut headers, request_id, permit.standing(), &call);
         if let Some(caller) = permit.caller() {
@@ -459,6 +550,11 @@ impl AtEdge {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         response.headers_mut().insert(http::header::ALLOW, head::ALLOWED);
+        Self::free(response)
+    }
+
+    /// To one who need not be known.
+    fn free(response: Response<Bytes>) -> Self {
         Self {
             response,
             standing: None,
@@ -484,7 +580,7 @@ impl AtEdge {
 
 fn refuse(
     refused: &Refused,
-    form: ErrorForm,
+    parts: &Parts,
     mut call: Box<Call>,
     connection: &Rc<Connection>,
     request_id: HeaderValue,
@@ -493,26 +589,33 @@ fn refuse(
     let documentation_url = &call.rules().config.documentation_url;
     let answer = rejection::response(
         rejection,
-        form,
+        ErrorForm::of(&parts.headers),
         request_id.to_str().unwrap_or_default(),
         documentation_url,
     );
     call.refused(rejection, answer.status().as_u16());
+    explain::keep(&call, refused, parts, (connection, &request_id));
     let (mut parts, body) = answer.into_parts();
-    let standing = match (rejection, &refused.caller) {
-        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
-        (_, Some(caller)) if rejection.shows_limits() => {
-            let limiter = &call.worker().shared().limiter;
-            Some(limiter.standing(caller, call.started()))
-        }
-        _ => None,
-    };
+    let standing = standing_of(refused, &call);
     parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
     finish_headers(&mut parts.headers, request_id, standing.as_ref(), &call);
     Response::from_parts(
         parts,
         AnswerBody::fixed(body, call, Rc::clone(connection.state())),
     )
+}
+
+/// The limits that the answer to a refused call shows, if any.
+#[must_use]
+pub fn standing_of(refused: &Refused, call: &Call) -> Option<Standing> {
+    match (&refused.rejection, &refused.caller) {
+        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
+        (rejection, Some(caller)) if rejection.shows_limits() => {
+            let limiter = &call.worker().shared().limiter;
+            Some(limiter.standing(caller, call.started()))
+        }
+        _ => None,
+    }
 }
 
 /// What every answer carries.
@@ -523,27 +626,10 @@ fn finish_headers(
     call: &Call,
 ) {
     headers.insert(onward::X_REQUEST_ID, request_id);
+    if let Some(grant) = call.grant() {
+        grant.write(headers);
+    }
     if let Some(standing) = standing {
         standing.write(headers, call.started().unix);
     }
-}
-
-/// The client's own id when it is well-formed, else a new UUIDv7.
-fn request_id(headers: &HeaderMap, unix_ms: i64) -> HeaderValue {
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let mut sent = headers.get_all(onward::X_REQUEST_ID).iter();
-    if let (Some(id), None) = (sent.next(), sent.next())
-        && (1..=128).contains(&id.len())
-        && id.as_bytes().iter().all(is_name)
-    {
-        return id.clone();
-    }
-    let [a, b] = [crate::random::next(), crate::random::next()];
-    let mut random = [0; 10];
-    random[..8].copy_from_slice(&a.to_le_bytes());
-    random[8..].copy_from_slice(&b.to_le_bytes()[..2]);
-    let millis = u64::try_from(unix_ms).unwrap_or_default();
-    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-    let mut text = uuid::Uuid::encode_buffer();
-    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("-"))
 }

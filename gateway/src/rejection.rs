@@ -50,6 +50,8 @@ pub enum Rejection {
     },
     /// Row 13: the body is longer than the route's limit, in bytes.
     PayloadTooLarge(u64),
+    /// Beside the table: a question at [`crate::authz`] that is no JSON.
+    UnsupportedMediaType,
     /// Row 14: the gateway can't take more, or can't decide yet.
     Overloaded(&'static str),
     /// Row 15: no upstream could be reached.
@@ -95,6 +97,7 @@ pub const DECISIONS: &[&str] = &[
     "bad_gateway",
     "upstream_timeout",
     "internal_error",
+    "unsupported_media_type",
     "answered_at_edge",
     "client_gone",
 ];
@@ -102,9 +105,9 @@ pub const DECISIONS: &[&str] = &[
 /// The index of `accepted` in [`DECISIONS`].
 pub const ACCEPTED: u8 = 0;
 /// The index of `answered_at_edge` in [`DECISIONS`]: the gateway itself was asked, as by `OPTIONS *`.
-pub const ANSWERED_AT_EDGE: u8 = 20;
+pub const ANSWERED_AT_EDGE: u8 = 21;
 /// The index of `client_gone` in [`DECISIONS`]: the client went away before anything was decided.
-pub const CLIENT_GONE: u8 = 21;
+pub const CLIENT_GONE: u8 = 22;
 
 impl Rejection {
     /// Its index in [`DECISIONS`].
@@ -130,6 +133,7 @@ impl Rejection {
             Self::BadGateway(_) => 17,
             Self::UpstreamTimeout => 18,
             Self::Internal => 19,
+            Self::UnsupportedMediaType => 20,
         }
     }
 
@@ -150,6 +154,7 @@ impl Rejection {
             Self::QuotaExceeded(_) => "QUOTA_EXCEEDED",
             Self::RateLimited { .. } => "RATE_LIMITED",
             Self::PayloadTooLarge(_) => "PAYLOAD_TOO_LARGE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::Overloaded(_) => "OVERLOADED",
             Self::UpstreamUnavailable => "UPSTREAM_UNAVAILABLE",
             Self::BadGateway(_) => "BAD_GATEWAY",
@@ -174,6 +179,7 @@ impl Rejection {
             | Self::QuotaExceeded(_) => StatusCode::FORBIDDEN,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::PayloadTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Overloaded(_) | Self::UpstreamUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -198,7 +204,8 @@ impl Rejection {
             | Self::CustomerKeyRefused
             | Self::QuotaExceeded(_)
             | Self::RateLimited { .. }
-            | Self::PayloadTooLarge(_) => Fault::Caller,
+            | Self::PayloadTooLarge(_)
+            | Self::UnsupportedMediaType => Fault::Caller,
             Self::UpstreamUnavailable | Self::BadGateway(_) | Self::UpstreamTimeout => Fault::Upstream,
             Self::Overloaded(_) | Self::Internal => Fault::Gateway,
         }
@@ -209,7 +216,7 @@ impl Rejection {
     #[must_use]
     pub fn grpc_status(&self) -> u8 {
         match self {
-            Self::InvalidInput(_) | Self::UriTooLong => 3,
+            Self::InvalidInput(_) | Self::UriTooLong | Self::UnsupportedMediaType => 3,
             Self::RouteNotFound | Self::MethodNotAllowed(_) => 12,
             Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => 16,
             Self::AccountSuspended
@@ -233,7 +240,8 @@ impl Rejection {
             | Self::MethodNotAllowed(_)
             | Self::Unauthorized
             | Self::InvalidApiKey
-            | Self::ExpiredApiKey => false,
+            | Self::ExpiredApiKey
+            | Self::UnsupportedMediaType => false,
             Self::AccountSuspended
             | Self::IpNotAllowed
             | Self::CustomerKeyMissing
@@ -249,7 +257,9 @@ impl Rejection {
         }
     }
 
-    fn message(&self) -> &'static str {
+    /// What it is called in words.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
         match self {
             Self::InvalidInput(reason) | Self::Overloaded(reason) | Self::BadGateway(reason) => reason,
             Self::UriTooLong => "the request target is too long",
@@ -272,6 +282,7 @@ impl Rejection {
                 }
             },
             Self::PayloadTooLarge(_) => "the request body is too large",
+            Self::UnsupportedMediaType => "a question is JSON: send it as application/json",
             Self::UpstreamUnavailable => "the service behind the gateway can't be reached",
             Self::UpstreamTimeout => "the service behind the gateway took too long",
             Self::Internal => "the gateway failed to handle this call",
@@ -292,14 +303,25 @@ impl Rejection {
         }
     }
 
+    /// When a refused caller may come back, in whole seconds; as `Retry-After` says.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(whole_seconds(*retry_after)),
+            Self::Overloaded(_) => Some(1),
+            _ => None,
+        }
+    }
+
     fn extra_header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Unauthorized | Self::InvalidApiKey | Self::ExpiredApiKey => Some((
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"keyward\""),
             )),
-            Self::RateLimited { retry_after, .. } => Some((RETRY_AFTER, whole_seconds(*retry_after).into())),
-            Self::Overloaded(_) => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::RateLimited { .. } | Self::Overloaded(_) => {
+                self.retry_after().map(|seconds| (RETRY_AFTER, seconds.into()))
+            }
             Self::MethodNotAllowed(allow) => Some((ALLOW, allow.clone())),
             _ => None,
         }
@@ -477,6 +499,7 @@ mod tests {
             Rejection::BadGateway("garbage"),
             Rejection::UpstreamTimeout,
             Rejection::Internal,
+            Rejection::UnsupportedMediaType,
         ]
     }
 

@@ -17,6 +17,8 @@
 //! node once. It can't fail: a table exists only of routes that the configuration's checks let pass.
 
 mod host;
+pub mod rules;
+pub mod split;
 mod tree;
 
 use std::sync::Arc;
@@ -27,7 +29,12 @@ use keyward_config::{EncodedSlashes, GatewayConfig, Require};
 use keyward_contract::{Environment, LimitMode, Limits};
 
 use self::host::Hosts;
+use self::rules::Rules;
+use self::split::{Split, Turns};
+use crate::cors;
+use crate::head::Parsed;
 use crate::path::{self, Normalised};
+use crate::rejection::Rejection;
 use crate::rules::names::RouteNumbers;
 
 /// One configured route, as the request path needs it.
@@ -41,8 +48,9 @@ pub struct Route {
     pub name: Arc<str>,
     /// Whose keys it takes.
     pub environments: Box<[Environment]>,
-    /// Its upstream's place in the configuration.
-    pub upstream: usize,
+    /// Its upstream's place in the configuration, where there is one; see [`Route::target`].
+    upstream: usize,
+    split: Option<Split>,
     /// Which credentials a call needs.
     pub require: Require,
     /// Tokens a call takes.
@@ -61,6 +69,14 @@ pub struct Route {
     pub forward_credentials: bool,
     /// What an encoded slash means; [`RouteTable::find`] has seen to it.
     pub encoded_slashes: EncodedSlashes,
+    /// Whether its upstream gets a signed identity.
+    pub identity_token: bool,
+    /// What pages of other origins may do, when it says so.
+    pub cors: Option<Arc<cors::Policy>>,
+    /// What is changed in requests on their way to the upstream.
+    pub request_rules: Option<Rules>,
+    /// What is changed in its answers.
+    pub response_rules: Option<Arc<Rules>>,
     methods: Option<Box<[Method]>>,
     strip: Box<[Box<[u8]>]>,
 }
@@ -79,6 +95,7 @@ impl Route {
             name: route.name.as_str().into(),
             environments: route.environments.as_slice().into(),
             upstream: route.upstream,
+            split: Split::new(&route.split),
             require: route.require,
             cost: route.cost,
             max_body: route.max_body,
@@ -88,6 +105,10 @@ impl Route {
             timeout: route.timeout,
             forward_credentials: route.forward_credentials,
             encoded_slashes: route.encoded_slashes,
+            identity_token: route.identity_token,
+            cors: route.cors.as_ref().map(cors::Policy::new).map(Arc::new),
+            request_rules: Rules::of(&route.headers.request),
+            response_rules: Rules::of(&route.headers.response).map(Arc::new),
             methods: route.methods.as_deref().map(Box::from),
             strip: strip_segments(route.strip_prefix.as_deref()),
         }
@@ -105,6 +126,7 @@ impl Route {
             name: "".into(),
             environments: Environment::ALL.into(),
             upstream: usize::MAX,
+            split: None,
             require,
             cost: 0,
             max_body: 0,
@@ -114,6 +136,10 @@ impl Route {
             timeout: Duration::ZERO,
             forward_credentials: false,
             encoded_slashes: EncodedSlashes::Refuse,
+            identity_token: false,
+            cors: None,
+            request_rules: None,
+            response_rules: None,
             methods: None,
             strip: Box::default(),
         }
@@ -126,6 +152,15 @@ impl Route {
         match (self.mode, of_tier) {
             (LimitMode::Enforce, LimitMode::Enforce) => LimitMode::Enforce,
             (LimitMode::Shadow, _) | (_, LimitMode::Shadow) => LimitMode::Shadow,
+        }
+    }
+
+    /// Where its next call goes: the upstream's place in the configuration.
+    #[must_use]
+    pub fn target(&self, turns: &Turns) -> usize {
+        match &self.split {
+            None => self.upstream,
+            Some(split) => split.at(turns.next(self.index)),
         }
     }
 
@@ -214,6 +249,8 @@ pub enum Match<'t> {
 pub struct RouteTable {
     hosts: Hosts,
     routes: Box<[Arc<Route>]>,
+    /// Whether any of them speaks to pages of other origins.
+    has_cors: bool,
     /// Every method that any route lists; a bit of [`Missed`] each.
     methods: Box<[Method]>,
 }
@@ -274,6 +311,7 @@ impl RouteTable {
         hosts.arrange();
         Self {
             hosts,
+            has_cors: routes.iter().any(|route| route.cors.is_some()),
             routes: routes.into(),
             methods: methods.into(),
         }
@@ -283,6 +321,25 @@ impl RouteTable {
     #[must_use]
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Whether any route has `cors`.
+    #[must_use]
+    pub fn has_cors(&self) -> bool {
+        self.has_cors
+    }
+
+    /// The route that takes a call.
+    ///
+    /// # Errors
+    /// Row 2, and 400 for an encoded slash where no route takes one.
+    pub fn take(&self, parsed: &Parsed<'_>, method: &Method) -> Result<&Route, Rejection> {
+        match self.find(parsed.host, &parsed.path, method) {
+            Match::Found(route) => Ok(route),
+            Match::EncodedSlash => Err(Rejection::InvalidInput("the path has an encoded slash")),
+            Match::MethodMissing(allow) => Err(Rejection::MethodNotAllowed(allow.header_value())),
+            Match::None => Err(Rejection::RouteNotFound),
+        }
     }
 
     /// Finds the route that takes a call. `host` is the request's authority, in any case, with or without port.

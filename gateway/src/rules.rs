@@ -5,7 +5,7 @@
 //! connections to endpoints that are still there.
 //!
 //! Cost: a call compares one number and counts one reference that no other thread touches. Rules are made of a configuration
-//! that has passed its checks; what can fail are the TLS files that it names.
+//! that has passed its checks; what can fail are the files of TLS and of signed identities that it names.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use keyward_tls::{EdgeTls, FileError, Reloading, Sources};
 
 use crate::address::TrustedProxies;
 use crate::credential::CredentialNames;
+use crate::identity::Signer;
 use crate::route::RouteTable;
 use crate::upstream::Pools;
 use crate::upstream::tls::UpstreamTls;
@@ -35,6 +36,9 @@ pub enum Unusable {
     /// A file that it names.
     #[error("can't serve TLS: {0}")]
     Tls(#[from] FileError),
+    /// A key that signs identities, or is published beside it.
+    #[error("can't sign identities: {0:#}")]
+    Identity(anyhow::Error),
 }
 
 /// Everything that calls go by and that a reload may change.
@@ -48,6 +52,8 @@ pub struct Rules {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// What signs identities, when a route asks for them.
+    pub signer: Option<Arc<Signer>>,
     /// TLS towards the upstreams, in their order.
     pub upstream_tls: Vec<Option<Arc<UpstreamTls>>>,
     /// What is shown to partners; `None`: clear text. Follows its files by itself.
@@ -58,12 +64,16 @@ pub struct Rules {
 
 impl Rules {
     /// What this configuration means, after these rules. Routes and upstreams that there were before keep their numbers.
+    /// The key that signs identities is made where a route asks for it and there is none.
     ///
     /// # Errors
-    /// When there are no numbers left for new names, or a certificate is of no use.
+    /// When there are no numbers left for new names, or a certificate or a key that signs identities is of no use.
     pub fn new(config: GatewayConfig, names: &mut Names, before: Option<&Self>) -> Result<Self, Unusable> {
         let numbers = names.number_routes(&config)?;
+        let is_signed = config.routes.iter().any(|route| route.identity_token);
+        let signer = is_signed.then(|| Signer::open(&config.identity));
         Ok(Self {
+            signer: signer.transpose().map_err(Unusable::Identity)?.map(Arc::new),
             routes: RouteTable::numbered(&config, &numbers),
             upstream_labels: names.number_upstreams(&config)?,
             upstream_tls: UpstreamTls::open(&config.upstreams)?,

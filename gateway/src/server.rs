@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::authz;
 use crate::connection::Connection;
 use crate::deadlines::TICK;
 use crate::handover::heir::ElderLink;
@@ -67,7 +68,7 @@ impl Quiescence {
     /// Resolves when no worker still acts on anything that it decided before this was called.
     ///
     /// A worker runs one task at a time, and a call goes from its last look at the key set to the hand-over of
-    /// the request within one turn of its task. So once a worker has come round to answer, every such turn is
+    /// the request within one turn of its task; so does a validation, to the hand-over of its answer. So once a worker has come round to answer, every such turn is
     /// over; it answers after two more rounds, in which the connections have written what was handed over.
     pub async fn passed(&self) {
         let mut answers = Vec::with_capacity(self.workers.len());
@@ -90,41 +91,64 @@ impl Quiescence {
 /// What a worker thread is given to serve with.
 #[derive(Debug)]
 pub struct Service {
-    /// Its listeners: one, or more where a gateway with more workers was taken over from.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// Its listeners for partners' calls.
+    pub calls: Door,
+    /// Its listeners for validations.
+    pub validations: Door,
     /// Questions of [`Quiescence`].
     pub questions: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
-    /// Open connections of all workers.
-    pub open: Arc<AtomicUsize>,
     /// Cancelled when the gateway is to drain.
     pub stop: CancellationToken,
 }
 
+/// A way in: that of partners' calls, or that of validations.
+#[derive(Debug)]
+pub struct Door {
+    /// A worker's listeners: one, none where there is no such way, or more where a gateway with more workers was taken over
+    /// from.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// Open connections of all workers through it: those of one can't take the places of the other.
+    pub open: Arc<AtomicUsize>,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entrance {
+    Calls,
+    Validations,
+}
+
 /// Serves until `stop` is cancelled and every call has ended, or `drain.timeout` is over.
 pub async fn run(worker: Rc<Worker>, service: Service) -> std::io::Result<()> {
-    let listeners = service.listeners.into_iter().map(TcpListener::from_std);
-    let listeners = listeners.collect::<std::io::Result<Vec<_>>>()?;
+    let listen = |door: Door| -> std::io::Result<_> {
+        let listeners = door.listeners.into_iter().map(TcpListener::from_std);
+        Ok((listeners.collect::<std::io::Result<Vec<_>>>()?, door.open))
+    };
+    let (calls, open) = listen(service.calls)?;
+    let (validations, authz_open) = listen(service.validations)?;
+    let listeners = calls.into_iter().map(|listener| (listener, Entrance::Calls));
+    let validations = validations
+        .into_iter()
+        .map(|listener| (listener, Entrance::Validations));
+    let listeners: Vec<_> = listeners.chain(validations).collect();
     let server = Rc::new(Server {
         connections: RefCell::default(),
         clock: Rc::new(Cell::new(worker.now().monotonic)),
         open_here: Cell::new(0),
-        open: service.open,
+        open,
+        authz_open,
         worker,
     });
     tokio::task::spawn_local(answer_questions(Rc::clone(&server.worker), service.questions));
     tokio::task::spawn_local(tick(Rc::clone(&server)));
     tokio::select! {
-        _ = join_all(listeners.iter().map(|listener| accept(&server, listener))) => {}
+        _ = join_all(listeners.iter().map(|(listener, entrance)| accept(&server, listener, *entrance))) => {}
         () = service.stop.cancelled() => {}
     }
-    let is_handed_over = server.worker.shared().parting.is_handed_over();
-    for listener in listeners {
-        // Clients that the kernel has already greeted are served, too. Asked of the socket itself: the runtime may
-        // not have heard of them yet. Where the socket lives on in another gateway, they are that one's.
-        let listener = listener.into_std()?;
-        while !is_handed_over && let Ok((stream, peer)) = listener.accept() {
-            stream.set_nonblocking(true)?;
-            server.greet(TcpStream::from_std(stream)?, peer);
+    // Where the sockets live on in another gateway, those who wait are that one's.
+    if !server.worker.shared().parting.is_handed_over() {
+        for (listener, entrance) in listeners {
+            server.greet_the_last(listener, entrance)?;
         }
     }
     server.drain().await;
@@ -138,11 +162,13 @@ struct Server {
     clock: TickClock,
     open_here: Cell<usize>,
     open: Arc<AtomicUsize>,
+    authz_open: Arc<AtomicUsize>,
 }
 
 /// A connection that counts as open.
 struct OpenConnection {
     server: Rc<Server>,
+    entrance: Entrance,
     _counted: crate::telemetry::Open,
 }
 
@@ -151,34 +177,53 @@ impl Drop for OpenConnection {
         self.server
             .open_here
             .set(self.server.open_here.get().saturating_sub(1));
-        self.server.open.fetch_sub(1, Ordering::Relaxed);
+        self.server.open(self.entrance).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Server {
+    fn open(&self, entrance: Entrance) -> &AtomicUsize {
+        match entrance {
+            Entrance::Calls => &self.open,
+            Entrance::Validations => &self.authz_open,
+        }
+    }
+
     /// `None` when there are as many connections as there may be.
-    fn opened(self: &Rc<Self>) -> Option<OpenConnection> {
+    fn opened(self: &Rc<Self>, entrance: Entrance) -> Option<OpenConnection> {
         let bound = self.worker.terms().rules().config.bounds.connections;
-        if self.open.fetch_add(1, Ordering::Relaxed) >= bound {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+        if self.open(entrance).fetch_add(1, Ordering::Relaxed) >= bound {
+            self.open(entrance).fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         self.open_here.set(self.open_here.get() + 1);
         Some(OpenConnection {
             server: Rc::clone(self),
+            entrance,
             _counted: self.worker.telemetry().connection(),
         })
     }
 
-    fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    fn greet(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, entrance: Entrance) {
         // Over the bound: closing at once is the cheapest "no" there is.
-        let Some(open) = self.opened() else {
+        let Some(open) = self.opened(entrance) else {
             self.worker.telemetry().turned(Turned::Bound);
             return;
         };
         let state = ConnectionState::new(&self.clock);
         self.watch(&state);
         tokio::task::spawn_local(serve(Rc::clone(self), stream, peer, state, open));
+    }
+
+    /// Clients that the kernel has already greeted are served, too. Asked of the socket itself: the runtime may not have
+    /// heard of them yet.
+    fn greet_the_last(self: &Rc<Self>, listener: TcpListener, entrance: Entrance) -> std::io::Result<()> {
+        let listener = listener.into_std()?;
+        while let Ok((stream, peer)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            self.greet(TcpStream::from_std(stream)?, peer, entrance);
+        }
+        Ok(())
     }
 
     /// Looks after a connection, or a stream, until it is over.
@@ -203,10 +248,10 @@ impl Server {
     }
 }
 
-async fn accept(server: &Rc<Server>, listener: &TcpListener) {
+async fn accept(server: &Rc<Server>, listener: &TcpListener, entrance: Entrance) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => server.greet(stream, peer),
+            Ok((stream, peer)) => server.greet(stream, peer, entrance),
             Err(error) => {
                 // Out of file descriptors or a client that was gone at once: neither ends the listener.
                 tracing::warn!(%error, "can't accept a connection");
@@ -223,9 +268,11 @@ async fn serve(
     state: Rc<ConnectionState>,
     open: OpenConnection,
 ) {
-    let _open = open;
     let _ = stream.set_nodelay(true);
     let worker = &server.worker;
+    if open.entrance == Entrance::Validations {
+        return authz::connection::serve(worker, stream, peer, &state).await;
+    }
     let Some(guest) = greeting::receive(worker, stream, peer, &state).await else {
         return;
     };

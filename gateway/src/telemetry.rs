@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::counts::{CacheLevel, CutReason, Turned, UpstreamFailure};
+pub use self::counts::{CacheLevel, CutReason, Endpoint, Turned, UpstreamFailure};
 pub use self::histogram::{Reading, SharedHistogram};
 pub use self::sums::Sums;
 
@@ -214,6 +214,11 @@ impl WorkerTelemetry {
     /// Counts one call, once it has been answered.
     pub fn finished(&self, call: &Finished) {
         self.counts().finished(call);
+    }
+
+    /// Counts what was decided on a call that somebody else forwards.
+    pub fn checked(&self, endpoint: Endpoint, decision: Decision) {
+        self.counts().checked(endpoint, decision);
     }
 
     /// Counts a call that a limit in shadow mode would have refused.

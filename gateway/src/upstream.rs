@@ -188,6 +188,8 @@ pub trait Departure {
     fn has_departed(&self) -> bool;
 }
 
+type MakePool<'a> = dyn Fn(&Upstream, Option<&Arc<UpstreamTls>>, &Endpoint) -> Rc<EndpointPool> + 'a;
+
 impl Pools {
     /// Empty pools for the upstreams of these rules.
     #[must_use]
@@ -228,10 +230,7 @@ impl Pools {
         next
     }
 
-    fn with(
-        rules: &Rules,
-        pool: &dyn Fn(&Upstream, Option<&Arc<UpstreamTls>>, &Endpoint) -> Rc<EndpointPool>,
-    ) -> Self {
+    fn with(rules: &Rules, pool: &MakePool<'_>) -> Self {
         let endpoints = |(index, upstream): (usize, &Upstream)| {
             let tls = rules.upstream_tls.get(index).and_then(Option::as_ref);
             let pools = upstream.endpoints.iter();

@@ -275,6 +275,7 @@ fn reason(rejection: &Rejection) -> Option<CutReason> {
         | Rejection::QuotaExceeded(_)
         | Rejection::RateLimited { .. }
         | Rejection::PayloadTooLarge(_)
+        | Rejection::UnsupportedMediaType
         | Rejection::Overloaded(_)
         | Rejection::UpstreamUnavailable
         | Rejection::BadGateway(_)

@@ -12,11 +12,14 @@ use crate::access_log::{AccessLog, WorkerLog};
 use crate::admission::FindKey;
 use crate::clock::{Clock, Now};
 use crate::deadlines::Deadlines;
+use crate::explain::{Explanations, Ring};
 use crate::handover::parting::Parting;
+use crate::identity::tokens::Tokens;
 use crate::keys::{KeySet, Layer, Lookup, Recent};
 use crate::ledger::{Book, Ledger};
 use crate::limits::Limiter;
 use crate::reload::Reloads;
+use crate::route::split::Turns;
 use crate::rules::{InForce, Rules, Terms};
 use crate::sync::SyncState;
 use crate::telemetry::{CacheLevel, Telemetry, WorkerTelemetry};
@@ -43,6 +46,8 @@ pub struct Shared {
     pub sync: Arc<SyncState>,
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
+    /// The refusals that can be looked up.
+    pub explanations: Explanations,
 }
 
 impl Shared {
@@ -64,6 +69,9 @@ pub struct Worker {
     access_log: Option<WorkerLog>,
     deadlines: Deadlines,
     vigils: Vigils,
+    turns: Turns,
+    tokens: Tokens,
+    refusals: Arc<Ring>,
     in_flight: Cell<usize>,
 }
 
@@ -79,6 +87,9 @@ impl Worker {
             telemetry: shared.telemetry.worker(),
             access_log: config.access_log.path.is_some().then(|| access_log.worker()),
             deadlines: Deadlines::default(),
+            turns: Turns::default(),
+            tokens: Tokens::default(),
+            refusals: shared.explanations.ring(),
             vigils: Vigils::default(),
             in_flight: Cell::new(0),
             terms: RefCell::new(terms),
@@ -139,6 +150,24 @@ impl Worker {
     #[must_use]
     pub fn vigils(&self) -> &Vigils {
         &self.vigils
+    }
+
+    /// How far it is with the turns of routes that have several upstreams.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// The signed identities that it has at hand.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Its refusals, to be looked up.
+    #[must_use]
+    pub fn refusals(&self) -> &Ring {
+        &self.refusals
     }
 
     /// Whether it has as many calls in flight as it may by these rules.

@@ -83,6 +83,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         methods,
         environments: Environment::ALL.to_vec(),
         upstream: 0,
+        split: Vec::new(),
         require: Require::Account,
         cost: 1,
         max_in_flight: None,
@@ -93,6 +94,9 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
         forward_credentials: false,
         encoded_slashes: EncodedSlashes::Refuse,
         strip_prefix: Some("/v1".to_owned()),
+        identity_token: false,
+        cors: None,
+        headers: keyward_config::HeaderRules::default(),
     }
 }
 

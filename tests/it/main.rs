@@ -14,10 +14,12 @@ mod relay;
 mod stack;
 mod wire;
 
+mod authz;
 mod bad_input_changes_nothing;
 mod control_plane_away;
 mod cut;
 mod cut_link;
+mod explain;
 mod flood_of_unknown_keys;
 mod full_disk;
 mod keys_of_every_surface;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use keyward_harness::{
-    ControlPlaneProcess, ControlPlaneSetup, GatewayProcess, GatewaySetup, eventually, metric,
+    ControlPlaneProcess, ControlPlaneSetup, GatewayProcess, GatewaySetup, eventually, free_address, metric,
 };
 use keyward_upstream::Upstream;
 use reqwest::Method;
@@ -44,6 +44,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) relay: Option<&'a Relay>,
     /// What the programs log; `info` by default.
     pub(crate) log: &'a str,
+    /// Whether the gateways can be asked about calls that others forward.
+    pub(crate) authz: bool,
 }
 
 impl Default for Plan<'_> {
@@ -57,6 +59,7 @@ impl Default for Plan<'_> {
             wait: WAIT,
             relay: None,
             log: "info",
+            authz: false,
         }
     }
 }
@@ -65,6 +68,8 @@ impl Default for Plan<'_> {
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) gateways: Vec<GatewayProcess>,
+    /// Where each gateway is asked about calls that others forward, when the plan says so.
+    pub(crate) asked_at: Vec<SocketAddr>,
     pub(crate) control_plane: ControlPlaneProcess,
     pub(crate) api: Api,
     /// An operator's key.
@@ -91,7 +96,7 @@ impl Stack {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let upstream = Upstream::start(any).await.unwrap();
         let forward_to = plan.upstream.unwrap_or(upstream.address());
-        let mut gateways = Vec::new();
+        let (mut gateways, mut asked_at) = (Vec::new(), Vec::new());
         for number in 1..=plan.gateways {
             let name = format!("edge-{number}");
             let mut setup = GatewaySetup::new(folder.path().join(&name), &control_plane, forward_to)
@@ -99,6 +104,8 @@ impl Stack {
                 .configured(plan.gateway_tables)
                 .env("KEYWARD_LOG", plan.log);
             setup.id = name;
+            setup.authz = plan.authz.then(|| free_address().unwrap());
+            asked_at.extend(setup.authz);
             if !plan.routes.is_empty() {
                 setup = setup.routes(plan.routes);
             }
@@ -109,6 +116,7 @@ impl Stack {
         }
         let stack = Self {
             gateways,
+            asked_at,
             api: Api::new(control_plane.api_url()),
             admin,
             control_plane,

@@ -34,8 +34,10 @@ pub(crate) fn gateway(
     let bounds = bounds(&typed.bounds, report);
     let timeouts = timeouts(&typed.timeouts, report);
     let upstreams = check::upstreams::upstreams(typed.upstreams, report);
+    let credentials = credentials(typed.credentials, report);
     let defaults = check::routes::Defaults {
         upstreams: &upstreams,
+        credentials: &credentials,
         max_body: bounds.body,
         timeout: timeouts.request,
     };
@@ -51,14 +53,17 @@ pub(crate) fn gateway(
         SMALLEST_LEDGER..=LARGEST_LEDGER,
     );
     report.within("cache.entries", typed.cache.entries, 1..=1_000_000_000);
+    let id = typed
+        .gateway
+        .id
+        .map_or_else(|| surroundings.host_name.clone(), |id| id.0);
     GatewayConfig {
-        id: typed
-            .gateway
-            .id
-            .map_or_else(|| surroundings.host_name.clone(), |id| id.0),
+        identity: check::identity::identity(typed.identity, &id, report),
+        id,
         listen: Listen {
             proxy: typed.listen.proxy.0,
             admin: typed.listen.admin.0,
+            authz: typed.listen.authz.map(|address| address.0),
             proxy_protocol: proxy_protocol(&typed.listen, &typed.trusted_proxies, report),
             tls: typed.listen.tls.map(|tls| listen_tls(tls, report)),
         },
@@ -72,7 +77,7 @@ pub(crate) fn gateway(
         cache_entries: typed.cache.entries,
         staleness: staleness(&typed.sync, report),
         limiter: check::limiter::limiter(typed.limiter, report),
-        credentials: credentials(typed.credentials, report),
+        credentials,
         timeouts,
         bounds,
         drain: drain(&typed.drain, report),

@@ -8,13 +8,15 @@ use keyward_contract::{Environment, Limits};
 
 use crate::check::control_plane::LARGEST_LIMIT;
 use crate::check::gateway::first_repeated;
-use crate::gateway::{EncodedSlashes, HostPattern, PathPattern, PathSegment, Require, Route, Upstream};
-use crate::leaf::name::Name;
+use crate::check::{cors, headers, split};
+use crate::gateway::{
+    Credentials, EncodedSlashes, HostPattern, PathPattern, PathSegment, Require, Route, Upstream,
+};
 use crate::leaf::path::{Path, Prefix};
 use crate::leaf::unit::Time;
 use crate::leaf::word::{Credential, Served, Slashes, Verb};
 use crate::report::Report;
-use crate::{typed, wording};
+use crate::typed;
 
 /// Gateways number routes in two bytes.
 const MOST_ROUTES: usize = 10_000;
@@ -30,6 +32,8 @@ pub(crate) struct Defaults<'a> {
     pub(crate) max_body: u64,
     /// `timeouts.request`.
     pub(crate) timeout: Duration,
+    /// `credentials`.
+    pub(crate) credentials: &'a Credentials,
 }
 
 /// Every route in the order of the file.
@@ -78,6 +82,16 @@ fn check_names(typed: &[typed::gateway::Route], report: &mut Report<'_>) {
 fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report: &mut Report<'_>) -> Route {
     let max_in_flight = max_in_flight(at, &typed, report);
     let per_address = per_address(at, &typed, report);
+    let (upstream, split) = split::targets(at, &typed, defaults.upstreams, report);
+    let methods = typed.methods.map(|verbs| methods(at, &verbs, report));
+    let headers = headers::headers(at, typed.headers, defaults.credentials, report);
+    let beside = cors::Beside {
+        at,
+        methods: methods.as_deref(),
+        headers: &headers,
+        credentials: defaults.credentials,
+    };
+    let cors = cors::cors(typed.cors, &beside, report);
     let path = typed.path.unwrap_or_else(root);
     let cost = typed.cost.unwrap_or(1);
     report.within(&format!("{at}.cost"), cost, 1..=1_000_000);
@@ -91,9 +105,10 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
     Route {
         name: typed.name.map_or_else(|| path.typed.clone(), |name| name.0),
         host: typed.host.map_or(HostPattern::Any, |host| host.0),
-        methods: typed.methods.map(|verbs| methods(at, &verbs, report)),
+        methods,
         environments: environments(at, typed.environments, report),
-        upstream: upstream(at, typed.upstream.as_ref(), defaults.upstreams, report),
+        upstream,
+        split,
         require: match typed.require.unwrap_or(Credential::Customer) {
             Credential::Customer => Require::Customer,
             Credential::Account => Require::Account,
@@ -112,6 +127,9 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
             Slashes::Keep => EncodedSlashes::Keep,
         },
         strip_prefix: typed.strip_prefix.map(|prefix| prefix.to_string()),
+        identity_token: typed.identity_token,
+        cors,
+        headers,
         path: path.pattern,
     }
 }
@@ -183,7 +201,12 @@ fn methods(at: &str, verbs: &[Verb], report: &mut Report<'_>) -> Vec<Method> {
     if let Some(twice) = first_repeated(verbs) {
         report.wrong(&path, format!("\"{twice}\" is there twice; remove one"));
     }
-    let method = |verb: &Verb| match verb {
+    verbs.iter().map(method).collect()
+}
+
+/// The method that a word means.
+pub(crate) fn method(verb: &Verb) -> Method {
+    match verb {
         Verb::Get => Method::GET,
         Verb::Head => Method::HEAD,
         Verb::Post => Method::POST,
@@ -191,8 +214,7 @@ fn methods(at: &str, verbs: &[Verb], report: &mut Report<'_>) -> Vec<Method> {
         Verb::Patch => Method::PATCH,
         Verb::Delete => Method::DELETE,
         Verb::Options => Method::OPTIONS,
-    };
-    verbs.iter().map(method).collect()
+    }
 }
 
 fn environments(at: &str, typed: Option<Vec<Served>>, report: &mut Report<'_>) -> Vec<Environment> {
@@ -216,31 +238,6 @@ fn environments(at: &str, typed: Option<Vec<Served>>, report: &mut Report<'_>) -
         })
     };
     Environment::ALL.into_iter().filter(is_served).collect()
-}
-
-/// The index of the upstream that a route names. When it names none that exists, that is in the report.
-fn upstream(at: &str, typed: Option<&Name>, upstreams: &[Upstream], report: &mut Report<'_>) -> usize {
-    let path = format!("{at}.upstream");
-    let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-    match (typed, names.as_slice()) {
-        (Some(name), names) => {
-            let found = names.iter().position(|known| *known == name.0);
-            // One mistake has one message: an upstream that is wrong itself is not missed here.
-            if found.is_none() && !names.is_empty() && !report.anything_cut_in("upstreams") {
-                report.wrong(&path, wording::not_a_word(&name.0, names));
-            }
-            found.unwrap_or(0)
-        }
-        (None, [] | [_]) => 0,
-        (None, names) => {
-            let message = format!(
-                "is missing, and there are several; write {}",
-                wording::either(names)
-            );
-            report.missing(&path, message);
-            0
-        }
-    }
 }
 
 fn check_prefix(at: &str, prefix: &Prefix, path: &Path, report: &mut Report<'_>) {

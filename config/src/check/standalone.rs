@@ -10,6 +10,7 @@ use crate::leaf::url::{DatabaseUrl, EndpointUrl, SyncUrl};
 use crate::report::Report;
 use crate::standalone::StandaloneConfig;
 use crate::surroundings::Surroundings;
+use crate::typed::identity::IdentityTokens;
 use crate::typed::standalone::{Listen, Standalone};
 use crate::typed::{control_plane, gateway};
 
@@ -167,6 +168,13 @@ fn split(typed: Standalone, data_dir: &Path) -> (gateway::Gateway, control_plane
         access_log: typed.access_log,
         errors: gateway::Errors {
             documentation_url: typed.errors.documentation_url.clone(),
+        },
+        identity: IdentityTokens {
+            key_file: file("gateway/identity.pem"),
+            other_key_files: Vec::new(),
+            issuer: typed.identity.issuer,
+            audience: typed.identity.audience,
+            lifetime: typed.identity.lifetime,
         },
         upstreams: typed.upstreams,
         routes: typed.routes,

@@ -40,38 +40,3 @@ impl JsonSchema for Later {
         json_schema!({ "not": {}, "description": "Not supported by this version yet." })
     }
 }
-
-/// A switch that a later version can turn on: `false` alone is taken.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-#[serde(into = "bool")]
-pub(crate) struct Off;
-
-impl From<Off> for bool {
-    fn from(Off: Off) -> Self {
-        false
-    }
-}
-
-impl<'de> Deserialize<'de> for Off {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if bool::deserialize(deserializer)? {
-            Err(D::Error::custom(NOT_YET))
-        } else {
-            Ok(Self)
-        }
-    }
-}
-
-impl JsonSchema for Off {
-    fn schema_name() -> Cow<'static, str> {
-        "Off".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "const": false })
-    }
-}

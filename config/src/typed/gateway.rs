@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::leaf::host::Host;
-use crate::leaf::later::{Later, Off};
+use crate::leaf::later::Later;
 use crate::leaf::name::{CredentialHeader, FilePath, Label, Name};
 use crate::leaf::network::{Address, Block};
 use crate::leaf::path::{Path, Prefix};
@@ -16,6 +16,8 @@ use crate::leaf::word::{
     Stale, Verb,
 };
 use crate::typed::control_plane::Limit;
+use crate::typed::identity::IdentityTokens;
+use crate::typed::route::{Cors, Headers, Share};
 
 /// Configuration of `keyward-gateway`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -56,6 +58,8 @@ pub(crate) struct Gateway {
     pub(crate) access_log: AccessLog,
     /// What errors say.
     pub(crate) errors: Errors,
+    /// How the identities are signed that routes hand to their upstreams.
+    pub(crate) identity: IdentityTokens,
     /// The APIs behind the gateway; at least one.
     pub(crate) upstreams: Vec<Upstream>,
     /// Which calls go where, and what they need; at least one.
@@ -70,8 +74,8 @@ pub(crate) struct Listen {
     pub(crate) proxy: Address,
     /// Health, metrics and state; never open to partners.
     pub(crate) admin: Address,
-    /// Validation without proxying.
-    pub(crate) authz: Option<Later>,
+    /// Validation without proxying; never open to partners. Off by default.
+    pub(crate) authz: Option<Address>,
     /// Whether trusted proxies tell the client's address by the PROXY protocol, version 1 or 2.
     pub(crate) proxy_protocol: bool,
     /// What is shown to partners; without it they are spoken to in clear text.
@@ -456,7 +460,7 @@ pub(crate) struct Route {
     pub(crate) methods: Option<Vec<Verb>>,
     /// Whose keys are taken. Both environments by default.
     pub(crate) environments: Option<Vec<Served>>,
-    /// The upstream's name. May be left out when there is one.
+    /// The upstream's name. May be left out when there is one, and where there is a split.
     pub(crate) upstream: Option<Name>,
     /// Which credentials a call needs: `customer` by default.
     pub(crate) require: Option<Credential>,
@@ -475,15 +479,15 @@ pub(crate) struct Route {
     /// Whether the upstream sees the headers that carry keys.
     pub(crate) forward_credentials: bool,
     /// Whether the upstream gets a signed identity.
-    pub(crate) identity_token: Off,
+    pub(crate) identity_token: bool,
     /// What `%2F` in a path means: `refuse` by default.
     pub(crate) encoded_slashes: Option<Slashes>,
     /// Taken from the front of the path before the call is forwarded.
     pub(crate) strip_prefix: Option<Prefix>,
     /// Which origins may call.
-    pub(crate) cors: Option<Later>,
+    pub(crate) cors: Option<Cors>,
     /// Headers to set, add or remove.
-    pub(crate) headers: Option<Later>,
-    /// Several upstreams by weight.
-    pub(crate) split: Option<Later>,
+    pub(crate) headers: Option<Headers>,
+    /// Several upstreams by weight, in place of one.
+    pub(crate) split: Option<Vec<Share>>,
 }

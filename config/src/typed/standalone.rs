@@ -10,6 +10,7 @@ use crate::typed::control_plane::{Auth, Leaks, ManagementLimits, Propagation, Ru
 use crate::typed::gateway::{
     AccessLog, Bounds, Cache, Credentials, Drain, Errors, Identity, Limiter, Route, Sync, Timeouts, Upstream,
 };
+use crate::typed::identity::StandaloneTokens;
 
 /// Configuration of `keyward standalone`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -44,6 +45,8 @@ pub(crate) struct Standalone {
     pub(crate) access_log: AccessLog,
     /// What errors say.
     pub(crate) errors: Errors,
+    /// How the identities are signed that routes hand to their upstreams.
+    pub(crate) identity: StandaloneTokens,
     /// The APIs behind the gateway. By default there is one, `sample`, that echoes what it received.
     pub(crate) upstreams: Vec<Upstream>,
     /// Which calls go where. By default all go to the only upstream and need an end customer.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyward_config::{Limiter, Staleness, WhenStale};
+use keyward_config::{Limiter, Staleness, UpstreamProtocol, WhenStale};
 
 use crate::{gateway, parse_gateway, refused};
 
@@ -13,6 +13,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.workers, 1);
     assert_eq!(config.listen.proxy.to_string(), "0.0.0.0:8080");
     assert_eq!(config.listen.admin.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.listen.authz, None);
     assert!(config.trusted_proxies.is_empty());
     assert_eq!(config.control_plane.urls, ["http://127.0.0.1:8082"]);
     assert_eq!(config.digest_key_file, None);
@@ -256,10 +257,12 @@ fn an_address_to_listen_on_needs_an_address_and_a_port() {
             "\"127.0.0.1:70000\" is no address with a port; write one such as \"127.0.0.1:8080\"",
         ),
     ] {
-        refused(
-            &format!("[listen]\nproxy = {typed}"),
-            &[&format!("2: listen.proxy: {expected}")],
-        );
+        for listener in ["proxy", "authz"] {
+            refused(
+                &format!("[listen]\n{listener} = {typed}"),
+                &[&format!("2: listen.{listener}: {expected}")],
+            );
+        }
     }
 }
 
@@ -269,8 +272,22 @@ fn two_listeners_never_share_a_port() {
         "[listen]\nproxy = \"0.0.0.0:9090\"",
         &["1: listen.admin: 127.0.0.1:9090 is also listen.proxy; give each its own port"],
     );
+    refused(
+        "[listen]\nauthz = \"0.0.0.0:8080\"",
+        &["2: listen.authz: 0.0.0.0:8080 is also listen.proxy; give each its own port"],
+    );
+    refused(
+        "[listen]\nauthz = \"127.0.0.1:9090\"",
+        &["2: listen.authz: 127.0.0.1:9090 is also listen.admin; give each its own port"],
+    );
     let free = gateway("[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n");
     assert_eq!(free.listen.proxy.port(), 0);
+}
+
+#[test]
+fn validations_are_asked_for_where_the_configuration_says() {
+    let asked = gateway("[listen]\nauthz = \"127.0.0.1:9080\"");
+    assert_eq!(asked.listen.authz, Some("127.0.0.1:9080".parse().unwrap()));
 }
 
 #[test]
@@ -366,14 +383,6 @@ fn a_word_that_is_none_of_those_known_is_refused_with_them() {
         "[limiter]\nmode = \"magic\"",
         &["2: limiter.mode: \"magic\" is not known here; write \"local\", \"leased\" or \"exact\""],
     );
-}
-
-#[test]
-fn what_a_later_version_can_do_is_refused_and_not_ignored() {
-    let later = "is not supported by this version yet; remove it";
-    for (settings, line_and_key) in [("[listen]\nauthz = \"127.0.0.1:8090\"", "2: listen.authz")] {
-        refused(settings, &[&format!("{line_and_key}: {later}")]);
-    }
 }
 
 #[test]
@@ -588,13 +597,24 @@ fn a_wrong_upstream_is_refused() {
             format!("4: upstreams[0].endpoints[0]: has a user name in it; {endpoint}"),
         ),
         (
-            "name = \"a\"\nendpoints = [\"https://b\"]",
-            "4: upstreams[0].endpoints[0]: \"https://b\": https is not supported by this version yet; remove it, or write http://"
+            "name = \"a\"\nendpoints = [\"https://b\", \"http://c\"]",
+            "4: upstreams[0].endpoints: there are http:// and https:// addresses in one list; write all of them in one way, or two upstreams"
                 .to_owned(),
         ),
         (
-            "name = \"a\"\nendpoints = [\"http://b\"]\nprotocol = \"h2c\"",
-            "5: upstreams[0].protocol: \"h2c\" is not supported by this version yet; remove it or write \"http1\"".to_owned(),
+            "name = \"a\"\nendpoints = [\"http://b\"]\nprotocol = \"h2\"",
+            "5: upstreams[0].protocol: \"h2\" is HTTP/2 over TLS; write https:// in endpoints, or \"h2c\" for clear text"
+                .to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\nprotocol = \"h2c\"",
+            "5: upstreams[0].protocol: \"h2c\" is HTTP/2 in clear text; write http:// in endpoints, or \"h2\" for TLS"
+                .to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"http://b\"]\nprotocol = \"http3\"",
+            "5: upstreams[0].protocol: \"http3\" is not known here; did you mean \"http1\"? Write \"http1\", \"h2c\" or \"h2\""
+                .to_owned(),
         ),
         (
             "name = \"a\"\nendpoints = [\"http://b\"]\nbalance = \"least-request\"",
@@ -607,12 +627,56 @@ fn a_wrong_upstream_is_refused() {
         ),
         (
             "name = \"a\"\nendpoints = [\"http://b\"]\n[upstreams.tls]\nca_file = \"x\"",
-            "5: upstreams[0].tls: is not supported by this version yet; remove it".to_owned(),
+            "5: upstreams[0].tls: is for https addresses, and the endpoints are none; write \"https://…\" there, or remove it"
+                .to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\n[upstreams.tls]\ncert_file = \"x\"",
+            "5: upstreams[0].tls.key_file: is missing: cert_file needs its private key".to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\n[upstreams.tls]\nkey_file = \"x\"",
+            "5: upstreams[0].tls.cert_file: is missing: key_file is the key of a certificate".to_owned(),
+        ),
+        (
+            "name = \"a\"\nendpoints = [\"https://b\"]\n[upstreams.tls]\nserver_name = \"a b\"",
+            "6: upstreams[0].tls.server_name: \"a b\" can't be a name; write 1 to 64 letters, digits, dots, hyphens and underscores, such as \"api\""
+                .to_owned(),
         ),
     ] {
         let message = parse_gateway(&format!("\n[[upstreams]]\n{upstream}\n[[routes]]\n"), &[]).unwrap_err();
         assert_eq!(message, format!("gateway.toml:{expected}"));
     }
+}
+
+#[test]
+fn an_upstream_is_spoken_to_as_it_is_said() {
+    let one = |settings: &str| {
+        let text = format!("[[upstreams]]\nname = \"a\"\n{settings}\n[[routes]]\n");
+        parse_gateway(&text, &[]).unwrap().upstreams.remove(0)
+    };
+    let plain = one("endpoints = [\"http://b\"]");
+    assert_eq!((plain.protocol, plain.tls), (UpstreamProtocol::Http1, None));
+    let h2c = one("endpoints = [\"http://b\"]\nprotocol = \"h2c\"");
+    assert_eq!((h2c.protocol, h2c.tls), (UpstreamProtocol::Http2, None));
+    let secure = one("endpoints = [\"HTTPS://B/\", \"https://c:8443\"]");
+    assert_eq!(secure.protocol, UpstreamProtocol::Http1);
+    assert_eq!(secure.tls, Some(keyward_config::ClientTls::default()));
+    let places: Vec<_> = secure
+        .endpoints
+        .iter()
+        .map(|end| (end.host.as_str(), end.port))
+        .collect();
+    assert_eq!(places, [("b", 443), ("c", 8443)]);
+    let h2 = one(
+        "endpoints = [\"https://b\"]\nprotocol = \"h2\"\n[upstreams.tls]\nca_file = \"ca\"\n\
+         cert_file = \"cert\"\nkey_file = \"key\"\nserver_name = \"api.internal\"",
+    );
+    assert_eq!(h2.protocol, UpstreamProtocol::Http2);
+    let tls = h2.tls.unwrap();
+    assert_eq!(tls.ca_file, Some("ca".into()));
+    assert_eq!(tls.certificate.unwrap().key_file, std::path::PathBuf::from("key"));
+    assert_eq!(tls.server_name.as_deref(), Some("api.internal"));
 }
 
 #[test]
@@ -654,5 +718,13 @@ fn a_mistyped_key_is_told_once_and_not_missed_again() {
     assert_eq!(
         parse_gateway(text, &[]).unwrap_err(),
         "gateway.toml:1: upstream: is no known key; did you mean \"upstreams\"?"
+    );
+}
+
+#[test]
+fn what_was_typed_can_do_nothing_to_a_terminal_or_a_log() {
+    refused(
+        "\"worker\\u001b\\n\" = 1\n",
+        &["1: worker\\u{1b}\\n: is no known key; did you mean \"workers\"?"],
     );
 }

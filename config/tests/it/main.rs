@@ -3,8 +3,12 @@
 
 mod control_plane;
 mod gateway;
+mod identity;
 mod limiter;
 mod overrides;
+mod route_cors;
+mod route_headers;
+mod route_split;
 mod routes;
 mod shipped;
 mod standalone;

@@ -125,8 +125,8 @@ fn a_wrong_variable_is_named() {
         ),
         (
             "KEYWARD__LISTEN__AUTHZ",
-            "1",
-            "listen.authz: is not supported by this version yet; remove it",
+            "nonsense",
+            "listen.authz: \"nonsense\" is no address with a port; write one such as \"127.0.0.1:8080\"",
         ),
     ] {
         if variable == "KEYWARD__WORKERS__MORE" {

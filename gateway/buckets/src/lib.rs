@@ -15,6 +15,8 @@
 mod ask;
 mod connection;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod model;
 mod name;
 mod number;

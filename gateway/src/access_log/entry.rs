@@ -39,6 +39,8 @@ pub struct Entry {
     pub customer: Option<CustomerId>,
     /// The client's address.
     pub client: IpAddr,
+    /// Where it was asked about, if somebody else forwards it: then method, host and path are what that one said.
+    pub endpoint: Option<&'static str>,
     /// Bytes of the request's body.
     pub bytes_in: u64,
     /// Bytes of the answer's body.
@@ -67,6 +69,7 @@ struct Line<'e> {
     key_id: Option<KeyId>,
     customer: Option<CustomerId>,
     client: IpAddr,
+    endpoint: Option<&'static str>,
     bytes_in: u64,
     bytes_out: u64,
     duration_us: u64,
@@ -92,6 +95,7 @@ impl Entry {
             key_id: self.key_id,
             customer: self.customer,
             client: self.client,
+            endpoint: self.endpoint,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration_us: microseconds(self.duration),

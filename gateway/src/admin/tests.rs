@@ -37,6 +37,8 @@ async fn start() -> Running {
             }
         }),
         state: Arc::new(|| json!({ "revision": 7 })),
+        explain: Arc::new(|id| (id == "r-1").then(|| json!({ "requestId": id }))),
+        jwks: Arc::new(|| "{\"keys\":[]}\n".into()),
     };
     let stop = CancellationToken::new();
     let task = tokio::spawn(serve(listener, state, stop.clone()));

@@ -70,6 +70,7 @@ impl Program {
 pub(crate) struct Sockets {
     pub(crate) admin: TcpListener,
     pub(crate) proxies: Vec<TcpListener>,
+    pub(crate) authz: Vec<TcpListener>,
 }
 
 /// What was let go for an heir, to be taken back when it fails.
@@ -162,6 +163,10 @@ impl RunningGateway {
         for proxy in &sockets.proxies {
             kinds.push(Piece::Proxy);
             pieces.push(proxy.as_fd());
+        }
+        for authz in &sockets.authz {
+            kinds.push(Piece::Authz);
+            pieces.push(authz.as_fd());
         }
         wire.say(&Step::Inherit(Estate {
             boot_epoch: shared.ledger.boot_epoch(),

@@ -34,6 +34,7 @@ pub struct Inheritance {
     ledger_lock: Option<File>,
     admin: Option<TcpListener>,
     proxies: Vec<TcpListener>,
+    authz: Vec<TcpListener>,
     link: Arc<ElderLink>,
 }
 
@@ -76,6 +77,7 @@ impl Heir {
             ledger_lock: None,
             admin: None,
             proxies: Vec::new(),
+            authz: Vec::new(),
             estate,
         };
         let kinds = inheritance.estate.pieces.clone();
@@ -93,6 +95,7 @@ impl Inheritance {
             Piece::LedgerLock => self.ledger_lock = Some(piece.into()),
             Piece::Admin => self.admin = Some(piece.into()),
             Piece::Proxy => self.proxies.push(piece.into()),
+            Piece::Authz => self.authz.push(piece.into()),
         }
     }
 
@@ -130,6 +133,13 @@ impl Inheritance {
         let mut proxies = std::mem::take(&mut self.proxies);
         proxies.retain(|listener| is_at(listener, wanted));
         proxies
+    }
+
+    /// The listeners for validations, where the address is the same.
+    pub(crate) fn authz(&mut self, wanted: SocketAddr) -> Vec<TcpListener> {
+        let mut authz = std::mem::take(&mut self.authz);
+        authz.retain(|listener| is_at(listener, wanted));
+        authz
     }
 
     /// The elder, from now on.

@@ -78,6 +78,8 @@ pub(super) enum Piece {
     Admin,
     /// A listener of the proxy.
     Proxy,
+    /// A listener for validations.
+    Authz,
 }
 
 /// One end of the socket pair.

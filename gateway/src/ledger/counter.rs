@@ -130,7 +130,8 @@ impl Counter {
         let _ = self.moved.set(record);
     }
 
-    /// A call was handed to an upstream's connection; where it has a connection of its own, [`super::Book::send`] is how.
+    /// A call was handed to an upstream's connection, or is about to be told that it may pass; where it has a connection of its
+    /// own, [`super::Book::send`] is how.
     pub(crate) fn accepted(&self, now_ms: i64) {
         self.at(Value::Accepted, Value::LastAccepted, now_ms);
     }

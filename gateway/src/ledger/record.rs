@@ -225,14 +225,10 @@ pub(super) struct Damaged;
 /// # Errors
 /// When it can't be true.
 pub(super) fn read(bytes: &[u8; BYTES], epoch: u64) -> Result<Option<(CounterKey, Tally)>, Damaged> {
-    let mut words = [0u64; WORDS];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
+    let words = words_of(bytes);
     let mut values = [0; VALUES];
     values.copy_from_slice(&words[FIRST_VALUE..]);
-    let mut key = [0; KEY_WORDS];
-    key.copy_from_slice(&words[1..=KEY_WORDS]);
+    let key = key_in(&words);
     let tally = Tally(values);
     if words[0] == 0 && tally == Tally::default() {
         // Also a key that was being written.
@@ -242,6 +238,25 @@ pub(super) fn read(bytes: &[u8; BYTES], epoch: u64) -> Result<Option<(CounterKey
         return Err(Damaged);
     }
     key_of(&key).map(|key| Some((key, tally))).ok_or(Damaged)
+}
+
+fn words_of(bytes: &[u8; BYTES]) -> [u64; WORDS] {
+    let mut words = [0u64; WORDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    words
+}
+
+fn key_in(words: &[u64; WORDS]) -> [u64; KEY_WORDS] {
+    let mut key = [0; KEY_WORDS];
+    key.copy_from_slice(&words[1..=KEY_WORDS]);
+    key
+}
+
+/// What the first word of this record is when its key is whole.
+pub(super) fn mark_of(bytes: &[u8; BYTES], epoch: u64) -> u64 {
+    mark(&key_in(&words_of(bytes)), epoch)
 }
 
 /// The first word of a whole record: the checksum says also which start it belongs to.

@@ -37,6 +37,7 @@ fn configured(text: &str) -> Configured {
             .then(|| methods.split(',').map(|method| method.parse().unwrap()).collect()),
         environments: vec![Environment::Production],
         upstream: 0,
+        split: Vec::new(),
         require: Require::Account,
         cost: 1,
         max_body: 1024,
@@ -47,6 +48,9 @@ fn configured(text: &str) -> Configured {
         forward_credentials: false,
         encoded_slashes: EncodedSlashes::Refuse,
         strip_prefix: None,
+        identity_token: false,
+        cors: None,
+        headers: keyward_config::HeaderRules::default(),
     }
 }
 

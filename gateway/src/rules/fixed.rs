@@ -10,6 +10,7 @@ pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static st
     let Listen {
         proxy,
         admin,
+        authz,
         // Asked of every new connection.
         proxy_protocol: _,
         tls: _,
@@ -35,6 +36,7 @@ pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static st
         bounds: _,
         drain: _,
         documentation_url: _,
+        identity: _,
         upstreams: _,
         routes: _,
     } = before;
@@ -42,6 +44,7 @@ pub fn changed(before: &GatewayConfig, after: &GatewayConfig) -> Vec<&'static st
         ("gateway.id", *id != after.id),
         ("listen.proxy", *proxy != after.listen.proxy),
         ("listen.admin", *admin != after.listen.admin),
+        ("listen.authz", *authz != after.listen.authz),
         ("control_plane", *control_plane != after.control_plane),
         (
             "secrets.digest_key_file",

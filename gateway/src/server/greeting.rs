@@ -138,8 +138,12 @@ async fn announced(stream: &mut TcpStream, peer: SocketAddr) -> io::Result<Socke
     }
 }
 
-/// Waits for the first bytes, which tell HTTP/2 from HTTP/1.1.
-async fn in_clear_text(mut stream: TcpStream, peer: SocketAddr, state: &ConnectionState) -> Option<Guest> {
+/// Waits for the first bytes, which tell HTTP/2 from HTTP/1.1; `None` when it is to be closed.
+pub(crate) async fn in_clear_text(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    state: &ConnectionState,
+) -> Option<Guest> {
     let mut early = Early::new();
     let wire = poll_fn(|context| {
         loop {

@@ -73,6 +73,8 @@ catalogue! {
         "Answered calls. `code` is the HTTP status; `none` where no route or tier was known, `other` past the bound.";
     DECISIONS: Counter, 1 = "keyward_decisions_total" ["decision"]
         "What was decided on calls: `accepted`, or the code of the refusal.";
+    AUTHZ_CHECKS: Counter, 2 = "keyward_authz_checks_total" ["endpoint", "decision"]
+        "Those of them on calls that somebody else forwards: by `ext_authz`, `forward_auth` or `validate`.";
     REQUEST_DURATION: Histogram, 1 = "keyward_request_duration_seconds" ["route"]
         "From the end of a request's head to the end of its answer.";
     OVERHEAD: Histogram, 0 = "keyward_overhead_seconds" []

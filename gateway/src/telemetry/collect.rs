@@ -1,12 +1,12 @@
 //! From what the workers counted to the sums of one scrape.
 
 use super::catalogue::{
-    BUILD, CACHE_HITS, CACHE_MISSES, CALLS_CUT, CONNECTIONS, CONNECTIONS_ACCEPTED, CONNECTIONS_TURNED,
-    DECISIONS, IN_FLIGHT, OVERHEAD, RECEIVED_BYTES, REQUEST_DURATION, REQUESTS, SENT_BYTES,
-    UPSTREAM_CONNECTS, UPSTREAM_DURATION, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, WOULD_LIMIT,
+    AUTHZ_CHECKS, BUILD, CACHE_HITS, CACHE_MISSES, CALLS_CUT, CONNECTIONS, CONNECTIONS_ACCEPTED,
+    CONNECTIONS_TURNED, DECISIONS, IN_FLIGHT, OVERHEAD, RECEIVED_BYTES, REQUEST_DURATION, REQUESTS,
+    SENT_BYTES, UPSTREAM_CONNECTS, UPSTREAM_DURATION, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, WOULD_LIMIT,
 };
 use super::counts::{Counts, RouteCounts, STATUSES, UpstreamCounts};
-use super::{CacheLevel, CutReason, Telemetry, Turned, UpstreamFailure, process};
+use super::{CacheLevel, CutReason, Endpoint, Telemetry, Turned, UpstreamFailure, process};
 use super::{names::Names, sums::Sums};
 use crate::limits::Which;
 
@@ -45,6 +45,12 @@ impl Telemetry {
         }
         if unnamed > 0 {
             sums.counter(&DECISIONS, ["other"], unnamed);
+        }
+        for (endpoint, decisions) in Endpoint::ALL.iter().zip(&counts.checks) {
+            let counted = self.decisions.iter().zip(decisions);
+            for (name, count) in counted.filter(|(_, count)| count.value() > 0) {
+                sums.counter(&AUTHZ_CHECKS, [endpoint.label(), name], count.value());
+            }
         }
         sums.histogram(&OVERHEAD, [], &counts.overhead.reading());
         sums.counter(&CONNECTIONS_ACCEPTED, [], counts.connections_opened.value());

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::WorkerHistogram;
-use super::{Finished, MAX_DECISIONS, MAX_ROUTES, MAX_UPSTREAMS, TIER_ROWS, TierSlot};
+use super::{Decision, Finished, MAX_DECISIONS, MAX_ROUTES, MAX_UPSTREAMS, TIER_ROWS, TierSlot};
 use crate::limits::Which;
 
 /// A number that one thread adds to and any thread reads.
@@ -71,6 +71,7 @@ pub(super) struct Counts {
     pub(super) cache_misses: [Sum; CacheLevel::ALL.len()],
     pub(super) would_limit: Rows<LimitCounts>,
     pub(super) cut: [Sum; CutReason::ALL.len()],
+    pub(super) checks: [[Sum; MAX_DECISIONS + 1]; Endpoint::ALL.len()],
     pub(super) turned: [Sum; Turned::ALL.len()],
     pub(super) routes: Rows<RouteCounts>,
     pub(super) upstreams: Rows<UpstreamCounts>,
@@ -143,6 +144,7 @@ impl Default for Counts {
             cache_misses: Default::default(),
             would_limit: Rows::new(TIER_ROWS),
             cut: Default::default(),
+            checks: std::array::from_fn(|_| std::array::from_fn(|_| Sum::default())),
             turned: Default::default(),
             routes: Rows::new(usize::from(MAX_ROUTES)),
             upstreams: Rows::new(usize::from(MAX_UPSTREAMS)),
@@ -168,6 +170,14 @@ impl Counts {
         if let Some(upstream) = upstream {
             add_one(&upstream.classes, call.upstream_class());
             upstream.duration.record(call.upstream_time);
+        }
+    }
+
+    pub(super) fn checked(&self, endpoint: Endpoint, decision: Decision) {
+        let at = usize::from(decision.0).min(MAX_DECISIONS);
+        add_one(&self.decisions, at);
+        if let Some(decisions) = self.checks.get(endpoint as usize) {
+            add_one(decisions, at);
         }
     }
 
@@ -242,6 +252,18 @@ label! {
         Account = "account",
         /// The client's address is no longer among those that the key may be used from.
         Address = "address",
+    }
+}
+
+label! {
+    /// Where it was asked whether a call may pass that somebody else forwards.
+    Endpoint {
+        /// Envoy's external authorization.
+        ExtAuthz = "ext_authz",
+        /// `/auth`, of proxies that ask over HTTP.
+        ForwardAuth = "forward_auth",
+        /// `/v1/validate`, of applications.
+        Validate = "validate",
     }
 }
 

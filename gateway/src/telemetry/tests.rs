@@ -407,6 +407,7 @@ fn what_is_shown_is_what_is_documented() {
     let worker = telemetry.worker();
     worker.finished(&call());
     worker.would_limit(TierSlot::NONE, Which::Account);
+    worker.checked(Endpoint::Validate, Decision::ACCEPTED);
     let text = telemetry.render();
     let mut shown = BTreeSet::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {

@@ -19,7 +19,7 @@ use crate::body::RequestBody;
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Http1(Pump),
-    Http2(http2::Sending),
+    Http2(Box<http2::Sending>),
 }
 
 /// An answer whose head has come.
@@ -43,7 +43,9 @@ impl Outgoing {
     pub(super) fn new(head: RequestHead, body: RequestBody, framing: BodyFraming) -> Option<Self> {
         Some(match head {
             RequestHead::Http1(head) => Self::Http1(Pump::new(head, body, framing)),
-            RequestHead::Http2(fields) => Self::Http2(http2::Sending::new(fields.into_request()?, body)),
+            RequestHead::Http2(fields) => {
+                Self::Http2(Box::new(http2::Sending::new(fields.into_request()?, body)))
+            }
         })
     }
 

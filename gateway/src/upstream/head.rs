@@ -59,9 +59,9 @@ pub fn read(buffer: &mut BytesMut, question: Question<'_>) -> Result<Read, Malfo
     let mut answer = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let length = match parser.parse_response_with_uninit_headers(&mut answer, buffer, &mut fields) {
-        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if buffer.len() < MAX_HEAD => return Ok(Read::Partial),
-        Ok(httparse::Status::Partial) => return Err(Malformed("the service sent a head that is too large")),
+        Ok(_) => return Err(Malformed("the service sent a head that is too large")),
         Err(_) => return Err(Malformed("the service answered something that is no HTTP")),
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -384,6 +384,11 @@ mod tests {
         check("garbage\r\n\r\n", Err(()));
         check(
             &format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD)),
+            Err(()),
+        );
+        // Also when all of it comes at once.
+        check(
+            &format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(MAX_HEAD)),
             Err(()),
         );
         check(

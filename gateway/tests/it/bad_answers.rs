@@ -72,9 +72,13 @@ fn an_answer_that_can_be_read_in_two_ways_or_in_none_is_502() {
     .chain([
         format!("HTTP/1.1 200 OK\r\n{many_fields}\r\n").into_bytes(),
         format!("HTTP/1.1 200 OK\r\na: {large}\r\n\r\n").into_bytes(),
-        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
-            .repeat(5_000)
-            .into_bytes(),
+        [
+            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+                .repeat(100)
+                .as_bytes(),
+            GOOD,
+        ]
+        .concat(),
     ])
     .collect();
     let shown: Vec<String> = answers

@@ -117,6 +117,7 @@ pub(crate) struct World {
     pub(crate) upstream: Option<keyward_upstream::Running>,
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) proxy: SocketAddr,
+    pub(crate) authz: SocketAddr,
     folder: Arc<tempfile::TempDir>,
 }
 
@@ -139,6 +140,7 @@ impl World {
             upstream: Some(upstream),
             runtime,
             proxy: ([127, 0, 0, 1], 0).into(),
+            authz: ([127, 0, 0, 1], 0).into(),
             folder,
         };
         world.open(more);
@@ -149,6 +151,7 @@ impl World {
     pub(crate) fn open(&mut self, more: &str) {
         let gateway = Gateway::start(self.configuration(more)).unwrap();
         self.proxy = gateway.proxy_address();
+        self.authz = gateway.authz_address().unwrap();
         self.gateway = Some(gateway);
     }
 
@@ -168,7 +171,7 @@ impl World {
         } else {
             "[[routes]]\npath = \"/\"\nupstream = \"api\""
         };
-        let listen = "[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+        let listen = "[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nauthz = \"127.0.0.1:0\"\n";
         // What more is said of a table stands in that table.
         let (more, listen) = match more.contains("[listen]\n") {
             true => (more.replace("[listen]\n", listen), ""),
@@ -236,6 +239,14 @@ impl World {
         let mut all = String::new();
         stream.read_to_string(&mut all).unwrap();
         all
+    }
+
+    /// `GET target` at the gateway's admin listener.
+    pub(crate) fn admin(&self, target: &str) -> Answer {
+        let admin = self.gateway.as_ref().unwrap().admin_address();
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.write_all(get(target, &[]).as_bytes()).unwrap();
+        read_answer(&mut stream)
     }
 
     /// How many calls the upstream has seen, asked past the gateway.

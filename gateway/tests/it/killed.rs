@@ -16,18 +16,28 @@ use keyward_contract::{AccountId, Environment, KeyKind, Limits};
 use keyward_gateway::Gateway;
 use keyward_gateway::ledger::{CounterKey, Ledger, LedgerBounds};
 
-use crate::fixture::{Keys, get, read_answer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::fixture::{Key, Keys, get, read_answer};
+use crate::upstream_tls::{Authority, server_config};
 
 /// Tells a victim what to work on; everyone else's tests of this name end at once.
 const FOLDER: &str = "KEYWARD_TEST_VICTIM_FOLDER";
 const UPSTREAM: &str = "KEYWARD_TEST_VICTIM_UPSTREAM";
+/// What a victim that serves is told of its upstream.
+const SETTINGS: &str = "KEYWARD_TEST_VICTIM_SETTINGS";
 
 const MESSAGE: usize = 64;
 const ACCOUNTS: u128 = 3;
 const WORKERS: usize = 2;
 
 fn victim(test: &str, folder: &Path, upstream: SocketAddr) -> Child {
+    victim_with(test, folder, upstream, "")
+}
+
+fn victim_with(test: &str, folder: &Path, upstream: SocketAddr, settings: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
+        .env(SETTINGS, settings)
         .args([&format!("killed::{test}"), "--exact", "--nocapture"])
         .env(FOLDER, folder)
         .env(UPSTREAM, upstream.to_string())
@@ -286,13 +296,31 @@ fn a_disk_that_gives_no_room_for_a_segment_stops_nothing() {
 /// An upstream that counts the heads that it has read, by the key that the gateway names.
 struct Upstream {
     address: SocketAddr,
-    seen: Arc<parking_lot::Mutex<HashMap<String, u64>>>,
+    seen: Arc<ByKey>,
     open: Arc<AtomicU64>,
 }
 
+type ByKey = parking_lot::Mutex<HashMap<String, u64>>;
+
 impl Upstream {
     fn start() -> Self {
+        Self::speaking(|stream, seen| answer(stream, seen))
+    }
+
+    fn start_secure(config: Arc<ServerConfig>) -> Self {
+        Self::speaking(move |stream, seen| {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            answer(StreamOwned::new(session, stream), seen);
+        })
+    }
+
+    fn start_http2() -> Self {
+        Self::speaking(answer_http2)
+    }
+
+    fn speaking(speak: impl Fn(TcpStream, &Arc<ByKey>) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let speak = Arc::new(speak);
         let upstream = Self {
             address: listener.local_addr().unwrap(),
             seen: Arc::default(),
@@ -303,8 +331,9 @@ impl Upstream {
             for stream in listener.incoming().flatten() {
                 open.fetch_add(1, Ordering::SeqCst);
                 let (seen, open) = (Arc::clone(&seen), Arc::clone(&open));
+                let speak = Arc::clone(&speak);
                 std::thread::spawn(move || {
-                    answer(stream, &seen);
+                    speak(stream, &seen);
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -313,7 +342,26 @@ impl Upstream {
     }
 }
 
-fn answer(mut stream: TcpStream, seen: &parking_lot::Mutex<HashMap<String, u64>>) {
+fn answer_http2(stream: TcpStream, seen: &Arc<ByKey>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        stream.set_nonblocking(true).unwrap();
+        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        let Ok(mut connection) = h2::server::handshake(stream).await else {
+            return;
+        };
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let key = request.headers()["keyward-key-id"].to_str().unwrap().to_owned();
+            *seen.lock().entry(key).or_default() += 1;
+            let _ = respond.send_response(http::Response::new(()), true);
+        }
+    });
+}
+
+fn answer(mut stream: impl Read + Write, seen: &ByKey) {
     let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         head.extend_from_slice(&buffer[..count]);
@@ -337,16 +385,24 @@ fn a_victim_that_serves() {
         return;
     };
     let here = folder.display();
+    let settings = std::env::var(SETTINGS).unwrap_or_default();
+    let settings = if settings.is_empty() {
+        format!("endpoints = [\"http://{upstream}\"]")
+    } else {
+        settings
+    };
     let text = format!(
-        "workers = 2\n[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+        "workers = 2\n[listen]\nproxy = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nauthz = \"127.0.0.1:0\"\n\
          [control_plane]\nurls = [\"http://127.0.0.1:9\"]\ntoken_file = \"{here}/token\"\n\
          [replica]\npath = \"{here}/replica\"\n[ledger]\npath = \"{here}/ledger\"\nsync_interval = \"10ms\"\n\
-         [[upstreams]]\nname = \"api\"\nendpoints = [\"http://{upstream}\"]\n\
-         [[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\""
+         [[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n\
+         [[upstreams]]\nname = \"api\"\n{settings}"
     );
     let surroundings = keyward_config::Surroundings::default();
     let config = keyward_config::GatewayConfig::from_toml(&text, "test.toml", &surroundings).unwrap();
     let gateway = Gateway::start(config).unwrap();
+    let authz = gateway.authz_address().unwrap();
+    std::fs::write(folder.join("authz"), authz.to_string()).unwrap();
     std::fs::write(folder.join("address.new"), gateway.proxy_address().to_string()).unwrap();
     std::fs::rename(folder.join("address.new"), folder.join("address")).unwrap();
     std::thread::park();
@@ -375,10 +431,8 @@ fn client(proxy: SocketAddr, key: String, stop: Arc<AtomicBool>) -> JoinHandle<(
     })
 }
 
-#[test]
-fn a_gateway_killed_under_load_has_counted_every_call_that_the_upstream_saw() {
-    const KILLS: usize = 20;
-    const CLIENTS: usize = 4;
+/// Kills a gateway under load again and again; what was counted of each key, and what the upstream saw of it.
+fn killed_under_load(upstream: &Upstream, settings: &str, kills: usize) -> Vec<(u64, u64)> {
     let folder = tempfile::tempdir().unwrap();
     let mut keys = Keys::new();
     let account = keys.account(|account| {
@@ -390,13 +444,13 @@ fn a_gateway_killed_under_load_has_counted_every_call_that_the_upstream_saw() {
     let callers = [0, 1].map(|_| keys.key(KeyKind::Account, &account, |_| {}));
     keys.write(&folder.path().join("replica"));
     std::fs::write(folder.path().join("token"), "token").unwrap();
-    let (upstream, mut control_plane) = (Upstream::start(), ControlPlane::default());
+    let mut control_plane = ControlPlane::default();
     let seen = || upstream.seen.lock().values().sum::<u64>();
     let address = folder.path().join("address");
-    for round in 0..KILLS {
+    for round in 0..kills {
         let before = seen();
         let _ = std::fs::remove_file(&address);
-        let victim = victim("a_victim_that_serves", folder.path(), upstream.address);
+        let victim = victim_with("a_victim_that_serves", folder.path(), upstream.address, settings);
         eventually("it listens", || address.exists());
         let proxy = std::fs::read_to_string(&address).unwrap().parse().unwrap();
         let stop = Arc::new(AtomicBool::new(false));
@@ -411,13 +465,126 @@ fn a_gateway_killed_under_load_has_counted_every_call_that_the_upstream_saw() {
         eventually("the upstream has read all", || {
             upstream.open.load(Ordering::SeqCst) == 0
         });
+        if round % 3 == 2 || round + 1 == kills {
+            control_plane.visit(&folder.path().join("ledger"), true);
+        }
+    }
+    let of = |key: &Key| {
+        let id = key.record.id;
+        let sent = upstream.seen.lock()[&id.to_string()];
+        (control_plane.of(*id.as_uuid()), sent)
+    };
+    callers.iter().map(of).collect()
+}
+
+const CLIENTS: usize = 4;
+
+#[test]
+fn a_gateway_killed_under_load_has_counted_every_call_that_the_upstream_saw() {
+    for (counted, sent) in killed_under_load(&Upstream::start(), "", 20) {
+        assert_eq!(counted, sent);
+    }
+}
+
+#[test]
+fn over_tls_too_it_has_counted_every_call_that_the_upstream_saw() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let upstream = Upstream::start_secure(server_config(&authority.sign("localhost"), None, &[]));
+    let settings = format!(
+        "endpoints = [\"https://localhost:{}\"]\n[upstreams.tls]\nca_file = \"{}\"",
+        upstream.address.port(),
+        ca.display()
+    );
+    for (counted, sent) in killed_under_load(&upstream, &settings, 12) {
+        assert_eq!(counted, sent);
+    }
+}
+
+#[test]
+fn over_http2_it_has_missed_no_call_and_added_no_more_than_were_just_handed_over() {
+    const KILLS: usize = 12;
+    let upstream = Upstream::start_http2();
+    let settings = format!(
+        "endpoints = [\"http://{}\"]\nprotocol = \"h2c\"",
+        upstream.address
+    );
+    for (counted, sent) in killed_under_load(&upstream, &settings, KILLS) {
+        let most = sent + (KILLS * CLIENTS / 2) as u64;
+        assert!((sent..=most).contains(&counted), "{counted} for {sent}");
+    }
+}
+
+/// Asks whether calls may pass until it is told to stop; answers how often it asked, and how often it was told so.
+fn asker(authz: SocketAddr, key: String, stop: Arc<AtomicBool>, told: Arc<AtomicU64>) -> JoinHandle<u64> {
+    let request = get("/auth", &[("x-forwarded-uri", "/x"), ("x-api-key", &key)]);
+    let allowed = b"HTTP/1.1 200 OK\r\n";
+    std::thread::spawn(move || {
+        let mut asked = 0;
+        let Ok(mut stream) = TcpStream::connect(authz) else {
+            return asked;
+        };
+        while !stop.load(Ordering::Relaxed) && stream.write_all(request.as_bytes()).is_ok() {
+            asked += 1;
+            let mut begin = [0; 17];
+            if stream.read_exact(&mut begin).is_err() {
+                break;
+            }
+            assert_eq!(&begin, allowed);
+            told.fetch_add(1, Ordering::Relaxed);
+            let (mut last, mut byte) = ([0; 4], [0]);
+            while last != *b"\r\n\r\n" && stream.read_exact(&mut byte).is_ok() {
+                last.rotate_left(1);
+                last[3] = byte[0];
+            }
+        }
+        asked
+    })
+}
+
+#[test]
+fn a_gateway_killed_under_load_has_counted_every_validation_that_somebody_was_told_of() {
+    const KILLS: usize = 10;
+    const ASKERS: usize = 4;
+    let folder = tempfile::tempdir().unwrap();
+    let mut keys = Keys::new();
+    let account = keys.account(|account| {
+        account.limits = Limits {
+            rate: 1_000_000,
+            burst: 1_000_000,
+        };
+    });
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    keys.write(&folder.path().join("replica"));
+    std::fs::write(folder.path().join("token"), "token").unwrap();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+    let (told, mut control_plane) = (Arc::<AtomicU64>::default(), ControlPlane::default());
+    let (mut asked, address) = (0, folder.path().join("address"));
+    for round in 0..KILLS {
+        let before = told.load(Ordering::Relaxed);
+        let _ = std::fs::remove_file(&address);
+        let victim = victim("a_victim_that_serves", folder.path(), nobody);
+        eventually("it listens", || address.exists());
+        let authz = std::fs::read_to_string(folder.path().join("authz")).unwrap();
+        let authz = authz.parse().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let askers: Vec<_> = (0..ASKERS)
+            .map(|_| asker(authz, key.text().to_owned(), Arc::clone(&stop), Arc::clone(&told)))
+            .collect();
+        eventually("it answers", || told.load(Ordering::Relaxed) > before + 10);
+        std::thread::sleep(moment(50_000));
+        kill(victim);
+        stop.store(true, Ordering::Relaxed);
+        asked += askers.into_iter().map(|asker| asker.join().unwrap()).sum::<u64>();
         if round % 3 == 2 || round + 1 == KILLS {
             control_plane.visit(&folder.path().join("ledger"), true);
         }
     }
-    for key in &callers {
-        let id = key.record.id;
-        let sent = upstream.seen.lock()[&id.to_string()];
-        assert_eq!(control_plane.of(*id.as_uuid()), sent, "key {id}");
-    }
+    let counted = control_plane.of(*key.record.id.as_uuid());
+    let told = told.load(Ordering::Relaxed);
+    assert!(
+        told <= counted && counted <= asked,
+        "{told} told, {counted} counted, {asked} asked"
+    );
 }

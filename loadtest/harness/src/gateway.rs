@@ -35,6 +35,8 @@ pub struct GatewaySetup {
     pub configuration: String,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// Where it is asked about calls that others forward, if anywhere.
+    pub authz: Option<SocketAddr>,
     /// The one processor core it may run on.
     pub core: Option<usize>,
     /// The program; the workspace's own by default.
@@ -76,6 +78,7 @@ impl GatewaySetup {
             routes: EVERY_PATH.to_owned(),
             configuration: String::new(),
             environment: Vec::new(),
+            authz: None,
             core: None,
             binary: None,
         }
@@ -117,13 +120,16 @@ impl GatewaySetup {
             .map(|url| format!("\"{url}\""))
             .collect();
         format!(
-            "{settings}\n[listen]\nproxy = \"{proxy}\"\nadmin = \"{admin}\"\n\
+            "{settings}\n[listen]\nproxy = \"{proxy}\"\nadmin = \"{admin}\"\n{authz}\n\
              [gateway]\nid = \"{id}\"\n\
              [control_plane]\nurls = [{urls}]\ntoken_file = {token}\n\
              [replica]\npath = {replica}\n[ledger]\npath = {ledger}\n\
              {configuration}\n\
              [[upstreams]]\nname = \"api\"\nendpoints = [\"http://{upstream}\"]\n{routes}",
             settings = self.settings,
+            authz = self
+                .authz
+                .map_or_else(String::new, |authz| format!("authz = \"{authz}\"")),
             id = self.id,
             urls = urls.join(", "),
             token = quoted(&self.token_file),

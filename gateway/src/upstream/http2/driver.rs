@@ -200,3 +200,86 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
         Pin::new(&mut self.wire).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    /// A server at the other end; it falls silent when the flag is set.
+    fn serve(wire: tokio::io::DuplexStream, is_dead: Rc<Cell<bool>>) {
+        tokio::task::spawn_local(async move {
+            let mut connection = h2::server::handshake(wire).await.unwrap();
+            let mut calls = Vec::new();
+            loop {
+                let call = std::future::poll_fn(|context| match is_dead.get() {
+                    true => Poll::Pending,
+                    false => connection.poll_accept(context),
+                });
+                match call.await {
+                    Some(Ok(call)) => calls.push(call),
+                    _ => return,
+                }
+            }
+        });
+    }
+
+    async fn connected(is_dead: &Rc<Cell<bool>>) -> Rc<Multiplexed> {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        serve(theirs, Rc::clone(is_dead));
+        let (multiplexed, driver) = greet(ours).await.unwrap();
+        tokio::task::spawn_local(driver.run());
+        multiplexed
+    }
+
+    fn call(multiplexed: &Rc<Multiplexed>) -> (super::super::Place, h2::client::ResponseFuture) {
+        let mut place = multiplexed.place().unwrap();
+        let (answer, _) = place.sender.send_request(http::Request::new(()), true).unwrap();
+        (place, answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_dead_is_noticed_while_calls_wait_and_a_slow_one_is_left_in_peace() {
+        let living = async {
+            let is_dead = Rc::default();
+            let multiplexed = connected(&is_dead).await;
+            let (_place, mut answer) = call(&multiplexed);
+            tokio::time::sleep(SILENCE * 20).await;
+            assert!(multiplexed.is_open());
+            is_dead.set(true);
+            // It was asked not long ago.
+            tokio::time::sleep(NOT_AGAIN + SILENCE + PONG).await;
+            assert!(!multiplexed.is_open());
+            assert!((&mut answer).await.unwrap_err().is_io());
+        };
+        let dying = async {
+            let is_dead = Rc::default();
+            let multiplexed = connected(&is_dead).await;
+            let (_place, answer) = call(&multiplexed);
+            tokio::time::sleep(SILENCE / 2).await;
+            is_dead.set(true);
+            tokio::time::sleep(2 * SILENCE + PONG).await;
+            assert!(!multiplexed.is_open());
+            assert!(answer.await.unwrap_err().is_io());
+        };
+        LocalSet::new()
+            .run_until(async { tokio::join!(living, dying) })
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_needs_is_closed_and_one_with_a_call_is_not() {
+        let all = async {
+            let is_dead = Rc::default();
+            let (idle, busy) = (connected(&is_dead).await, connected(&is_dead).await);
+            let (_place, _answer) = call(&busy);
+            tokio::time::sleep(IDLE / 2).await;
+            assert!(idle.is_open());
+            tokio::time::sleep(IDLE + 2 * SILENCE).await;
+            assert!(!idle.is_open());
+            assert!(busy.is_open());
+        };
+        LocalSet::new().run_until(all).await;
+    }
+}

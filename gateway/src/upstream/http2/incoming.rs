@@ -41,9 +41,9 @@ impl Incoming {
     }
 
     /// The same, and the rest of the request goes out meanwhile.
-    pub(in crate::upstream) fn while_sending(self, sending: Sending) -> Self {
+    pub(in crate::upstream) fn while_sending(self, sending: Box<Sending>) -> Self {
         Self {
-            sending: Some(Box::new(sending)),
+            sending: Some(sending),
             ..self
         }
     }

@@ -1,0 +1,1 @@
+"""The upstreams that the clients' calls end at."""

@@ -1,0 +1,249 @@
+//! The head that is forwarded: read again by another parser, it is one request, framed once, with every field that is
+//! the client's own and none that it forged.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use keyward_config::Credentials;
+use keyward_gateway::credential::CredentialNames;
+use keyward_gateway::head::{self, Target};
+use keyward_gateway::onward::{Additions, Forwarding, Origin, Scheme, Trust, write_head};
+use keyward_gateway::server::greeting::Wire;
+use keyward_gateway::upstream::pump::BodyFraming;
+use keyward_gateway::upstream::request::RequestHead;
+
+use super::{paths, request_heads};
+
+const REQUEST_ID: HeaderValue = HeaderValue::from_static("r-1");
+const CREDENTIALS: [&str; 3] = ["authorization", "x-api-key", "x-customer-key"];
+/// Never forwarded, whoever wrote it.
+const DROPPED: [&str; 16] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "upgrade",
+    "http2-settings",
+    "expect",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "transfer-encoding",
+];
+const OURS: [&str; 11] = [
+    "host",
+    "content-length",
+    "via",
+    "traceparent",
+    "x-request-id",
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "transfer-encoding",
+];
+
+/// A head as it comes over a connection, after a byte that says whether the peer is trusted.
+pub fn check(bytes: &[u8]) {
+    let [flags, bytes @ ..] = bytes else { return };
+    let Some(parts) = request_heads::parts_of(bytes) else {
+        return;
+    };
+    let Ok(Target::Resource(parsed)) = head::parse(&parts, 8_192) else {
+        return;
+    };
+    let mut target = parsed.path.as_str().to_owned();
+    if let Some(query) = parsed.query {
+        target = format!("{target}?{query}");
+    }
+    let trust = if flags & 1 == 0 {
+        Trust::Untrusted
+    } else {
+        Trust::Trusted
+    };
+    let out = written(&parts, &target, trust);
+    let mut fields = [httparse::EMPTY_HEADER; 256];
+    let mut request = httparse::Request::new(&mut fields);
+    let length = request
+        .parse(&out)
+        .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&out)));
+    assert_eq!(
+        length,
+        httparse::Status::Complete(out.len()),
+        "bytes after the head's end"
+    );
+    assert_eq!(
+        (request.method, request.version),
+        (Some(parts.method.as_str()), Some(1))
+    );
+    assert_eq!(request.path, Some(target.as_str()));
+    paths::is_safe(parsed.path.as_str());
+    let fields: Vec<(String, Vec<u8>)> = request
+        .headers
+        .iter()
+        .map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()))
+        .collect();
+    nothing_is_forged(&fields, trust);
+    is_framed_once(&fields, &parts.headers);
+    what_is_ours_is_there(&fields, &parts.headers, trust);
+    what_is_the_clients_is_there(&fields, &parts.headers);
+}
+
+fn written(parts: &Parts, target: &str, trust: Trust) -> Vec<u8> {
+    let peer = "192.0.2.7".parse().unwrap_or(std::net::Ipv4Addr::LOCALHOST);
+    let forwarding = Forwarding::of(peer.into(), Scheme::Http, Wire::Http1);
+    let names = CredentialNames::new(&Credentials {
+        account: vec![CREDENTIALS[0].into(), CREDENTIALS[1].into()],
+        customer: vec![CREDENTIALS[2].into()],
+    });
+    let is_chunked = parts.headers.contains_key("transfer-encoding");
+    let with = Additions {
+        origin: Origin {
+            forwarding: &forwarding,
+            trust,
+        },
+        caller: None,
+        credentials: Some(&names),
+        request_id: &REQUEST_ID,
+        default_host: "upstream:80",
+        framing: if is_chunked {
+            BodyFraming::Chunked
+        } else {
+            BodyFraming::Sized
+        },
+        upgrade: None,
+        rules: None,
+        identity: None,
+    };
+    let mut out = RequestHead::Http1(Vec::new());
+    write_head(&mut out, (&parts.method, target), &parts.headers, &with);
+    match out {
+        RequestHead::Http1(out) => out,
+        RequestHead::Http2(_) => panic!("it became another form"),
+    }
+}
+
+fn folded(name: &str) -> String {
+    name.replace(['_', '.'], "-")
+}
+
+fn values<'f>(fields: &'f [(String, Vec<u8>)], name: &str) -> Vec<&'f [u8]> {
+    let named = fields.iter().filter(|(other, _)| other == name);
+    named.map(|(_, value)| value.as_slice()).collect()
+}
+
+fn nothing_is_forged(fields: &[(String, Vec<u8>)], trust: Trust) {
+    for (name, _) in fields {
+        let folded = folded(name);
+        assert!(!folded.starts_with("keyward-"), "{name}");
+        assert!(!CREDENTIALS.contains(&folded.as_str()), "{name}");
+        let is_chunks = name == "transfer-encoding";
+        assert!(is_chunks || !DROPPED.contains(&folded.as_str()), "{name}");
+        let is_alias = *name != folded;
+        assert!(
+            !is_alias || !OURS.contains(&folded.as_str()) || folded == "via",
+            "{name} is an alias"
+        );
+        if trust == Trust::Untrusted {
+            let is_known = matches!(
+                name.as_str(),
+                "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto"
+            );
+            assert!(
+                is_known || !(folded.starts_with("x-forwarded-") || folded == "x-real-ip"),
+                "{name}"
+            );
+        }
+    }
+}
+
+fn is_framed_once(fields: &[(String, Vec<u8>)], sent: &HeaderMap) {
+    let (encodings, lengths) = (
+        values(fields, "transfer-encoding"),
+        values(fields, "content-length"),
+    );
+    if sent.contains_key("transfer-encoding") {
+        assert_eq!((encodings, lengths.len()), (vec![b"chunked".as_slice()], 0));
+    } else {
+        let sent = sent.get("content-length").map(HeaderValue::as_bytes);
+        assert_eq!((encodings.len(), lengths), (0, sent.into_iter().collect()));
+    }
+}
+
+fn what_is_ours_is_there(fields: &[(String, Vec<u8>)], sent: &HeaderMap, trust: Trust) {
+    let host = sent
+        .get("host")
+        .map_or(b"upstream:80".as_slice(), HeaderValue::as_bytes);
+    assert_eq!(values(fields, "host"), [host]);
+    assert_eq!(values(fields, "x-request-id"), [b"r-1"]);
+    let [via] = values(fields, "via")[..] else {
+        panic!("not one Via")
+    };
+    assert!(via == b"1.1 keyward" || via.ends_with(b", 1.1 keyward"));
+    let [trace] = values(fields, "traceparent")[..] else {
+        panic!("not one traceparent")
+    };
+    assert!(trace.len() >= 55 && trace.is_ascii());
+    let [from] = values(fields, "x-forwarded-for")[..] else {
+        panic!("not one X-Forwarded-For")
+    };
+    let [forwarded] = values(fields, "forwarded")[..] else {
+        panic!("not one Forwarded")
+    };
+    match trust {
+        Trust::Untrusted => {
+            assert_eq!(
+                (from, values(fields, "x-forwarded-proto")),
+                (b"192.0.2.7".as_slice(), vec![b"http".as_slice()])
+            );
+            assert!(forwarded.starts_with(b"for=192.0.2.7;proto=http;host=\"") && forwarded.ends_with(b"\""));
+            assert_eq!(forwarded.iter().filter(|byte| **byte == b'"').count(), 2);
+        }
+        Trust::Trusted => assert!(from.ends_with(b"192.0.2.7")),
+    }
+}
+
+/// Every field that nobody nominated, in its order.
+fn what_is_the_clients_is_there(fields: &[(String, Vec<u8>)], sent: &HeaderMap) {
+    let nominated: Vec<String> = sent
+        .get_all("connection")
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase())
+        .collect();
+    let is_plain = |name: &str| {
+        let folded = folded(name);
+        !folded.starts_with("keyward-")
+            && !folded.starts_with("x-forwarded-")
+            && !DROPPED.contains(&folded.as_str())
+            && !OURS.contains(&folded.as_str())
+            && !CREDENTIALS.contains(&folded.as_str())
+            && !nominated.iter().any(|other| other == name)
+    };
+    let expected: Vec<(&str, &[u8])> = sent
+        .iter()
+        .filter(|(name, _)| is_plain(name.as_str()))
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let found: Vec<(&str, &[u8])> = fields
+        .iter()
+        .filter(|(name, _)| is_plain(name))
+        .map(|(name, value)| (name.as_str(), value.as_slice()))
+        .collect();
+    // The order of fields of one name is what counts.
+    for (name, _) in &expected {
+        let of = |fields: &[(&str, &[u8])]| {
+            let named = fields.iter().filter(|(other, _)| other == name);
+            named
+                .map(|(_, value)| value.trim_ascii().to_vec())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&expected), of(&found), "{name}");
+    }
+    assert_eq!(expected.len(), found.len());
+}

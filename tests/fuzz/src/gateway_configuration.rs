@@ -1,0 +1,8 @@
+//! What `keyward check --kind gateway` reads.
+
+use keyward_config::Kind;
+
+/// See `configuration`.
+pub fn check(bytes: &[u8]) {
+    super::configuration::check(Kind::Gateway, bytes);
+}

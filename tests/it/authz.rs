@@ -1,0 +1,256 @@
+//! Validation without proxying, on whole systems: what an acknowledged change ended is allowed by no answer, and a real
+//! nginx that asks about every call.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use keyward_harness::{Nginx, eventually, free_address};
+use keyward_upstream::Upstream;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::api::{Account, Customer};
+use crate::stack::{Plan, SOON, Stack};
+use crate::wire::Wire;
+
+const GATEWAYS: usize = 2;
+const REVOCATIONS: usize = 30;
+/// Connections under load to each gateway: several for each of its two workers.
+const LOADED: usize = 4;
+/// Questions about a dead key to each gateway right after its end.
+const AFTERWARDS: usize = 6;
+
+/// How it is asked.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    AtAuth,
+    AtValidate,
+}
+
+impl Asked {
+    /// Whether these keys may pass.
+    async fn allows(self, wire: &mut Wire, account: &str, customer: &str) -> bool {
+        match self {
+            Self::AtAuth => {
+                let question = format!(
+                    "GET /auth HTTP/1.1\r\nHost: keyward\r\nX-Forwarded-Uri: /x\r\nX-Forwarded-Host: api.example\r\n\
+                     Authorization: Bearer {account}\r\nX-Customer-Key: {customer}\r\n\r\n"
+                );
+                let heard = wire.send(&question).await;
+                assert!([200, 401, 403].contains(&heard.status), "{heard:?}");
+                heard.status == 200
+            }
+            Self::AtValidate => {
+                let body = json!({ "account_key": account, "customer_key": customer }).to_string();
+                let question = format!(
+                    "POST /v1/validate HTTP/1.1\r\nHost: keyward\r\nContent-Type: application/json\r\n\
+                     Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                let heard = wire.send(&question).await;
+                assert_eq!(heard.status, 200, "{heard:?}");
+                heard.json()["allowed"].as_bool().unwrap()
+            }
+        }
+    }
+}
+
+/// An end customer whose rights will end.
+struct Victim {
+    customer: Customer,
+    /// Set once the end was acknowledged: questions that begin later must be answered with no.
+    is_dead: AtomicBool,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_allows_a_key_after_its_end_was_acknowledged_under_load() {
+    let plan = Plan {
+        gateways: GATEWAYS,
+        authz: true,
+        ..Plan::default()
+    };
+    let stack = Stack::with(plan).await;
+    let account = Arc::new(stack.account().await);
+    let mut victims = Vec::new();
+    for number in 0..REVOCATIONS {
+        let customer = stack
+            .api
+            .customer(&account.key, &format!("customer {number}"))
+            .await;
+        victims.push(Victim {
+            customer,
+            is_dead: AtomicBool::new(false),
+        });
+    }
+    let victims = Arc::new(victims);
+    let (stop, allowed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let mut load = JoinSet::new();
+    for authz in &stack.asked_at {
+        for first in 0..LOADED {
+            load.spawn(ask_all_the_time(
+                *authz,
+                (Arc::clone(&account), Arc::clone(&victims)),
+                first * 7,
+                (Arc::clone(&stop), Arc::clone(&allowed)),
+            ));
+        }
+    }
+    let under_way = eventually(SOON, || async {
+        anyhow::ensure!(allowed.load(Ordering::Relaxed) > 200, "hardly any load");
+        Ok(())
+    });
+    under_way.await.unwrap();
+    for victim in victims.iter() {
+        let path = format!("/customers/{}", victim.customer.id);
+        let deleted = stack
+            .portal(&account.key, Method::DELETE, &path, Value::Null)
+            .await;
+        deleted.expect(204).in_force_at(GATEWAYS);
+        victim.is_dead.store(true, Ordering::SeqCst);
+        for authz in &stack.asked_at {
+            let mut wire = Wire::open(*authz).await;
+            for asked in [Asked::AtAuth, Asked::AtValidate]
+                .into_iter()
+                .cycle()
+                .take(AFTERWARDS)
+            {
+                let is_allowed = asked.allows(&mut wire, &account.key, &victim.customer.key).await;
+                assert!(!is_allowed, "{asked:?}");
+            }
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    load.join_all().await;
+}
+
+async fn ask_all_the_time(
+    authz: SocketAddr,
+    (account, victims): (Arc<Account>, Arc<Vec<Victim>>),
+    first: usize,
+    (stop, allowed): (Arc<AtomicBool>, Arc<AtomicU64>),
+) {
+    let mut wire = Wire::open(authz).await;
+    let ways = [Asked::AtAuth, Asked::AtValidate].into_iter().cycle();
+    for (victim, asked) in victims.iter().cycle().skip(first).zip(ways) {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        // Looked at before the question.
+        let is_dead = victim.is_dead.load(Ordering::SeqCst);
+        let is_allowed = asked.allows(&mut wire, &account.key, &victim.customer.key).await;
+        assert!(!(is_dead && is_allowed), "{asked:?} allowed a key after its end");
+        allowed.fetch_add(u64::from(is_allowed), Ordering::Relaxed);
+    }
+}
+
+/// The lines of docs/validation.md that configure nginx, with addresses of this test.
+fn nginx(keyward: SocketAddr, upstream: SocketAddr, here: SocketAddr) -> String {
+    let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/validation.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let lines = manual
+        .split_once("```nginx\n")
+        .unwrap()
+        .1
+        .split_once("```")
+        .unwrap()
+        .0;
+    let lines = lines
+        .replace("127.0.0.1:9080", &keyward.to_string())
+        .replace("127.0.0.1:3000", &upstream.to_string())
+        .replace(
+            "listen 80;",
+            &format!("listen {here};\n    location = /ready {{ return 204; }}"),
+        );
+    format!("http {{\naccess_log off;\n{lines}\n}}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_asks_about_every_call_and_passes_on_what_it_is_told() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let behind = Upstream::start(any).await.unwrap();
+    let plan = Plan {
+        authz: true,
+        routes: "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n\
+                 [[routes]]\npath = \"/reads\"\nupstream = \"api\"\nrequire = \"account\"\nmethods = [\"GET\"]\n\
+                 [[routes]]\npath = \"/public\"\nupstream = \"api\"\nrequire = \"none\"\n",
+        ..Plan::default()
+    };
+    let stack = Stack::with(plan).await;
+    let account = stack.account().await;
+    let slow = stack.account_with(1, 2).await;
+    let here = free_address().unwrap();
+    let text = nginx(stack.asked_at[0], behind.address(), here);
+    let nginx = Nginx::start(stack.folder(), &text, 0, &format!("http://{here}/ready"))
+        .await
+        .unwrap();
+    let client = keyward_harness::http_client().unwrap();
+    let call = async |method: Method, path: &str, key: &str| {
+        let request = client
+            .request(method, format!("http://{here}{path}"))
+            .header("x-api-key", key)
+            .header("keyward-account", "forged")
+            .header("x-forwarded-uri", path)
+            .header("x-forwarded-method", "GET")
+            .header("x-forwarded-for", "192.0.2.1");
+        request.send().await.unwrap()
+    };
+
+    let allowed = call(Method::POST, "/echo?a=b", &account.key).await;
+    assert_eq!(allowed.status(), StatusCode::OK);
+    assert!(allowed.headers().contains_key("x-ratelimit-remaining"));
+    let seen = allowed.json::<Value>().await.unwrap()["headers"].clone();
+    assert_eq!(seen["keyward-account"], json!([account.id]));
+    assert_eq!(seen["keyward-key-id"], json!([account.key_id]));
+    assert_eq!(seen["x-api-key"], Value::Null);
+    let public = call(Method::GET, "/public", "").await;
+    let seen = public.json::<Value>().await.unwrap()["headers"].clone();
+    assert_eq!(
+        seen["keyward-account"],
+        Value::Null,
+        "what the client forged has reached the upstream"
+    );
+
+    let told = async |method: Method, path: &str, key: &str| {
+        let answer = call(method, path, key).await;
+        let status = answer.status().as_u16();
+        let retry_after = answer.headers().contains_key("retry-after");
+        let code = answer.json::<Value>().await.unwrap()["error"]["code"].clone();
+        (status, code, retry_after)
+    };
+    assert_eq!(
+        told(Method::GET, "/", "nonsense").await,
+        (401, json!("INVALID_API_KEY"), false)
+    );
+    assert_eq!(told(Method::GET, "/", "").await.0, 401);
+    // The client says that it reads; nginx says what is true.
+    assert_eq!(
+        told(Method::POST, "/reads", &account.key).await,
+        (405, json!("METHOD_NOT_ALLOWED"), false)
+    );
+    let mut refused = None;
+    for _ in 0..20 {
+        let answer = call(Method::GET, "/", &slow.key).await;
+        if answer.status() != StatusCode::OK {
+            refused = Some((
+                answer.status().as_u16(),
+                answer.headers().contains_key("retry-after"),
+            ));
+            break;
+        }
+    }
+    assert_eq!(refused, Some((429, true)));
+    let suspended = json!({ "status": "suspended" });
+    let path = format!("/admin/customers/{}", account.id);
+    stack
+        .admin(Method::PATCH, &path, suspended)
+        .await
+        .expect(200)
+        .in_force_at(1);
+    assert_eq!(
+        told(Method::GET, "/", &account.key).await,
+        (403, json!("ACCOUNT_SUSPENDED"), false)
+    );
+    drop(nginx);
+}
