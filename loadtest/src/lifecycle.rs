@@ -27,8 +27,8 @@ const DRAINED: Duration = Duration::from_secs(30);
 /// A frame with the text `here`, as a server sends it and, masked with zeroes, as a client does.
 const SAID: [u8; 6] = [0x81, 4, b'h', b'e', b'r', b'e'];
 const SAYS: [u8; 10] = [0x81, 0x84, 0, 0, 0, 0, b'h', b'e', b'r', b'e'];
-/// A Close with code 1001.
-const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
+/// The code of a Close: going away.
+const GOING_AWAY: u16 = 1001;
 const ANSWERED: Duration = Duration::from_secs(10);
 
 /// What is done.
@@ -149,7 +149,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<Report> {
         stack.gateway.begin_upgrade()?;
         stack.gateway.upgraded().await?;
         for socket in &mut sockets {
-            hear(socket, &GOING_AWAY)
+            hear_goodbye(socket)
                 .await
                 .with_context(|| format!("at upgrade {upgrade}"))?;
         }
@@ -261,6 +261,18 @@ async fn hear(socket: &mut TcpStream, frame: &[u8]) -> anyhow::Result<()> {
         .await?
         .context("a WebSocket was lost")?;
     ensure!(came == frame, "{came:?} instead of {frame:?}");
+    Ok(())
+}
+
+/// A Close, whose reason is of no matter.
+async fn hear_goodbye(socket: &mut TcpStream) -> anyhow::Result<()> {
+    let mut came = [0; 4];
+    tokio::time::timeout(ANSWERED, socket.read_exact(&mut came))
+        .await?
+        .context("a WebSocket was lost without a word")?;
+    let [kind, _, high, low] = came;
+    let is_told = kind == 0x88 && u16::from_be_bytes([high, low]) == GOING_AWAY;
+    ensure!(is_told, "{came:?} is no Close that says: going away");
     Ok(())
 }
 

@@ -109,7 +109,11 @@ async fn no_call_is_accepted_after_an_acknowledged_revocation_under_load() {
 /// The elder serves the connections that it had, the heir all others: neither accepts what was ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_accepted_after_an_acknowledged_revocation_while_another_program_takes_over() {
-    let mut stack = Stack::start().await;
+    let plan = Plan {
+        gateways: GATEWAYS,
+        ..Plan::default()
+    };
+    let mut stack = Stack::with(plan).await;
     let victims = victims(&stack).await;
     for some in victims.chunks(TAKEN_OVER) {
         let mut warm = Vec::new();

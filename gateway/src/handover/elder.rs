@@ -200,9 +200,9 @@ impl RunningGateway {
         self.stop_workers.cancel();
         self.sockets.lock().take();
         // Closed by the end of this process and by nothing before: the heir reads our usage then.
-        std::mem::forget(wire.try_clone());
+        let wire: &'static Wire = Box::leak(Box::new(wire));
         let (shared, quiescence) = (Arc::clone(&self.shared), self.quiescence.clone());
-        let listen = move || listen(&shared, &quiescence, &wire);
+        let listen = move || listen(&shared, &quiescence, wire);
         let started = std::thread::Builder::new()
             .name("keyward-heir".into())
             .spawn(listen);
