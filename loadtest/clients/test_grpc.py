@@ -146,7 +146,7 @@ def test_server_streaming(channel, keys):
 
 
 def test_server_compressed_streaming(channel, keys):
-    call = channel.unary_stream("/interop.Test/StreamingOutput", )
+    call = channel.unary_stream("/interop.Test/StreamingOutput")
     answers = call(message(sizes=[31_415, 92_653], gzip=True), metadata=keys, timeout=WITHIN)
     assert [len(answer) for answer in answers] == [31_415, 92_653]
 
@@ -228,14 +228,15 @@ def test_unimplemented_service(channel, keys):
     assert failure(unary(channel, service="interop.Unknown"), b"", metadata=keys).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def cancellations(channel, keys):
-    return read(unary(channel)(message(), metadata=keys, timeout=WITHIN))["cancelled"]
+def streams_over(channel, keys):
+    """At the server."""
+    return read(unary(channel)(message(), metadata=keys, timeout=WITHIN))["ended"]
 
 
-def until_cancelled(channel, keys, before):
+def until_over(channel, keys, before):
     """The server is told of a cancellation too."""
     deadline = time.monotonic() + WITHIN
-    while cancellations(channel, keys) == before:
+    while streams_over(channel, keys) == before:
         assert time.monotonic() < deadline, "the server never heard that the call was cancelled"
 
 
@@ -247,23 +248,23 @@ def test_cancel_after_begin(channel, keys, asking):
 
 
 def test_cancel_after_first_response(channel, keys, asking):
-    before = cancellations(channel, keys)
+    before = streams_over(channel, keys)
     answers = duplex(channel)(iter(asking), metadata=keys, timeout=WITHIN)
     asking.say(sizes=[31_415])
     assert len(next(answers)) == 31_415
     answers.cancel()
     assert answers.code() is grpc.StatusCode.CANCELLED
-    until_cancelled(channel, keys, before)
+    until_over(channel, keys, before)
 
 
 def test_timeout_on_sleeping_server(channel, keys, asking):
-    before = cancellations(channel, keys)
+    before = streams_over(channel, keys)
     asking.say(sleep=10)
     answers = duplex(channel)(iter(asking), metadata=keys, timeout=0.2)
     with pytest.raises(grpc.RpcError) as raised:
         next(answers)
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    until_cancelled(channel, keys, before)
+    until_over(channel, keys, before)
 
 
 def test_the_deadline_reaches_the_server(channel, keys):
