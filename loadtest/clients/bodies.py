@@ -4,9 +4,11 @@ import hashlib
 
 MIB = 1024 * 1024
 PIECE = bytes(range(256)) * 256
-#: What `download` answers with, and its digest.
-DOWNLOAD = 50 * MIB
-DOWNLOADED = hashlib.sha256(PIECE * (DOWNLOAD // len(PIECE))).hexdigest()
+#: What is downloaded, in each framing, and its digest.
+DOWNLOADS = [
+    (framing, mib * MIB, hashlib.sha256(PIECE * (mib * MIB // len(PIECE))).hexdigest())
+    for framing, mib in (("length", 50), ("chunked", 10))
+]
 #: What is sent.
 UPLOAD = PIECE * (5 * MIB // len(PIECE))
 UPLOADED = hashlib.sha256(UPLOAD).hexdigest()

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module'
 import { after, test } from 'node:test'
 import { brotliCompressSync } from 'node:zlib'
 
-const { URL_OF_GATEWAY: base, KEY: key, LIMITED: limited, ANSWER_TRAILERS, INTERIM_ANSWERS } = process.env
+const { URL_OF_GATEWAY: base, KEY: key, LIMITED: limited } = process.env
 const headers = { authorization: `Bearer ${key}` }
 const MIB = 1024 * 1024
 const PIECE = Buffer.from(Array.from({ length: 65536 }, (_, at) => at % 256))
@@ -41,15 +41,15 @@ test('fetch: calls and bodies of each kind arrive whole', async () => {
 })
 
 test('fetch: a large download arrives whole', async () => {
-  for (const framing of ['length', 'chunked']) {
+  for (const [framing, mib] of [['length', 50], ['chunked', 10]]) {
     const hash = createHash('sha256')
     let length = 0
-    for await (const piece of (await get(`/download?length=${50 * MIB}&${framing}`)).body) {
+    for await (const piece of (await get(`/download?length=${mib * MIB}&${framing}`)).body) {
       hash.update(piece)
       length += piece.length
     }
-    assert.equal(length, 50 * MIB)
-    assert.equal(hash.digest('hex'), createHash('sha256').update(Buffer.concat(Array(800).fill(PIECE))).digest('hex'))
+    assert.equal(length, mib * MIB)
+    assert.equal(hash.digest('hex'), digest(Buffer.concat(Array(mib * 16).fill(PIECE))))
   }
 })
 
@@ -122,9 +122,8 @@ const web = base.startsWith('https') ? https : http
 
 function exchange(path, { agent, body, ...more } = {}) {
   return new Promise((resolve, reject) => {
-    const seen = { interim: [] }
+    const seen = {}
     const request = web.request(base + path, { agent, ...more, headers: { ...headers, ...more.headers } })
-    request.on('information', ({ statusCode }) => seen.interim.push(statusCode))
     request.on('continue', () => request.end(body))
     request.on('error', reject)
     request.on('response', async (answer) => {
@@ -162,10 +161,9 @@ test('http: continue is said before the body is sent, and a refusal in its place
 test('http: interim answers and trailers', async () => {
   const hints = await exchange('/wire/hints')
   assert.deepEqual([hints.status, hints.text], [200, 'hello'])
-  if (INTERIM_ANSWERS) assert.deepEqual(hints.interim, [103])
   const trailers = await exchange('/wire/trailers', { headers: { te: 'trailers' } })
   assert.equal(trailers.text, 'hello')
-  if (ANSWER_TRAILERS) assert.deepEqual({ ...trailers.trailers }, { 'x-checksum': 'abc' })
+  assert.deepEqual({ ...trailers.trailers }, { 'x-checksum': 'abc' })
 })
 
 // ---- HTTP/2
@@ -223,12 +221,8 @@ test('http2: interim answers and trailers', () =>
   withSession(async (session) => {
     const { text, trailers } = await stream(session, { ':path': '/wire/trailers', te: 'trailers' })
     assert.equal(text, 'hello')
-    if (ANSWER_TRAILERS) assert.equal(trailers['x-checksum'], 'abc')
-    const interim = []
-    const call = session.request({ ...headers, ':path': '/wire/hints' })
-    call.on('headers', (fields) => interim.push(fields[':status']))
-    assert.equal(Buffer.concat(await call.toArray()).toString(), 'hello')
-    if (INTERIM_ANSWERS) assert.deepEqual(interim, [103])
+    assert.equal(trailers['x-checksum'], 'abc')
+    assert.equal((await stream(session, { ':path': '/wire/hints' })).text, 'hello')
   }))
 
 // ---- WebSockets

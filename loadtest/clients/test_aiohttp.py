@@ -6,7 +6,7 @@ import uuid
 
 import aiohttp
 import pytest
-from bodies import DOWNLOAD, DOWNLOADED, PLAIN, UPLOAD, UPLOADED, headers_of, pieces
+from bodies import DOWNLOADS, PLAIN, UPLOAD, UPLOADED, headers_of, pieces
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ async def test_calls_and_streamed_bodies_arrive_whole(session):
         assert (await answer.json())["length"] == 1000
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_a_large_download_arrives_whole(session, framing):
+@pytest.mark.parametrize("framing, length, wanted", DOWNLOADS)
+async def test_a_large_download_arrives_whole(session, framing, length, wanted):
     digest = hashlib.sha256()
-    async with session.get(f"/download?length={DOWNLOAD}&{framing}") as answer:
+    async with session.get(f"/download?length={length}&{framing}") as answer:
         async for piece in answer.content.iter_any():
             digest.update(piece)
-    assert digest.hexdigest() == DOWNLOADED
+    assert digest.hexdigest() == wanted
 
 
 async def test_answers_without_a_body_have_none(session):

@@ -10,7 +10,6 @@ import time
 
 import grpc
 import pytest
-from conftest import STACK
 
 INITIAL, TRAILING = "x-grpc-test-echo-initial", "x-grpc-test-echo-trailing-bin"
 LARGE_REQUEST, LARGE_ANSWER = 271_828, 314_159
@@ -24,9 +23,6 @@ OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 WITHIN = 20
-
-forwarded = pytest.mark.skipif(not STACK["grpc_forwarded"], reason="upstreams are not spoken HTTP/2 with")
-
 
 @pytest.fixture
 def channel(gateway):
@@ -106,65 +102,55 @@ def asking():
 # Calls that are forwarded.
 
 
-@forwarded
 def test_empty_unary(channel, keys):
     assert unary(channel, "EmptyCall")(b"", metadata=keys, timeout=WITHIN) == b""
 
 
-@forwarded
 def test_large_unary(channel, keys):
     answer = unary(channel)(message(LARGE_REQUEST, sizes=[LARGE_ANSWER]), metadata=keys, timeout=WITHIN)
     assert (len(answer), read(answer)["received"]) == (LARGE_ANSWER, LARGE_REQUEST)
 
 
-@forwarded
 def test_very_large_unary(channel, keys):
     answer = unary(channel)(message(5_000_000, sizes=[20_000_000]), metadata=keys, timeout=WITHIN)
     assert (len(answer), read(answer)["received"]) == (20_000_000, 5_000_000)
 
 
-@forwarded
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_client_compressed_unary(channel, keys, algorithm):
     answer = unary(channel)(message(LARGE_REQUEST, sizes=[10]), metadata=keys, timeout=WITHIN, compression=algorithm)
     assert read(answer)["received"] == LARGE_REQUEST
 
 
-@forwarded
 def test_server_compressed_unary(channel, keys):
     answer, call = unary(channel).with_call(message(sizes=[LARGE_ANSWER], gzip=True), metadata=keys, timeout=WITHIN)
     assert len(answer) == LARGE_ANSWER and call.code() is grpc.StatusCode.OK
 
 
-@forwarded
 def test_client_streaming(channel, keys):
     call = channel.stream_unary("/interop.Test/StreamingInput")
     answer = call(iter([b"\0" * size for size in SIZES_SENT]), metadata=keys, timeout=WITHIN)
     assert read(answer)["received"] == sum(SIZES_SENT) == 74_922
 
 
-@forwarded
 def test_client_compressed_streaming(channel, keys):
     call = channel.stream_unary("/interop.Test/StreamingInput")
     answer = call(iter([b"\0" * size for size in SIZES_SENT]), metadata=keys, timeout=WITHIN, compression=grpc.Compression.Gzip)
     assert read(answer)["received"] == sum(SIZES_SENT)
 
 
-@forwarded
 def test_server_streaming(channel, keys):
     call = channel.unary_stream("/interop.Test/StreamingOutput")
     answers = call(message(sizes=SIZES_WANTED), metadata=keys, timeout=WITHIN)
     assert [len(answer) for answer in answers] == SIZES_WANTED
 
 
-@forwarded
 def test_server_compressed_streaming(channel, keys):
-    call = channel.unary_stream("/interop.Test/StreamingOutput", )
+    call = channel.unary_stream("/interop.Test/StreamingOutput")
     answers = call(message(sizes=[31_415, 92_653], gzip=True), metadata=keys, timeout=WITHIN)
     assert [len(answer) for answer in answers] == [31_415, 92_653]
 
 
-@forwarded
 def test_ping_pong(channel, keys, asking):
     """Each answer is there before the next message is sent."""
     answers = duplex(channel)(iter(asking), metadata=keys, timeout=WITHIN)
@@ -175,13 +161,11 @@ def test_ping_pong(channel, keys, asking):
     assert list(answers) == [] and answers.code() is grpc.StatusCode.OK
 
 
-@forwarded
 def test_empty_stream(channel, keys):
     answers = duplex(channel)(iter([]), metadata=keys, timeout=WITHIN)
     assert list(answers) == [] and answers.code() is grpc.StatusCode.OK
 
 
-@forwarded
 def test_custom_metadata(channel, keys):
     sent = (*keys, (INITIAL, "test_initial_metadata_value"), (TRAILING, b"\xab\xab\xab"))
     _, call = unary(channel).with_call(message(size=LARGE_REQUEST, sizes=[LARGE_ANSWER]), metadata=sent, timeout=WITHIN)
@@ -193,7 +177,6 @@ def test_custom_metadata(channel, keys):
     assert dict(answers.trailing_metadata())[TRAILING] == b"\xab\xab\xab"
 
 
-@forwarded
 def test_the_server_sees_who_calls_and_no_key(channel, keys):
     sent = (*keys, ("keyward-account", "forged"), ("x-mine", "kept"), ("mine-bin", b"\0\xff"))
     seen = read(unary(channel)(message(), metadata=sent, timeout=WITHIN))["metadata"]
@@ -203,14 +186,12 @@ def test_the_server_sees_who_calls_and_no_key(channel, keys):
     assert values["keyward-account"] != "forged" and values["via"] == "2.0 keyward"
 
 
-@forwarded
 def test_rate_headers_arrive_as_initial_metadata(channel, keys):
     _, call = unary(channel).with_call(message(), metadata=keys, timeout=WITHIN)
     told = dict(call.initial_metadata())
     assert told["x-request-id"] and told["x-ratelimit-remaining"] and told["ratelimit"]
 
 
-@forwarded
 def test_status_code_and_message(channel, keys):
     status = {"code": 2, "message": "test status message"}
     for call, asked in ((unary(channel), message(status=status)), (duplex(channel), iter([message(status=status)]))):
@@ -218,21 +199,18 @@ def test_status_code_and_message(channel, keys):
         assert (failed.code(), failed.details()) == (grpc.StatusCode.UNKNOWN, "test status message")
 
 
-@forwarded
 @pytest.mark.parametrize("code", range(1, 17))
 def test_every_status_arrives_as_the_server_sent_it(channel, keys, code):
     failed = failure(unary(channel), message(status={"code": code, "message": f"code {code}"}), metadata=keys)
     assert (failed.code().value[0], failed.details()) == (code, f"code {code}")
 
 
-@forwarded
 def test_special_status_message(channel, keys):
     text = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP \U0001f608\t\n"
     failed = failure(unary(channel), message(status={"code": 2, "message": text}), metadata=keys)
     assert (failed.code(), failed.details()) == (grpc.StatusCode.UNKNOWN, text)
 
 
-@forwarded
 def test_a_stream_that_fails_late_brings_what_came_before(channel, keys):
     call = channel.unary_stream("/interop.Test/StreamingOutput")
     answers = call(message(sizes=[5, 6], status={"code": 9, "message": "late"}), metadata=keys, timeout=WITHIN)
@@ -242,28 +220,26 @@ def test_a_stream_that_fails_late_brings_what_came_before(channel, keys):
     assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "late")
 
 
-@forwarded
 def test_unimplemented_method(channel, keys):
     assert failure(unary(channel, "Nothing"), b"", metadata=keys).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-@forwarded
 def test_unimplemented_service(channel, keys):
     assert failure(unary(channel, service="interop.Unknown"), b"", metadata=keys).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def cancellations(channel, keys):
-    return read(unary(channel)(message(), metadata=keys, timeout=WITHIN))["cancelled"]
+def streams_over(channel, keys):
+    """At the server."""
+    return read(unary(channel)(message(), metadata=keys, timeout=WITHIN))["ended"]
 
 
-def until_cancelled(channel, keys, before):
+def until_over(channel, keys, before):
     """The server is told of a cancellation too."""
     deadline = time.monotonic() + WITHIN
-    while cancellations(channel, keys) == before:
+    while streams_over(channel, keys) == before:
         assert time.monotonic() < deadline, "the server never heard that the call was cancelled"
 
 
-@forwarded
 def test_cancel_after_begin(channel, keys, asking):
     call = channel.stream_unary("/interop.Test/StreamingInput").future(iter(asking), metadata=keys, timeout=WITHIN)
     call.cancel()
@@ -271,42 +247,37 @@ def test_cancel_after_begin(channel, keys, asking):
     assert unary(channel, "EmptyCall")(b"", metadata=keys, timeout=WITHIN) == b""
 
 
-@forwarded
 def test_cancel_after_first_response(channel, keys, asking):
-    before = cancellations(channel, keys)
+    before = streams_over(channel, keys)
     answers = duplex(channel)(iter(asking), metadata=keys, timeout=WITHIN)
     asking.say(sizes=[31_415])
     assert len(next(answers)) == 31_415
     answers.cancel()
     assert answers.code() is grpc.StatusCode.CANCELLED
-    until_cancelled(channel, keys, before)
+    until_over(channel, keys, before)
 
 
-@forwarded
 def test_timeout_on_sleeping_server(channel, keys, asking):
-    before = cancellations(channel, keys)
+    before = streams_over(channel, keys)
     asking.say(sleep=10)
     answers = duplex(channel)(iter(asking), metadata=keys, timeout=0.2)
     with pytest.raises(grpc.RpcError) as raised:
         next(answers)
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    until_cancelled(channel, keys, before)
+    until_over(channel, keys, before)
 
 
-@forwarded
 def test_the_deadline_reaches_the_server(channel, keys):
     told = read(unary(channel)(message(), metadata=keys, timeout=15))
     assert 1 < told["left"] <= 15
 
 
-@forwarded
 def test_concurrent_large_unary(channel, keys):
     asked = message(LARGE_REQUEST, sizes=[LARGE_ANSWER])
     calls = [unary(channel).future(asked, metadata=keys, timeout=WITHIN) for _ in range(100)]
     assert [len(call.result()) for call in calls] == [LARGE_ANSWER] * 100
 
 
-@forwarded
 def test_a_slow_reader_holds_back_a_stream_and_no_other(channel, keys):
     call = channel.unary_stream("/interop.Test/StreamingOutput")
     answers = call(message(sizes=[1_000_000] * 20), metadata=keys, timeout=WITHIN)
@@ -315,7 +286,6 @@ def test_a_slow_reader_holds_back_a_stream_and_no_other(channel, keys):
     assert sum(len(answer) for answer in answers) == 20_000_000
 
 
-@forwarded
 def test_an_open_stream_ends_when_its_key_is_revoked(channel, fleeting, asking):
     answers = duplex(channel)(iter(asking), metadata=(("authorization", f"Bearer {fleeting.key}"),), timeout=WITHIN)
     asking.say(sizes=[8])

@@ -8,7 +8,7 @@ import uuid
 
 import httpx
 import pytest
-from bodies import DOWNLOAD, DOWNLOADED, PLAIN, UPLOAD, UPLOADED, headers_of, pieces
+from bodies import DOWNLOADS, PLAIN, UPLOAD, UPLOADED, headers_of, pieces
 from conftest import GATEWAYS, unread
 
 VERSIONS = {"h1": "HTTP/1.1", "h2": "HTTP/2"}
@@ -50,14 +50,14 @@ async def test_large_and_streamed_bodies_arrive_whole(client):
     assert (await client.post("/echo", content=b"")).json()["length"] == 0
 
 
-@pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_a_large_download_arrives_whole(client, framing):
+@pytest.mark.parametrize("framing, length, wanted", DOWNLOADS)
+async def test_a_large_download_arrives_whole(client, framing, length, wanted):
     digest = hashlib.sha256()
-    async with client.stream("GET", f"/download?length={DOWNLOAD}&{framing}") as answer:
+    async with client.stream("GET", f"/download?length={length}&{framing}") as answer:
         assert ("content-length" in answer.headers) == (framing == "length")
         async for piece in answer.aiter_raw():
             digest.update(piece)
-    assert digest.hexdigest() == DOWNLOADED
+    assert digest.hexdigest() == wanted
 
 
 async def test_a_body_and_its_answer_flow_at_the_same_time(client):

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-from conftest import STACK
 from programs import run
 
 # Where Debian's package has it.
@@ -17,8 +16,6 @@ def test_node_is_served(gateway, account, one_call):
         "LIMITED": one_call.key,
         "NODE_EXTRA_CA_CERTS": gateway.ca,
         "WS_PACKAGE": WS,
-        "ANSWER_TRAILERS": "1" if STACK.get("answer_trailers") else "",
-        "INTERIM_ANSWERS": "1" if STACK.get("interim_answers") else "",
     }
     cases = Path(__file__).with_name("node.test.mjs")
     ran = run("node", "--test", "--test-reporter=tap", cases, env=environment, okay=(0, 1))

@@ -11,7 +11,8 @@ import grpc.aio
 
 INITIAL, TRAILING = "x-grpc-test-echo-initial", "x-grpc-test-echo-trailing-bin"
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-CANCELLED = {"begun": 0, "cancelled": 0}
+# How many streams of both directions are over: one that a client gave up ends too, once the server is told.
+ENDED = {"streams": 0}
 
 
 def read(message):
@@ -31,9 +32,13 @@ async def begin(context):
         context.set_trailing_metadata([(TRAILING, received[TRAILING])])
 
 
-async def obey(asked, context):
+def compress(asked, context):
+    """To be called before anything is answered."""
     if "gzip" in asked:
         context.set_compression(grpc.Compression.Gzip)
+
+
+async def obey(asked, context):
     await asyncio.sleep(asked.get("sleep", 0))
     if "status" in asked:
         await context.abort(CODES[asked["status"]["code"]], asked["status"]["message"])
@@ -46,10 +51,11 @@ async def empty_call(message, context):
 async def unary_call(message, context):
     await begin(context)
     asked = read(message)
+    compress(asked, context)
     await obey(asked, context)
     seen = [[name, value if isinstance(value, str) else value.hex()] for name, value in context.invocation_metadata()]
     left = context.time_remaining()
-    return reply(asked.get("sizes", [0])[0], received=len(message), metadata=seen, left=left, cancelled=CANCELLED["cancelled"])
+    return reply(asked.get("sizes", [0])[0], received=len(message), metadata=seen, left=left, ended=ENDED["streams"])
 
 
 async def streaming_input(messages, context):
@@ -63,6 +69,7 @@ async def streaming_input(messages, context):
 async def streaming_output(message, context):
     await begin(context)
     asked = read(message)
+    compress(asked, context)
     for size in asked.get("sizes", []):
         yield reply(size)
     await obey(asked, context)
@@ -70,16 +77,16 @@ async def streaming_output(message, context):
 
 async def full_duplex(messages, context):
     await begin(context)
-    CANCELLED["begun"] += 1
-    try:
-        async for message in messages:
-            asked = read(message)
-            await obey(asked, context)
-            for size in asked.get("sizes", []):
-                yield reply(size)
-    except asyncio.CancelledError:
-        CANCELLED["cancelled"] += 1
-        raise
+    context.add_done_callback(count)
+    async for message in messages:
+        asked = read(message)
+        await obey(asked, context)
+        for size in asked.get("sizes", []):
+            yield reply(size)
+
+
+def count(context):
+    ENDED["streams"] += 1
 
 
 HANDLERS = {

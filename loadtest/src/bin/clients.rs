@@ -56,9 +56,6 @@ const ROUTES: &str = "\
     [[routes]]\npath = \"/interop.Unknown\"\nupstream = \"grpc\"\nrequire = \"account\"\n\
     [[routes]]\npath = \"/interop.Nowhere\"\nupstream = \"nowhere\"\nrequire = \"account\"\n";
 
-/// How the gRPC server is spoken with.
-const GRPC_PROTOCOL: &str = "http1";
-
 /// Where the upstreams listen.
 struct Upstreams {
     api: SocketAddr,
@@ -106,9 +103,6 @@ async fn main() -> anyhow::Result<()> {
         "api": plane.api_url(),
         "admin_key": admin_key,
         "websockets": upstreams.websockets.to_string(),
-        "grpc_forwarded": GRPC_PROTOCOL != "http1",
-        "answer_trailers": false,
-        "interim_answers": false,
         "logs": folder.path(),
     });
     let passed = pytest(&arguments, &python, &cases, &stack, folder.path()).await?;
@@ -152,11 +146,7 @@ async fn gateway(
         .configured(&upstream("websockets", upstreams.websockets, ""))
         .configured(&upstream("fast", upstreams.fast, ""))
         .configured(&upstream("nowhere", upstreams.nowhere, ""))
-        .configured(&upstream(
-            "grpc",
-            upstreams.grpc,
-            &format!("protocol = \"{GRPC_PROTOCOL}\""),
-        ));
+        .configured(&upstream("grpc", upstreams.grpc, "protocol = \"h2c\""));
     name.clone_into(&mut setup.id);
     GatewayProcess::start(&setup).await
 }
