@@ -59,6 +59,9 @@ pub struct Readiness {
     pub detail: Value,
 }
 
+/// Finds what is held of a request id.
+pub type Explain = dyn Fn(&str) -> Option<Value> + Send + Sync;
+
 /// What the admin listener shows.
 #[derive(Clone)]
 pub struct AdminState {
@@ -69,7 +72,7 @@ pub struct AdminState {
     /// For `/debug/state`. Must not block, nor show a secret.
     pub state: Arc<dyn Fn() -> Value + Send + Sync>,
     /// For `/explain/<id>`: `None` when no refusal with this id is held. Must not block for long.
-    pub explain: Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>,
+    pub explain: Arc<Explain>,
     /// For `/.well-known/jwks.json`.
     pub jwks: Arc<dyn Fn() -> Arc<str> + Send + Sync>,
 }

@@ -93,7 +93,7 @@ async fn dispatch(asker: &Asker, request: Request<Incoming>) -> Response<Reply> 
 
 /// The answer to what is no question about a call.
 fn faulty(asker: &Asker, rejection: &Rejection) -> Response<Reply> {
-    let request_id = crate::request_id::of(&HeaderMap::new(), asker.worker.now().unix.0);
+    let request_id = request_id::of(&HeaderMap::new(), asker.worker.now().unix.0);
     let terms = asker.worker.terms();
     let documentation_url = &terms.rules().config.documentation_url;
     let id = request_id.to_str().unwrap_or_default();

@@ -235,14 +235,14 @@ impl Server {
 
     async fn drain(&self) {
         let parting = &self.worker.shared().parting;
-        let connections = self.connections.borrow();
-        for connection in connections.iter().filter_map(Weak::upgrade) {
-            match parting.is_handed_over() {
+        self.connections
+            .borrow()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|connection| match parting.is_handed_over() {
                 true => connection.drain_gently(),
                 false => connection.drain(),
-            }
-        }
-        drop(connections);
+            });
         let deadline = self.worker.now().monotonic + self.worker.terms().rules().config.drain.timeout;
         while self.open_here.get() > 0 && self.worker.now().monotonic < deadline.min(parting.end_by()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -273,9 +273,10 @@ async fn serve(
     let _ = stream.set_nodelay(true);
     let worker = &server.worker;
     if open.entrance == Entrance::Validations {
-        return authz::connection::serve(worker, stream, peer, &state).await;
+        return Box::pin(authz::connection::serve(worker, stream, peer, &state)).await;
     }
-    let Some(guest) = greeting::receive(worker, stream, peer, &state).await else {
+    // In boxes of their own, which are gone by the time that a connection is idle: an idle one is to be small.
+    let Some(guest) = Box::pin(greeting::receive(worker, stream, peer, &state)).await else {
         return;
     };
     let connection = Rc::new(Connection::new(worker, &guest, Rc::clone(&state)));
@@ -290,7 +291,7 @@ async fn serve(
             let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(&state));
             let budget = FrameBudget::new(&bounds, state.ticked());
             let stream = stream.within(budget, worker);
-            http2::serve(&server, stream, connection).await;
+            Box::pin(http2::serve(&server, stream, connection)).await;
         }
     }
 }

@@ -100,6 +100,7 @@ fn route(host: HostPattern, segments: &[&str], methods: Option<Vec<Method>>) -> 
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 fn config(routes: Vec<keyward_config::Route>) -> GatewayConfig {
     let least =
         "[[upstreams]]\nname = \"api\"\nendpoints = [\"http://127.0.0.1:1\"]\n[[routes]]\npath = \"/\"\n";

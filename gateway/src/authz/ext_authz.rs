@@ -53,7 +53,7 @@ pub(super) async fn answer(asker: &Asker, question: CheckRequest) -> Result<Resp
         .ok_or(NO_HTTP)?;
     let original = original(http).ok_or(NO_HEAD)?;
     let mut call = asker.begin(Endpoint::ExtAuthz);
-    let request_id = crate::request_id::of(&original.headers, call.started().unix.0);
+    let request_id = request_id::of(&original.headers, call.started().unix.0);
     let client = client(asker, source, &original.headers, call.rules());
     let answer = match super::decide(&mut call, &original, client, &request_id).await {
         Ok(allowed) => allow(&allowed, &call, &original.headers, request_id),

@@ -61,7 +61,7 @@ impl Statuses {
 /// Answers whether the call may pass that this head tells of.
 pub(super) async fn answer(asker: &Asker, parts: &Parts) -> Response<Reply> {
     let mut call = asker.begin(Endpoint::ForwardAuth);
-    let request_id = crate::request_id::of(&parts.headers, call.started().unix.0);
+    let request_id = request_id::of(&parts.headers, call.started().unix.0);
     let statuses = Statuses::asked(parts.uri.query());
     let answer = match decide(asker, &mut call, parts, &request_id).await {
         Ok(permit) => allow(&permit, &call, request_id),

@@ -4,8 +4,6 @@
 #![expect(
     missing_docs,
     missing_debug_implementations,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
     reason = "generated code; the .proto files are its documentation"
 )]
 

@@ -45,7 +45,7 @@ const MAX_QUESTION: usize = 64 << 10;
 /// Answers one question.
 pub(super) async fn answer(asker: &Asker, parts: &Parts, body: Incoming) -> Response<Reply> {
     let mut call = asker.begin(Endpoint::Validate);
-    let request_id = crate::request_id::of(&parts.headers, call.started().unix.0);
+    let request_id = request_id::of(&parts.headers, call.started().unix.0);
     call.describe(parts, &request_id, asker.peer);
     let answer = match read(&call, parts, body).await {
         Ok((asked, route)) => {

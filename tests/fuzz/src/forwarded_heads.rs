@@ -118,6 +118,7 @@ fn written(parts: &Parts, target: &str, trust: Trust) -> Vec<u8> {
         },
         upgrade: None,
         rules: None,
+        kept_credentials: None,
         identity: None,
     };
     let mut out = RequestHead::Http1(Vec::new());
