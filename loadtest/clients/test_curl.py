@@ -131,7 +131,13 @@ def test_redirects_and_cookies_pass_through(curl, tmp_path):
     assert statuses(curl) == [302, 200] and echo["target"] == "/echo?from=redirect"
     assert headers_of(echo, "cookie")[0].count("=") == 2
     assert "first" in jar.read_text() and "second" in jar.read_text()
-    curl("--location", "--data-binary", "x", "/redirect?code=307")
+
+
+@unread
+def test_a_redirected_body_is_sent_again(curl):
+    """The upstream redirects it before it has read it."""
+    reuses(curl)
+    assert json.loads(curl("--location", "--data-binary", "x", "/redirect?code=307"))["length"] == 1
     assert statuses(curl) == [307, 200]
 
 
