@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::call::Call;
 use crate::grpc;
+use crate::server::unread::ClientBody;
 use crate::server::watch::ConnectionState;
 use crate::upstream::answer::AnswerStream;
 
@@ -72,7 +72,7 @@ impl BodyFate {
 /// A client's request body on its way to the upstream.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Option<Incoming>,
+    incoming: Option<ClientBody>,
     left: u64,
     fate: Rc<BodyFate>,
     connection: Rc<ConnectionState>,
@@ -91,7 +91,7 @@ pub enum Trailers {
 impl RequestBody {
     /// Takes the client's body, at most `bound` bytes of it.
     #[must_use]
-    pub fn new(incoming: Incoming, bound: u64, connection: Rc<ConnectionState>) -> (Self, Rc<BodyFate>) {
+    pub fn new(incoming: ClientBody, bound: u64, connection: Rc<ConnectionState>) -> (Self, Rc<BodyFate>) {
         let fate = Rc::new(BodyFate {
             bound,
             ..BodyFate::default()

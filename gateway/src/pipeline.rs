@@ -46,6 +46,7 @@ use crate::request_id;
 use crate::route::Route;
 use crate::route::rules::Rules as HeaderRules;
 use crate::rules::Terms;
+use crate::server::unread::ClientBody;
 use crate::upgrade::{self, Switched};
 use crate::upstream::balance::Seeker;
 use crate::upstream::pump::BodyFraming;
@@ -61,6 +62,7 @@ pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> R
     if !body.is_end_stream() {
         connection.state().body_began();
     }
+    let body = ClientBody::new(body, connection.state());
     let request_id = request_id::of(&parts.headers, call.started().unix.0);
 
     let handled = AssertUnwindSafe(handle(&mut call, connection, &parts, body, &request_id));
@@ -112,7 +114,7 @@ async fn handle(
     call: &mut Call,
     connection: &Rc<Connection>,
     parts: &Parts,
-    body: Incoming,
+    body: ClientBody,
     request_id: &HeaderValue,
 ) -> Result<Outcome, Refused> {
     let worker = Rc::clone(call.worker());
@@ -358,7 +360,7 @@ impl<'a> Asked<'a> {
     /// Makes the call ready to be forwarded.
     fn onward(
         &self,
-        body: Incoming,
+        body: ClientBody,
         upstream: usize,
         permit: &Permit,
         now: Now,

@@ -28,6 +28,7 @@ pub mod greeting;
 pub mod listener;
 pub mod socket;
 pub mod strict;
+pub mod unread;
 pub mod watch;
 
 mod http1;

@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::Server;
+use super::unread;
 use super::watch::{ConnectionState, WatchedStream};
 use crate::body::AnswerBody;
 use crate::connection::Connection;
@@ -132,19 +133,22 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for StreamTasks {
             return;
         };
         tokio::task::spawn_local(async move {
-            let mut task = pin!(task);
-            poll_fn(|context| {
-                // Dropping the task resets the stream.
-                if stream.is_aborted() {
-                    return Poll::Ready(());
-                }
-                let polled = task.as_mut().poll(context);
-                if polled.is_pending() {
-                    stream.note(context);
-                }
-                polled
-            })
-            .await;
+            {
+                let mut task = pin!(task);
+                poll_fn(|context| {
+                    // Dropping the task resets the stream.
+                    if stream.is_aborted() {
+                        return Poll::Ready(());
+                    }
+                    let polled = task.as_mut().poll(context);
+                    if polled.is_pending() {
+                        stream.note(context);
+                    }
+                    polled
+                })
+                .await;
+            }
+            unread::read_off(&stream).await;
         });
     }
 }

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use hyper::body::Incoming;
 use keyward_config::Timeouts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -61,6 +62,8 @@ pub struct ConnectionState {
     clock: TickClock,
     kind: Kind,
     is_http2: Cell<bool>,
+    /// Of a stream: what its client still sends, although the call is over.
+    unread: RefCell<Option<Incoming>>,
     /// Of an HTTP/2 connection: its open streams.
     streams: Cell<usize>,
     /// The answer's end tells how the call went (gRPC), so that it can be ended with a word.
@@ -128,6 +131,7 @@ impl ConnectionState {
             clock: Rc::clone(clock),
             kind,
             is_http2: Cell::new(false),
+            unread: RefCell::new(None),
             streams: Cell::new(0),
             ends_with_status: Cell::new(false),
             phase: Cell::new(Phase::Silent),
@@ -236,6 +240,21 @@ impl ConnectionState {
     /// The end of its answer can tell that its call was ended.
     pub fn ends_with_status(&self) {
         self.ends_with_status.set(true);
+    }
+
+    /// Keeps what the client still sends on a stream, so that the stream is not reset for it.
+    pub fn leave_unread(&self, rest: Incoming) {
+        if let Kind::Stream(_) = self.kind
+            && !self.is_ended()
+        {
+            *self.unread.borrow_mut() = Some(rest);
+        }
+    }
+
+    /// What was kept.
+    #[must_use]
+    pub fn take_unread(&self) -> Option<Incoming> {
+        self.unread.borrow_mut().take()
     }
 
     /// Ends the call that is answered on it: with a word where there is one, and else at once.

@@ -230,6 +230,56 @@ fn a_slow_body_is_refused_and_a_stream_that_takes_nothing_is_reset_and_others_go
 }
 
 #[test]
+fn an_answer_that_comes_early_is_not_lost_to_a_reset() {
+    let (world, key) = world("[bounds]\nbody = \"10\"\n");
+    let client = Http2::open(&world);
+    // One is refused for what it announces and one for what it sends, one by whoever has no key, and one is answered by the upstream.
+    for (length, first, key, expected) in [
+        (Some("300000"), "x", key.text(), 413),
+        (None, "eleven byte", key.text(), 413),
+        (None, "x", "nobody's", 401),
+        (Some("5"), "whole", key.text(), 200),
+    ] {
+        let request = Request::post("http://api.example/").header("x-api-key", key);
+        let request = match length {
+            Some(length) => request.header("content-length", length),
+            None => request,
+        };
+        let (response, mut stream) = client.begin(request.body(()).unwrap(), Some(first));
+        let whole = client.finish(response);
+        assert_eq!(
+            (whole.answer.status, whole.reset.is_none()),
+            (expected, true),
+            "{length:?}"
+        );
+        // The client goes on, and ends: nobody resets its stream meanwhile.
+        if length != Some("5") {
+            stream.send_data(Bytes::from(vec![b'x'; 30_000]), false).unwrap();
+        }
+        assert_eq!(
+            client.get("/count", &[("x-api-key", "nobody's")]).answer.status,
+            401
+        );
+        let last = if length == Some("300000") {
+            vec![b'x'; 269_999]
+        } else {
+            Vec::new()
+        };
+        stream.reserve_capacity(last.len());
+        let ended = stream.send_data(Bytes::from(last), true);
+        assert!(ended.is_ok(), "{length:?}: {ended:?}");
+    }
+    // Who never ends is reset after a while.
+    let request = Request::post("http://api.example/").header("x-api-key", "nobody's");
+    let (response, mut stream) = client.begin(request.body(()).unwrap(), Some("x"));
+    assert_eq!(client.finish(response).answer.status, 401);
+    let reset = world
+        .runtime
+        .block_on(std::future::poll_fn(|context| stream.poll_reset(context)));
+    assert_eq!(reset.unwrap(), h2::Reason::NO_ERROR);
+}
+
+#[test]
 fn a_stream_of_a_revoked_key_is_reset_and_another_keys_goes_on() {
     let mut keys = Keys::new();
     let account = keys.account(|_| {});

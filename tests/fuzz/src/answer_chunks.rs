@@ -65,8 +65,11 @@ fn reference(bytes: &[u8]) -> Outcome {
     }
 }
 
+/// A line and what follows it; `None` while it is not whole.
+type Line<'b> = Option<(&'b [u8], &'b [u8])>;
+
 /// A line and what follows it; nothing while it may become one.
-fn line(bytes: &[u8], may_end: impl Fn(&[u8]) -> bool) -> Result<Option<(&[u8], &[u8])>, ()> {
+fn line(bytes: &[u8], may_end: impl Fn(&[u8]) -> bool) -> Result<Line<'_>, ()> {
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
             b'\r' if !may_end(&bytes[..at]) => return Err(()),

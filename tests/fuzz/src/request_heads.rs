@@ -60,7 +60,7 @@ fn has_one_meaning(parts: &Parts, parsed: &Parsed<'_>) {
             let host = host.to_str().unwrap_or("no text");
             assert!(host.starts_with(parsed.host));
             assert!(
-                matches!(host[parsed.host.len()..].as_bytes(), [] | [b':', ..]),
+                matches!(&host.as_bytes()[parsed.host.len()..], [] | [b':', ..]),
                 "{host}"
             );
             assert!(!parsed.host.is_empty() || parts.version < Version::HTTP_11);
