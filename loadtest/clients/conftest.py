@@ -13,10 +13,6 @@ import pytest
 STACK = json.loads(Path(os.environ["KEYWARD_CLIENTS"]).read_text())
 
 
-#: Clients that can't read an answer while they send: they lose it when the gateway stops reading, as HTTP lets it.
-unread = pytest.mark.xfail(reason="the gateway reads no further when it has answered", strict=False)
-
-
 @dataclass(frozen=True)
 class Gateway:
     """One of the two, as a client meets it."""

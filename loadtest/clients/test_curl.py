@@ -7,7 +7,6 @@ import uuid
 
 import pytest
 from bodies import DOWNLOADS, MIB, PLAIN, UPLOAD, UPLOADED, headers_of
-from conftest import unread
 from programs import run
 
 
@@ -87,7 +86,6 @@ def test_continue_is_said_before_the_body_is_sent(curl):
         assert statuses(curl) == [100, 200]
 
 
-@unread
 def test_a_refused_body_is_never_sent(curl):
     """The refusal comes in place of the 100."""
     words = ("--header", "Expect: 100-continue", "--expect100-timeout", "30", "--write-out", "%{stderr}%{size_upload}")
@@ -99,7 +97,6 @@ def test_a_refused_body_is_never_sent(curl):
     assert (statuses(curl), json.loads(body)["error"]["code"]) == ([401], "UNAUTHORIZED")
 
 
-@unread
 def test_a_refusal_is_read_while_the_body_is_still_being_sent(curl):
     body = curl("--header", "Expect:", "--data-binary", f"@{curl.upload}", "/small/echo")
     assert (statuses(curl), json.loads(body)["error"]["code"]) == ([413], "PAYLOAD_TOO_LARGE")
@@ -133,7 +130,6 @@ def test_redirects_and_cookies_pass_through(curl, tmp_path):
     assert "first" in jar.read_text() and "second" in jar.read_text()
 
 
-@unread
 def test_a_redirected_body_is_sent_again(curl):
     """The upstream redirects it before it has read it."""
     reuses(curl)

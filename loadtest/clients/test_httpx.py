@@ -9,7 +9,7 @@ import uuid
 import httpx
 import pytest
 from bodies import DOWNLOADS, PLAIN, UPLOAD, UPLOADED, headers_of, pieces
-from conftest import GATEWAYS, unread
+from conftest import GATEWAYS
 
 VERSIONS = {"h1": "HTTP/1.1", "h2": "HTTP/2"}
 
@@ -101,7 +101,6 @@ def gateway_in_clear():
     return GATEWAYS[0].url
 
 
-@unread
 async def test_many_calls_share_connections(client):
     answers = await asyncio.gather(*(client.post("/echo", content=b"x" * number) for number in range(60)))
     assert [answer.json()["length"] for answer in answers] == list(range(60))
@@ -142,7 +141,6 @@ async def test_refusals_are_read_rightly_and_the_connection_goes_on(client, one_
     assert connection(first) == connection(await client.get("/echo"))
 
 
-@unread
 @pytest.mark.timeout(10)
 async def test_too_large_a_body_is_refused_and_read_rightly(client):
     for content in (b"x" * 2000, UPLOAD):

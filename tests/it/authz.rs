@@ -172,8 +172,7 @@ async fn nginx_asks_about_every_call_and_passes_on_what_it_is_told() {
     let behind = Upstream::start(any).await.unwrap();
     let plan = Plan {
         authz: true,
-        routes: "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n\
-                 [[routes]]\npath = \"/reads\"\nupstream = \"api\"\nrequire = \"account\"\nmethods = [\"GET\"]\n\
+        routes: "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\nmethods = [\"GET\", \"POST\"]\n\
                  [[routes]]\npath = \"/public\"\nupstream = \"api\"\nrequire = \"none\"\n",
         ..Plan::default()
     };
@@ -226,7 +225,7 @@ async fn nginx_asks_about_every_call_and_passes_on_what_it_is_told() {
     assert_eq!(told(Method::GET, "/", "").await.0, 401);
     // The client says that it reads; nginx says what is true.
     assert_eq!(
-        told(Method::POST, "/reads", &account.key).await,
+        told(Method::DELETE, "/", &account.key).await,
         (405, json!("METHOD_NOT_ALLOWED"), false)
     );
     let mut refused = None;

@@ -209,11 +209,11 @@ fn a_size_that_can_not_be_is_refused() {
         ),
         (
             "[timeouts]\nrequest_body_rate = 0",
-            "2: timeouts.request_body_rate: 0 is too little; write at least 1",
+            "3: timeouts.request_body_rate: 0 is too little; write at least 1",
         ),
         (
             "[timeouts]\nrequest_body_rate = \"2GiB\"",
-            "2: timeouts.request_body_rate: 2GiB is too much; write at most 1GiB",
+            "3: timeouts.request_body_rate: 2GiB is too much; write at most 1GiB",
         ),
         (
             "headers = 0",

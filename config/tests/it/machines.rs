@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use keyward_config::{ActiveChecks, Balance, HashedBy, Health, PassiveChecks, Retries, Share, Upstream};
+use keyward_config::{ActiveChecks, Balance, HashedBy, Health, PassiveChecks, Portion, Retries, Upstream};
 
 use crate::parse_gateway;
 
@@ -110,9 +110,9 @@ fn health_means_what_it_says() {
             statuses: vec![StatusCode::INTERNAL_SERVER_ERROR],
             ejection: Duration::from_secs(1),
             max_ejection: Duration::from_secs(8),
-            max_ejected: Share::percent(34),
+            max_ejected: Portion::percent(34),
         }),
-        panic_threshold: Share::percent(0),
+        panic_threshold: Portion::percent(0),
     };
     assert_eq!(taken(all).health, Some(expected));
 }
@@ -155,7 +155,7 @@ fn health_that_would_not_hold_is_refused() {
     for (path, shown) in [
         ("healthz", "healthz"),
         ("/a b", "/a b"),
-        ("/a\\r\\nb", "/a\r\nb"),
+        ("/a\\r\\nb", "/a\\r\\nb"),
         ("/#a", "/#a"),
     ] {
         refused(
@@ -235,7 +235,7 @@ fn retries_mean_what_they_say() {
     let expected = Retries {
         attempts: 3,
         statuses: vec![StatusCode::SERVICE_UNAVAILABLE],
-        budget: Share::percent(5),
+        budget: Portion::percent(5),
         min_per_second: 0,
         backoff: Duration::ZERO,
     };

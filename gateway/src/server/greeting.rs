@@ -8,7 +8,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -84,7 +84,16 @@ pub async fn receive(
         })?;
         Ok((ClientSocket::Tls(Box::new(accepted)), peer))
     };
-    let greeted = tokio::time::timeout(config.timeouts.handshake, greeting).await;
+    let mut greeting = pin!(tokio::time::timeout(config.timeouts.handshake, greeting));
+    let greeted = poll_fn(|context| {
+        state.note(context);
+        // A gateway that stops waits for nobody who has not said what it wants.
+        if state.is_to_end() {
+            return Poll::Ready(Ok(Err(Turned::Slow)));
+        }
+        greeting.as_mut().poll(context)
+    })
+    .await;
     match greeted.unwrap_or(Err(Turned::Slow)) {
         Ok((ClientSocket::Plain(stream), peer)) => {
             state.greeting_over();
@@ -147,7 +156,7 @@ pub(crate) async fn in_clear_text(
     let mut early = Early::new();
     let wire = poll_fn(|context| {
         loop {
-            if state.is_ended() {
+            if state.is_ended() || state.is_to_end() {
                 return Poll::Ready(None);
             }
             let mut room = [0; PREFACE.len()];

@@ -31,7 +31,11 @@ pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, sta
         .half_close(false);
     let service = service_fn(|request| {
         let connection = Rc::clone(&connection);
-        async move { Ok::<_, std::convert::Infallible>(pipeline::serve(&connection, request).await) }
+        // In a box that is made for the call: the library keeps room for the whole of it as long as the connection is open.
+        async move {
+            let answer = Box::pin(pipeline::serve(&connection, request)).await;
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let stream = StrictStream::new(stream, Rc::clone(state));
     let mut serving = builder.serve_connection(TokioIo::new(stream), service);
@@ -58,8 +62,8 @@ pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, sta
     let stream = parts.io.into_inner();
     match switched {
         Some(switched) if ended.is_ok() => {
-            tunnel::run(stream.into_inner(), parts.read_buf, *switched, state).await;
+            Box::pin(tunnel::run(stream.into_inner(), parts.read_buf, *switched, state)).await;
         }
-        _ => farewell::say(&connection, stream, &parts.read_buf).await,
+        _ => Box::pin(farewell::say(&connection, stream, &parts.read_buf)).await,
     }
 }

@@ -169,11 +169,12 @@ impl Place {
         for (what, bytes, expected) in cases {
             let upstream = self.check(what, bytes, *expected);
             let may_pass = matches!(expected, Answer(200));
-            assert_eq!(
-                !upstream.is_empty(),
-                may_pass,
-                "{what}: the upstream saw {upstream:?}"
-            );
+            // One that was begun before the error came breaks off.
+            let whole = upstream
+                .iter()
+                .filter(|request| !request.ends_with("<broken off>"))
+                .count();
+            assert_eq!(whole > 0, may_pass, "{what}: the upstream saw {upstream:?}");
         }
     }
 }
