@@ -91,6 +91,8 @@ async fn answer(connection: &Rc<Connection>, request: Request<Incoming>) -> Resp
     if parts.headers.len() > connection.worker().terms().rules().config.bounds.headers {
         let mut refusal = Response::new(AnswerBody::none(Rc::clone(connection.state())));
         *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        // As over HTTP/1.1: who sends such heads sends no more of them here.
+        connection.state().had_too_large_a_head();
         return refusal;
     }
     plain(&mut parts);

@@ -32,6 +32,9 @@ const FIRST_CALL_GRACE: Duration = Duration::from_millis(500);
 
 /// How long a client that still sends may take to notice that it has been answered.
 const LEAVE: Duration = Duration::from_secs(2);
+/// Heads over the bound that an HTTP/2 connection may bring before it is cut off.
+const MOST_LARGE_HEADS: u8 = 10;
+
 /// How long a client has to hear that its HTTP/2 connection ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,8 @@ pub struct ConnectionState {
     is_http2: Cell<bool>,
     /// Of a stream: what its client still sends, although the call is over.
     unread: RefCell<Option<Incoming>>,
+    /// Of an HTTP/2 connection: calls whose heads were too large.
+    large_heads: Cell<u8>,
     /// Of an HTTP/2 connection: its open streams.
     streams: Cell<usize>,
     /// The answer's end tells how the call went (gRPC), so that it can be ended with a word.
@@ -132,6 +137,7 @@ impl ConnectionState {
             kind,
             is_http2: Cell::new(false),
             unread: RefCell::new(None),
+            large_heads: Cell::new(0),
             streams: Cell::new(0),
             ends_with_status: Cell::new(false),
             phase: Cell::new(Phase::Silent),
@@ -240,6 +246,20 @@ impl ConnectionState {
     /// The end of its answer can tell that its call was ended.
     pub fn ends_with_status(&self) {
         self.ends_with_status.set(true);
+    }
+
+    /// Its head was too large. Calls that are under way on its connection end in peace, and the client is told to send no
+    /// more (GOAWAY); one that goes on all the same is not listened to any longer.
+    pub fn had_too_large_a_head(&self) {
+        if let Kind::Stream(connection) = &self.kind {
+            let heads = connection.large_heads.get().saturating_add(1);
+            connection.large_heads.set(heads);
+            if heads > MOST_LARGE_HEADS {
+                connection.abort();
+            } else {
+                connection.drain();
+            }
+        }
     }
 
     /// Keeps what the client still sends on a stream, so that the stream is not reset for it.

@@ -120,7 +120,9 @@ fn what_is_refused_over_http_1_is_refused_here() {
         assert!(answer.header("x-request-id").is_some());
     }
     let many: Vec<_> = (0..21).map(|_| ("x-a", "b")).collect();
-    assert_eq!(client.get("/", &many).answer.status, 431);
+    let other = Http2::open(&world);
+    assert_eq!(other.get("/", &many).answer.status, 431);
+    eventually("its connection ends", || !other.is_open());
     let uri = "http://user@api.example/";
     let request = Request::get(uri).header(key.0, key.1).body(()).unwrap();
     assert_eq!(client.call(request).answer.status, 400);
