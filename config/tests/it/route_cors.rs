@@ -9,7 +9,10 @@ use crate::routes::{one, refused};
 
 fn cors(text: &str) -> Cors {
     let config = one(text).unwrap_or_else(|message| panic!("{message}"));
-    config.routes[0].cors.clone().unwrap()
+    config.routes[0]
+        .cors
+        .clone()
+        .unwrap_or_else(|| panic!("it has none"))
 }
 
 #[test]

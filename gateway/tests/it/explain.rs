@@ -49,6 +49,9 @@ fn refused_at(refusal: &Value) -> String {
     )
 }
 
+/// A path, header fields, and the check that refuses it.
+type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c str);
+
 #[test]
 fn each_refusal_is_told_by_the_check_that_said_no() {
     let mut keys = Keys::new();
@@ -73,7 +76,7 @@ fn each_refusal_is_told_by_the_check_that_said_no() {
 
     assert_eq!(world.get("/", &[("x-api-key", spent.text())]).status, 200);
     let (key, body) = (("x-api-key", key.text()), ("content-length", "11"));
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("/..", &[key], "parse: the head can be read in one way only"),
         ("/a%2fb", &[key], "parse: the head can be read in one way only"),
         (

@@ -192,6 +192,7 @@ impl Served {
 }
 
 impl Drop for Served {
+    #[expect(clippy::print_stderr, reason = "what the gateway said belongs to the failure")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.file.with_extension("log")).unwrap_or_default();
