@@ -1,7 +1,7 @@
 //! The signed identities that one worker has at hand.
 //!
 //! A token is handed on while half of its life is left, the records that it was made from say the same, and the clock
-//! has not gone back before its making. There are two generations of at most [`GENERATION`] tokens: when the young one
+//! has not gone back before its making. There are two generations of at most `GENERATION` tokens: when the young one
 //! is full it becomes the old one, and what was in the old one and not asked for since is gone. So memory is bounded,
 //! a few megabytes at most, and nothing has to be swept. Cost: one look-up, a comparison of some 250 bytes, a count.
 

@@ -2,7 +2,7 @@
 //!
 //! In: every byte passes [`heads::Heads`], which finds what hyper would take in silence. Out: hyper answers a head that
 //! it can't read by itself, with a bare status. That answer is held back, to be said in our words
-//! ([`super::farewell`]): bytes that come while everything of every call is out can be nothing else.
+//! (`server/farewell.rs`): bytes that come while everything of every call is out can be nothing else.
 //!
 //! Cost: a search over the heads that are read; one comparison a write.
 

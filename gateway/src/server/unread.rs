@@ -2,7 +2,7 @@
 //!
 //! Over HTTP/2 nothing of it can be taken for another call, but a client whose stream is reset while it sends may lose the answer,
 //! or take the reset for an error (RFC 9113 §8.1 allows both sides). So the rest of a body is read and thrown away, for a
-//! moment and up to a bound. Over HTTP/1.1 the connection ends instead ([`super::farewell`]).
+//! moment and up to a bound. Over HTTP/1.1 the connection ends instead (`server/farewell.rs`).
 
 use std::future::poll_fn;
 use std::pin::Pin;

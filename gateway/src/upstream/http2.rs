@@ -1,11 +1,11 @@
 //! HTTP/2 towards an upstream: one worker's connections to one endpoint, each of which carries many calls.
 //!
-//! A call takes a place on a connection that has one, as many as the peer allows and at most [`MAX_STREAMS`]; beyond that
-//! another connection is opened, one at a time however many calls wait for it, and at most [`MAX_CONNECTIONS`]. A connection
+//! A call takes a place on a connection that has one, as many as the peer allows and at most `MAX_STREAMS`; beyond that
+//! another connection is opened, one at a time however many calls wait for it, and at most `MAX_CONNECTIONS`. A connection
 //! that said GOAWAY, refused a call or broke a rule gets no more calls and ends with those that it has. A call is counted in
 //! the turn in which the connection takes it, before the connection can write: see [`Departure::hand_over`].
 //!
-//! Memory is bounded by the windows: a stream may have [`STREAM_WINDOW`] bytes that nobody has taken, and the connection's
+//! Memory is bounded by the windows: a stream may have `STREAM_WINDOW` bytes that nobody has taken, and the connection's
 //! window is large enough for all of them, so that a client that does not read delays nobody else.
 
 use std::cell::{Cell, OnceCell, RefCell};
