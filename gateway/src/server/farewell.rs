@@ -21,7 +21,7 @@ use crate::rejection::Rejection;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// Bytes that are read and thrown away at most.
-const MOST: usize = 1024 * 1024;
+const MOST: usize = 16 * 1024 * 1024;
 
 /// Ends a connection after hyper has finished with it. `unread` is what hyper had read and not used.
 pub(super) async fn say<S>(connection: &Rc<Connection>, mut stream: StrictStream<S>, unread: &[u8])
@@ -90,7 +90,7 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
         return;
     }
     // On the heap: what is here would be part of every connection.
-    let mut space = vec![0; 4 * 1024];
+    let mut space = vec![0; 32 * 1024];
     let mut left = MOST;
     while left > 0 {
         match stream.read(&mut space).await {

@@ -19,7 +19,7 @@ use super::watch::ConnectionState;
 /// How long a client may go on sending.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many bytes of it are read.
-const MOST: usize = 1024 * 1024;
+const MOST: usize = 16 * 1024 * 1024;
 
 /// A client's body; what is left of it when it is dropped is kept for [`read_off`].
 #[derive(Debug)]
