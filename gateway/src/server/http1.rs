@@ -29,27 +29,66 @@ pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, sta
         // The watcher keeps the time; hyper needs no timer.
         .header_read_timeout(None)
         .half_close(false);
+    let mut stream = StrictStream::new(stream, Rc::clone(state));
+    let (ended, unread) = loop {
+        let (stop, parts) = until_idle(&builder, stream, &connection).await;
+        stream = parts.io.into_inner();
+        match stop {
+            Stop::Ended(ended) => break (ended, parts.read_buf),
+            // It has no buffers now, and needs none until its client says something.
+            Stop::Dozing if poll_fn(|context| stream.inner().poll_doze(context)).await => {}
+            Stop::Dozing => return,
+        }
+    };
+    let switched = connection.take_switched().filter(|_| !state.is_aborted());
+    match switched {
+        Some(switched) if ended => {
+            Box::pin(tunnel::run(stream.into_inner(), unread, *switched, state)).await;
+        }
+        _ => Box::pin(farewell::say(&connection, stream, &unread)).await,
+    }
+}
+
+/// Why a connection is not served any further for now.
+enum Stop {
+    /// It is over, and whether in good order.
+    Ended(bool),
+    /// It has been idle for a while.
+    Dozing,
+}
+
+type Parts<S> = http1::Parts<TokioIo<StrictStream<WatchedStream>>, S>;
+
+/// Serves calls until the connection is over, or has been idle for so long that its buffers are given back: the library keeps
+/// sixteen kibibytes as long as it has a connection.
+async fn until_idle(
+    builder: &http1::Builder,
+    stream: StrictStream<WatchedStream>,
+    connection: &Rc<Connection>,
+) -> (Stop, Parts<impl Sized>) {
+    let state = connection.state();
     let service = service_fn(|request| {
-        let connection = Rc::clone(&connection);
+        let connection = Rc::clone(connection);
         // In a box that is made for the call: the library keeps room for the whole of it as long as the connection is open.
         async move {
             let answer = Box::pin(pipeline::serve(&connection, request)).await;
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
-    let stream = StrictStream::new(stream, Rc::clone(state));
-    let mut serving = builder.serve_connection(TokioIo::new(stream), service);
+    let mut serving = Box::new(builder.serve_connection(TokioIo::new(stream), service));
     let mut is_told = false;
-    let ended = poll_fn(|context| {
+    let stop = poll_fn(|context| {
         if state.is_aborted() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Stop::Ended(true));
         }
         if state.is_to_end() && !is_told {
             is_told = true;
-            Pin::new(&mut serving).graceful_shutdown();
+            Pin::new(&mut *serving).graceful_shutdown();
         }
-        match Pin::new(&mut serving).poll(context) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
+        match Pin::new(&mut *serving).poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Stop::Ended(outcome.is_ok())),
+            // All that has come was looked at just now, and it was nothing.
+            Poll::Pending if state.is_dozing() && !is_told => Poll::Ready(Stop::Dozing),
             Poll::Pending => {
                 state.note(context);
                 Poll::Pending
@@ -57,13 +96,5 @@ pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, sta
         }
     })
     .await;
-    let switched = connection.take_switched().filter(|_| !state.is_aborted());
-    let parts = serving.into_parts();
-    let stream = parts.io.into_inner();
-    match switched {
-        Some(switched) if ended.is_ok() => {
-            Box::pin(tunnel::run(stream.into_inner(), parts.read_buf, *switched, state)).await;
-        }
-        _ => Box::pin(farewell::say(&connection, stream, &parts.read_buf)).await,
-    }
+    (stop, serving.into_parts())
 }

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use keyward_config::Timeouts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::FrameBudget;
+use super::frames::{FrameBudget, PREFACE};
 use super::greeting::Early;
 use super::socket::ClientSocket;
 use super::strict::heads::Unsound;
@@ -34,6 +34,9 @@ const FIRST_CALL_GRACE: Duration = Duration::from_millis(500);
 const LEAVE: Duration = Duration::from_secs(2);
 /// Heads over the bound that an HTTP/2 connection may bring before it is cut off.
 const MOST_LARGE_HEADS: u8 = 10;
+
+/// How long an HTTP/1.1 connection keeps its buffers between two calls.
+const DOZE: Duration = Duration::from_secs(1);
 
 /// How long a client has to hear that its HTTP/2 connection ends.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -87,6 +90,8 @@ pub struct ConnectionState {
     is_over: Cell<bool>,
     is_aborted: Cell<bool>,
     draining_since: Cell<Option<Duration>>,
+    /// It has been idle for so long that it needs no buffers.
+    is_dozing: Cell<bool>,
     /// Whether it may wait for its next call, however long the drain is.
     drains_gently: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -151,6 +156,7 @@ impl ConnectionState {
             unsound: Cell::new(None),
             is_over: Cell::new(false),
             is_aborted: Cell::new(false),
+            is_dozing: Cell::new(false),
             draining_since: Cell::new(None),
             drains_gently: Cell::new(false),
             waker: RefCell::new(None),
@@ -422,7 +428,13 @@ impl ConnectionState {
                     .set(self.is_over.get() || is_spent || is_stuck || is_awaited);
             }
         }
-        if self.is_over.get() || self.is_to_end() {
+        let is_tired = matches!(self.kind, Kind::Connection)
+            && !self.is_http2.get()
+            && self.phase.get() == Phase::Idle
+            && self.write_stuck_since.get().is_none()
+            && longer_than(self.since.get(), DOZE)
+            && !self.is_dozing.replace(true);
+        if self.is_over.get() || self.is_to_end() || is_tired {
             self.wake();
         }
     }
@@ -436,7 +448,14 @@ impl ConnectionState {
         }
     }
 
+    /// Whether an HTTP/1.1 connection has been idle for so long that it needs no buffers.
+    #[must_use]
+    pub fn is_dozing(&self) -> bool {
+        self.is_dozing.get()
+    }
+
     fn enter(&self, phase: Phase) {
+        self.is_dozing.set(false);
         self.phase.set(phase);
         self.since.set(self.clock.get());
     }
@@ -522,6 +541,27 @@ impl WatchedStream {
             worker: Rc::clone(worker),
         }));
         self
+    }
+
+    /// Waits for the first bytes of the next call, without a buffer to speak of; `false` when there is none.
+    pub fn poll_doze(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.state.is_ended() || self.state.is_to_end() {
+            return Poll::Ready(false);
+        }
+        let mut room = [0; PREFACE.len()];
+        let mut buffer = ReadBuf::new(&mut room);
+        match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
+            Poll::Pending => {
+                self.state.note(context);
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(_)) => return Poll::Ready(false),
+            Poll::Ready(Ok(())) => {}
+        }
+        // There is room: it was empty.
+        let _ = self.early.try_extend_from_slice(buffer.filled());
+        self.state.received();
+        Poll::Ready(!self.early.is_empty())
     }
 
     fn came(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -147,10 +147,14 @@ impl Served {
     fn upgrade(&mut self) {
         let before = self.now();
         kill("USR2", before);
+        let next = std::cell::Cell::new(before);
         eventually("another one serves", || {
-            self.pid().is_some_and(|pid| pid != before)
+            if let Some(pid) = self.pid() {
+                next.set(pid);
+            }
+            next.get() != before
         });
-        self.pids.push(self.pid().unwrap());
+        self.pids.push(next.get());
     }
 
     /// Waits until nobody but the last one lives.

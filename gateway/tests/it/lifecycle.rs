@@ -89,3 +89,44 @@ fn a_port_that_another_gateway_listens_on_is_refused() {
     let taken = keyward_gateway::server::listener::bind(world.proxy, 2);
     assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
 }
+
+#[test]
+fn a_connection_that_dozed_between_two_calls_serves_on_and_still_ends_in_time() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let mut world = World::start(&keys, &format!("{ROUTE}\n[timeouts]\nidle = \"4s\""));
+    let request = get("/", &[("x-api-key", key.text())]);
+    let mut kept = world.connect();
+    for _ in 0..2 {
+        kept.write_all(request.as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut kept).status, 200);
+        // Longer than it keeps its buffers.
+        std::thread::sleep(Duration::from_millis(1_500));
+    }
+    // The next call comes byte by byte, and two at once after it.
+    for byte in request.as_bytes() {
+        kept.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(read_answer(&mut kept).status, 200);
+    kept.write_all(request.repeat(2).as_bytes()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(read_answer(&mut kept).status, 200);
+    }
+    let mut rest = Vec::new();
+    assert_eq!(
+        kept.read_to_end(&mut rest).unwrap_or_default(),
+        0,
+        "it is closed when its time is over"
+    );
+    let mut dozing = world.connect();
+    dozing.write_all(request.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut dozing).status, 200);
+    std::thread::sleep(Duration::from_millis(1_500));
+    let began = Instant::now();
+    world.drain();
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "a drain does not wait for it"
+    );
+}
