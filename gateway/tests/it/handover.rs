@@ -147,7 +147,7 @@ impl Served {
     fn upgrade(&mut self) {
         let before = self.now();
         kill("USR2", before);
-        let next = std::cell::Cell::new(before);
+        let next = Cell::new(before);
         eventually("another one serves", || {
             if let Some(pid) = self.pid() {
                 next.set(pid);
