@@ -7,6 +7,7 @@
 
 mod connection;
 mod pace;
+mod stillness;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -19,6 +20,8 @@ use tokio::task::JoinSet;
 
 use self::connection::Connection;
 pub use self::pace::{Pace, Phase};
+use self::stillness::Stillness;
+pub use self::stillness::Stretch;
 use crate::histogram::Histogram;
 use crate::requests::Requests;
 
@@ -116,9 +119,21 @@ pub struct Heard {
     pub elapsed: Duration,
     /// All calls, in the order in which they ended on each connection.
     pub calls: Vec<Call>,
+    /// When the machine itself stood still, for longer than any scheduler lets a thread wait.
+    pub still: Vec<Stretch>,
 }
 
 impl Heard {
+    /// The stretches of this time in which the machine stood still.
+    pub fn still_between(&self, from: Duration, until: Duration) -> impl Iterator<Item = Duration> {
+        let within = self
+            .still
+            .iter()
+            .map(move |still| (still.0.max(from), still.1.min(until)));
+        let within = within.map(|(began, ended)| ended.saturating_sub(began));
+        within.filter(|lasted| !lasted.is_zero())
+    }
+
     /// How many calls were accepted.
     #[must_use]
     pub fn accepted(&self) -> u64 {
@@ -193,13 +208,14 @@ impl Shared {
 pub struct Running {
     shared: Arc<Shared>,
     connections: JoinSet<Vec<Call>>,
+    stillness: Stillness,
 }
 
 impl Paced {
     /// Opens all connections, then starts, on the caller's runtime.
     ///
     /// # Errors
-    /// When a gateway can't be connected to.
+    /// When a gateway can't be connected to, or no thread can be made.
     pub async fn start(self) -> anyhow::Result<Running> {
         let mut streams = Vec::new();
         for (number, lane) in self.lanes.iter().enumerate() {
@@ -217,12 +233,17 @@ impl Paced {
             sent: AtomicU64::new(0),
             waiting: streams.iter().map(|_| AtomicU64::new(IDLE)).collect(),
         });
+        let stillness = Stillness::watch(shared.started).context("could not make a thread")?;
         let mut connections = JoinSet::new();
         for (number, (lane, stream)) in streams.into_iter().enumerate() {
             let connection = Connection::new(Arc::clone(&shared), (number, lane), stream);
             connections.spawn(connection.drive());
         }
-        Ok(Running { shared, connections })
+        Ok(Running {
+            shared,
+            connections,
+            stillness,
+        })
     }
 
     /// Starts, and waits for the last answer.
@@ -285,6 +306,7 @@ impl Running {
             started: self.shared.started,
             elapsed: self.shared.started.elapsed(),
             calls,
+            still: self.stillness.seen(),
         })
     }
 }

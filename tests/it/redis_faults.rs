@@ -158,18 +158,39 @@ impl Fault {
         let name = format!("{} at {:?}, back at {:?}", self.name, self.began, self.back);
         let name = format!("{name}, accepted every 250 ms: {:?}", self.course(heard));
         let meanwhile = heard.accepted_between(self.began, self.back);
-        let most = tokens(SHARED, away) + HELD;
+        let slack = slack(heard, self.began, self.back);
+        let most = tokens(SHARED, away) + HELD + slack;
         assert!(meanwhile <= most, "{name}: {meanwhile} of {most} while away");
         if self.noticed == Noticed::Yes {
             let least = tokens(GROWTH, away) * 8 / 10;
-            assert!(meanwhile >= least, "{name}: {meanwhile} of {least} while away");
+            assert!(
+                meanwhile + slack >= least,
+                "{name}: {meanwhile} of {least} while away"
+            );
         }
         let (from, until) = (self.back + SETTLED, self.until);
         let after = heard.accepted_between(from, until);
-        let exact = tokens(GROWTH, until - from);
-        assert!(after <= exact + HELD, "{name}: {after} of {exact} afterwards");
-        assert!(after * 10 >= exact * 9, "{name}: {after} of {exact} afterwards");
+        judge_rate(heard, (from, until), after, &name);
     }
+}
+
+/// After a moment in which the machine stood still, what came meanwhile is spent late, and gateways go by their
+/// fallback for a while: so many calls more or fewer prove nothing.
+fn slack(heard: &Heard, from: Duration, until: Duration) -> u64 {
+    let still = heard.still_between(from.saturating_sub(SETTLED), until);
+    still
+        .map(|lasted| GROWTH.allowed(lasted) - GROWTH.burst + HELD)
+        .sum()
+}
+
+/// So many were accepted between these moments, with Redis up: as many as the rate has, give or take what was held.
+#[track_caller]
+fn judge_rate(heard: &Heard, (from, until): (Duration, Duration), accepted: u64, name: &str) {
+    let exact = GROWTH.allowed(until - from) - GROWTH.burst;
+    let slack = slack(heard, from, until);
+    let told = format!("{name}: {accepted} of {exact} afterwards, give or take {slack}");
+    assert!(accepted <= exact + HELD + slack, "{told}");
+    assert!((accepted + slack) * 10 >= exact * 9, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -320,8 +341,7 @@ async fn each_tier_falls_back_in_its_own_way() {
             let settled = call.ended >= back + SETTLED && call.ended < back + SETTLED + JUDGED;
             call.accepted() && call.caller == account && settled
         });
-        let exact = GROWTH.rate * JUDGED.as_secs();
-        assert!(after <= exact + HELD, "account {account}: {after} of {exact}");
-        assert!(after * 10 >= exact * 9, "account {account}: {after} of {exact}");
+        let judged = (back + SETTLED, back + SETTLED + JUDGED);
+        judge_rate(&heard, judged, after, &format!("account {account}"));
     }
 }
