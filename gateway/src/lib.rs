@@ -51,6 +51,7 @@ pub mod request_id;
 pub mod route;
 pub mod rules;
 pub mod server;
+pub mod socket;
 pub mod sync;
 pub mod telemetry;
 pub mod tunnel;
