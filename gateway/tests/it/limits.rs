@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keyward_contract::{AccountRecord, Grant, KeyKind, LimitMode, Limits, UnixMillis, feed};
 
