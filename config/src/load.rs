@@ -23,12 +23,7 @@ impl GatewayConfig {
     /// # Errors
     /// With everything that is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = text_of(path)?;
-        Self::from_toml(
-            &text,
-            &path.display().to_string(),
-            &Surroundings::of_this_process()?,
-        )
+        of_file(path, Self::from_toml)
     }
 
     /// Reads a text; `origin` is what messages call it.
@@ -54,12 +49,7 @@ impl ControlPlaneConfig {
     /// # Errors
     /// With everything that is wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = text_of(path)?;
-        Self::from_toml(
-            &text,
-            &path.display().to_string(),
-            &Surroundings::of_this_process()?,
-        )
+        of_file(path, Self::from_toml)
     }
 
     /// Reads a text; `origin` is what messages call it.
@@ -132,6 +122,19 @@ fn stage_one<'a, T: DeserializeOwned>(
     surroundings: &'a Surroundings,
 ) -> Result<(T, Report<'a>), ConfigError> {
     reading::read(Document::parse(text, origin, &surroundings.environment)?)
+}
+
+/// What the text of a file means in this process's surroundings.
+fn of_file<T>(
+    path: &Path,
+    read: impl Fn(&str, &str, &Surroundings) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
+    let text = text_of(path)?;
+    read(
+        &text,
+        &path.display().to_string(),
+        &Surroundings::of_this_process()?,
+    )
 }
 
 pub(crate) fn text_of(path: &Path) -> Result<String, ConfigError> {

@@ -13,17 +13,11 @@
 //! and 2 while snapshots are read.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::error::DatabaseError;
-use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{
-    Any, AnyConnection, AnyPool, ConnectOptions, Connection, PgConnection, SqliteConnection, Transaction,
-};
+use sqlx::{Any, AnyPool, ConnectOptions, PgConnection, SqliteConnection, Transaction};
 
 pub mod accounts;
 pub mod admin_keys;
@@ -31,6 +25,7 @@ pub mod audit;
 pub mod changes;
 pub mod crossings;
 pub mod customers;
+mod error;
 pub mod expiring;
 pub mod exports;
 pub mod gateway_access;
@@ -40,6 +35,7 @@ pub mod idempotency;
 pub mod imports;
 pub mod jobs;
 pub mod keys;
+mod opening;
 pub mod policies;
 pub mod records;
 pub mod settings;
@@ -50,8 +46,7 @@ pub mod user_keys;
 pub mod users;
 pub mod webhooks;
 
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
-static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("./migrations/postgres");
+pub use error::{Result, StoreError};
 
 /// A transaction. Dropping it rolls it back.
 pub type Tx = Transaction<'static, Any>;
@@ -110,76 +105,6 @@ impl Purpose {
     }
 }
 
-/// The database can't be reached, is broken, or refused a statement. What it says is for logs alone.
-#[derive(Debug, thiserror::Error)]
-#[error("the store failed: {0}")]
-pub struct StoreError(#[from] sqlx::Error);
-
-impl StoreError {
-    /// A stored value is none that we ever write.
-    pub(crate) fn corrupt(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(sqlx::Error::Decode(reason.into()))
-    }
-
-    /// A call whose claim another control plane has taken over must not act.
-    pub(crate) fn overtaken() -> Self {
-        Self(sqlx::Error::Io(std::io::Error::other(
-            "this control plane was taken for dead, and the call may have been made by another",
-        )))
-    }
-
-    /// The database took longer than was left.
-    pub(crate) fn too_slow() -> Self {
-        Self(sqlx::Error::PoolTimedOut)
-    }
-
-    /// Whether the database is away (unreachable, locked, full, read-only) rather than at odds with us: worth
-    /// trying again later.
-    #[must_use]
-    pub fn is_away(&self) -> bool {
-        match &self.0 {
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::BeginFailed => true,
-            sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
-                Some(error) => postgres_is_away(error.code()),
-                None => sqlite_is_away(error.as_ref()),
-            },
-            _ => false,
-        }
-    }
-
-    /// Whether a row with these unique values is there already.
-    #[must_use]
-    pub fn is_duplicate(&self) -> bool {
-        matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
-    }
-}
-
-/// What every function of the store answers.
-pub type Result<T> = std::result::Result<T, StoreError>;
-
-/// SQLite's primary result codes: busy, locked, readonly, ioerr, corrupt, full, cantopen, notadb.
-fn sqlite_is_away(error: &dyn DatabaseError) -> bool {
-    error
-        .code()
-        .and_then(|code| code.parse::<u32>().ok())
-        .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 11 | 13 | 14 | 26))
-}
-
-/// PostgreSQL's classes of errors: connection, resources, operator's intervention (shutdown, cancelled by a time
-/// limit), system, a transaction that was rolled back for another's sake, who may connect and whereto, broken files;
-/// and a lock that took too long, a read-only server (a failed-over one), a transaction that idled too long.
-fn postgres_is_away(code: &str) -> bool {
-    ["08", "53", "57", "58", "40", "28", "3D"]
-        .iter()
-        .any(|class| code.starts_with(class))
-        || matches!(code, "55P03" | "25006" | "25P03" | "XX001" | "XX002")
-}
-
 /// The open database. Cloning shares its pools.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -213,74 +138,10 @@ impl fmt::Debug for Connecting {
     }
 }
 
-/// What every connection is told first.
-const SQLITE_SETTINGS: &[&str] = &[
-    "PRAGMA busy_timeout = 5000",
-    "PRAGMA journal_mode = WAL",
-    // Durable before a change is acknowledged: a revocation outlives a power cut.
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-];
-const POSTGRES_SETTINGS: &[&str] = &[
-    "SET application_name = 'keyward'",
-    "SET lock_timeout = '5s'",
-    "SET statement_timeout = '30s'",
-    // A control plane that hangs with the lock of all changes loses it.
-    "SET idle_in_transaction_session_timeout = '15s'",
-    "SET synchronous_commit = on",
-];
 /// Rows that SQLite's thread reads ahead of who takes them, so that neither wakes the other for each.
 const ROWS_AHEAD: usize = 1_024;
-/// What control planes tell each other is told in time or not at all.
-const COORDINATION_SETTINGS: &[&str] = &[
-    "SET application_name = 'keyward coordination'",
-    "SET lock_timeout = '1s'",
-    "SET statement_timeout = '2s'",
-    "SET idle_in_transaction_session_timeout = '5s'",
-    "SET synchronous_commit = on",
-];
 
 impl Store {
-    /// Opens a database, makes it when it is an absent SQLite file, and brings its schema up to date.
-    ///
-    /// # Errors
-    /// When it can't be reached or a migration fails.
-    pub async fn open(url: &str) -> anyhow::Result<Self> {
-        sqlx::any::install_default_drivers();
-        let engine = Engine::of_url(url);
-        let (settings, migrations, writers) = match engine {
-            Engine::Sqlite => (SQLITE_SETTINGS, &SQLITE_MIGRATIONS, 1),
-            Engine::Postgres => (POSTGRES_SETTINGS, &POSTGRES_MIGRATIONS, 8),
-        };
-        let options = options(engine, url)?;
-        migrate(engine, &options, migrations).await?;
-        let writer = pool(engine, writers, settings)
-            .connect_with(options.clone())
-            .await?;
-        sqlx::query(
-            "INSERT INTO settings (name, value) VALUES ('feed_epoch', $1) ON CONFLICT (name) DO NOTHING",
-        )
-        .bind(uuid::Uuid::now_v7().to_string())
-        .execute(&writer)
-        .await?;
-        let readers = pool(engine, 8, settings).connect_with(options.clone()).await?;
-        let (coordination, more) = match engine {
-            Engine::Sqlite => (None, Connecting::Sqlite(SqliteConnectOptions::from_str(url)?)),
-            Engine::Postgres => (
-                Some(pool(engine, 2, COORDINATION_SETTINGS).connect_lazy_with(options)),
-                Connecting::Postgres(PgConnectOptions::from_str(url)?),
-            ),
-        };
-        Ok(Self {
-            readers,
-            writer,
-            coordination,
-            more,
-            engine,
-            signals: signals::Signals::default(),
-        })
-    }
-
     /// Which database it is.
     #[must_use]
     pub fn engine(&self) -> Engine {
@@ -403,111 +264,5 @@ impl Store {
     }
 }
 
-/// A pool whose connections are told these settings first.
-fn pool(engine: Engine, connections: u32, settings: &'static [&'static str]) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(5))
-        // A server may have closed a connection; a file doesn't, and the question costs as much as a read.
-        .test_before_acquire(engine == Engine::Postgres)
-        .after_connect(move |connection, _| {
-            Box::pin(async move {
-                for statement in settings {
-                    sqlx::query(*statement).execute(&mut *connection).await?;
-                }
-                Ok(())
-            })
-        })
-}
-
-/// Brings the schema up to date, one program after the other. It may take longer than any call: on a connection of its
-/// own, without the bounds that calls have.
-async fn migrate(engine: Engine, options: &AnyConnectOptions, migrations: &Migrator) -> anyhow::Result<()> {
-    let mut connection = AnyConnection::connect_with(options).await?;
-    if engine == Engine::Sqlite {
-        for statement in SQLITE_SETTINGS {
-            sqlx::query(*statement).execute(&mut connection).await?;
-        }
-    }
-    migrations.run(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
-}
-
-fn options(engine: Engine, url: &str) -> anyhow::Result<AnyConnectOptions> {
-    if engine == Engine::Postgres {
-        return Ok(AnyConnectOptions::from_str(url)?);
-    }
-    if let Some(path) = url
-        .strip_prefix("sqlite://")
-        .filter(|path| !path.starts_with(':'))
-    {
-        let path = path.split('?').next().unwrap_or(path);
-        make_private(std::path::Path::new(path))?;
-    }
-    let separator = if url.contains('?') { '&' } else { '?' };
-    Ok(AnyConnectOptions::from_str(&format!("{url}{separator}mode=rwc"))?)
-}
-
-/// Makes an absent database file with its folder, for its owner alone; SQLite gives its log the same mode.
-fn make_private(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_is_away_is_told_from_one_that_is_at_odds_with_us() {
-        for away in [
-            "57P01", "57P02", "57P03", "57014", "08006", "53300", "53100", "40001", "40P01", "55P03",
-            "25006", "28P01", "3D000",
-        ] {
-            assert!(postgres_is_away(away), "{away}");
-        }
-        for at_odds in [
-            "23505", "23503", "42P01", "42703", "22021", "25P02", "P0001", "0A000",
-        ] {
-            assert!(!postgres_is_away(at_odds), "{at_odds}");
-        }
-    }
-
-    #[test]
-    fn a_store_never_shows_the_address_that_it_would_listen_at() {
-        let options = PgConnectOptions::from_str("postgres://u:secret@db.example/x").unwrap();
-        assert_eq!(format!("{:?}", Connecting::Postgres(options)), "…");
-    }
-
-    #[tokio::test]
-    async fn a_fresh_database_is_made_with_its_folder_and_schema() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/deep/cp.db", folder.path().display());
-        for _ in 0..2 {
-            let store = Store::open(&url).await.unwrap();
-            let (revision,): (i64,) = sqlx::query_as("SELECT revision FROM change_head")
-                .fetch_one(store.readers())
-                .await
-                .unwrap();
-            assert_eq!(revision, 0);
-            let mut tx = store.begin(Purpose::Change).await.unwrap();
-            let (next,): (i64,) =
-                sqlx::query_as("UPDATE change_head SET revision = revision + $1 RETURNING revision")
-                    .bind(1i64)
-                    .fetch_one(&mut *tx)
-                    .await
-                    .unwrap();
-            assert_eq!(next, 1);
-            tx.rollback().await.unwrap();
-        }
-    }
-}
+mod tests;

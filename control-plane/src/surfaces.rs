@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod body;
+mod broken_off;
 pub mod call;
 pub mod credentials;
 pub mod fields;
@@ -11,6 +12,7 @@ pub mod limits;
 pub mod oauth;
 pub mod once;
 pub mod openapi;
+mod page;
 pub mod params;
 pub mod portal;
 pub mod problem;

@@ -4,21 +4,14 @@
 //! client is gone; dropping settles metrics, usage and access log. So no way of ending a call can be forgotten.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, Uri};
-use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use http::HeaderValue;
 
-use crate::access_log::{Entry, Verdict};
 use crate::admission::{Caller, Claim};
 use crate::clock::Now;
 use crate::cors;
@@ -26,17 +19,19 @@ use crate::deadlines::Alarm;
 use crate::ledger::{Counter, CounterKey};
 use crate::limits::Which;
 use crate::limits::addresses::{Passed, Toll};
-use crate::limits::fields::Standing;
 use crate::limits::in_flight::Entered;
-use crate::path::normalise;
-use crate::rejection::{ACCEPTED, ANSWERED_AT_EDGE, CLIENT_GONE, Rejection};
 use crate::route::Route;
 use crate::rules::{Rules, Terms};
 use crate::server::watch::ConnectionState;
-use crate::telemetry::{CutReason, Decision, Endpoint, Finished, TierSlot, UpstreamFailure};
+use crate::telemetry::{CutReason, Endpoint, TierSlot};
 use crate::upstream::InHand;
 use crate::vigil::{self, Vigil};
 use crate::worker::{InFlight, Worker};
+
+mod outcome;
+mod settlement;
+
+use settlement::{Logged, Who};
 
 /// What nginx calls 499: the client went away before the answer was out.
 pub const CLIENT_CLOSED: u16 = 499;
@@ -85,25 +80,6 @@ pub struct Call {
 struct RouteTaken {
     index: u16,
     label: u16,
-}
-
-/// What only the access log needs; absent when there is none.
-#[derive(Debug)]
-struct Logged {
-    request_id: HeaderValue,
-    method: Method,
-    uri: Uri,
-    host: Option<HeaderValue>,
-    client: IpAddr,
-    caller: Option<Who>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Who {
-    account: AccountId,
-    environment: Environment,
-    key: KeyId,
-    customer: Option<CustomerId>,
 }
 
 impl Call {
@@ -297,178 +273,10 @@ impl Call {
         }
     }
 
-    /// Hands the first bytes of an attempt to the upstream. Once it has taken any, the call is accepted, whatever
-    /// comes back; a repeated attempt is still one call.
-    ///
-    /// # Errors
-    /// What the system said; `WouldBlock` when the connection takes nothing now. Nothing was sent then.
-    pub fn send(
-        &self,
-        socket: &TcpStream,
-        bytes: &[u8],
-        upstream: u16,
-        standing: Option<&Standing>,
-    ) -> io::Result<usize> {
-        let now = self.started.unix.0;
-        let counter = self.counter.as_ref().filter(|_| !self.is_accepted());
-        let taken = match counter {
-            Some(counter) => self.worker.book().send(counter, socket.as_fd(), bytes, now)?,
-            None => SockRef::from(socket).send_with_flags(bytes, libc::MSG_NOSIGNAL)?,
-        };
-        if taken > 0 && !self.is_accepted() {
-            self.upstream.set(Some(upstream));
-            self.accepted(standing);
-        }
-        Ok(taken)
-    }
-
-    /// A machine has it in hand from now on, until it is over, refused, or in another's.
-    pub fn keep_in_hand(&self, in_hand: InHand) {
-        *self.in_hand.borrow_mut() = Some(in_hand);
-    }
-
-    /// The upstream's answer broke off, or went on against the rules.
-    pub fn broke_off(&self) {
-        self.count_body_failure();
-        if let Some(in_hand) = &*self.in_hand.borrow() {
-            in_hand.broke_off(self.worker.now().monotonic);
-        }
-    }
-
-    /// The upstream's answer was not whole when the call's time was over.
-    pub fn stalled(&self) {
-        self.count_body_failure();
-        if let Some(in_hand) = &*self.in_hand.borrow() {
-            in_hand.stalled();
-        }
-    }
-
-    fn count_body_failure(&self) {
-        if let Some(upstream) = self.upstream.get() {
-            let telemetry = self.worker.telemetry();
-            telemetry.upstream_failed(upstream, UpstreamFailure::Body);
-        }
-    }
-
-    /// A connection that carries many calls has taken it: it is accepted, whatever comes back; a repeated attempt is
-    /// still one call.
-    pub fn hand_over(&self, upstream: u16, standing: Option<&Standing>) {
-        if self.is_accepted() {
-            return;
-        }
-        if let Some(counter) = &self.counter {
-            counter.accepted(self.started.unix.0);
-        }
-        self.upstream.set(Some(upstream));
-        self.accepted(standing);
-    }
-
-    /// Counts a call that somebody else forwards as accepted: before the answer that says so, which then can't outlive
-    /// the count, whenever the process is killed.
-    pub fn allow(&self, standing: Option<&Standing>) {
-        if let Some(counter) = &self.counter {
-            counter.accepted(self.started.unix.0);
-        }
-        self.status.set(StatusCode::OK.as_u16());
-        self.accepted(standing);
-    }
-
-    fn accepted(&self, standing: Option<&Standing>) {
-        self.decision.set(Some(ACCEPTED));
-        self.code.set("accepted");
-        let customers = standing.filter(|standing| standing.which == Which::Customer);
-        if let (Some(counter), Some(standing)) = (&self.counter, customers) {
-            counter.bucket(standing.level.millitokens, self.started.unix.0);
-        }
-    }
-
-    /// Whether an upstream may have seen it.
-    #[must_use]
-    pub fn is_accepted(&self) -> bool {
-        self.decision.get() == Some(ACCEPTED)
-    }
-
-    /// The upstream's answer head has come.
-    pub fn answered(&self, status: StatusCode, upstream_time: Duration) {
-        if let Some(vigil) = &self.vigil {
-            vigil.answers();
-        }
-        self.came(status);
-        self.upstream_time.set(upstream_time);
-    }
-
-    /// The upstream has agreed to another protocol. From now on the tunnel sees to it that it ends with its rights.
-    pub fn switched(&self, upstream_time: Duration) {
-        self.came(StatusCode::SWITCHING_PROTOCOLS);
-        self.upstream_time.set(upstream_time);
-    }
-
-    fn came(&self, status: StatusCode) {
-        self.status.set(status.as_u16());
-        if let Some(in_hand) = &*self.in_hand.borrow() {
-            in_hand.answered(status);
-        }
-    }
-
     /// Whether it is to end because rights are gone.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.vigil.as_ref().and_then(Vigil::cut).is_some()
-    }
-
-    /// The gateway itself answered, without a refusal.
-    pub fn answered_at_edge(&self, status: u16) {
-        self.status.set(status);
-        self.decision.set(Some(ANSWERED_AT_EDGE));
-        self.code.set("answered");
-    }
-
-    /// It was refused. A call that was already accepted stays accepted; only its answer is ours.
-    pub fn refused(&mut self, rejection: &Rejection, status: u16) {
-        // However slowly the client reads its refusal, others may come in.
-        self.place = None;
-        self.vigil = None;
-        self.in_hand = RefCell::default();
-        self.status.set(status);
-        self.code.set(rejection.code());
-        if self.decision.get() == Some(ACCEPTED) {
-            return;
-        }
-        if let Some(toll) = self.toll.take() {
-            toll.give_back();
-        }
-        self.decision.set(Some(rejection.decision()));
-        let Some(counter) = &self.counter else { return };
-        let now = self.started.unix.0;
-        match rejection {
-            Rejection::RateLimited { standing, .. } => {
-                counter.rate_limited(now);
-                if standing.which == Which::Customer {
-                    counter.bucket(standing.level.millitokens, now);
-                }
-            }
-            Rejection::QuotaExceeded(_) => counter.quota_refused(now),
-            Rejection::InvalidApiKey
-            | Rejection::ExpiredApiKey
-            | Rejection::AccountSuspended
-            | Rejection::IpNotAllowed
-            | Rejection::CustomerKeyMissing
-            | Rejection::CustomerKeyRefused => counter.auth_refused(now),
-            Rejection::InvalidInput(_)
-            | Rejection::UriTooLong
-            | Rejection::HeadTooLarge
-            | Rejection::VersionNotSupported
-            | Rejection::RouteNotFound
-            | Rejection::MethodNotAllowed(_)
-            | Rejection::Unauthorized
-            | Rejection::PayloadTooLarge(_)
-            | Rejection::UnsupportedMediaType
-            | Rejection::Overloaded(_)
-            | Rejection::UpstreamUnavailable
-            | Rejection::BadGateway(_)
-            | Rejection::UpstreamTimeout
-            | Rejection::Internal => {}
-        }
     }
 
     /// Bytes of the request body went on.
@@ -494,96 +302,6 @@ impl Call {
             Some(reason) => self.cut.set(Some(reason)),
             None => self.status.set(CLIENT_CLOSED),
         }
-    }
-
-    fn settle(&mut self) {
-        let duration = self.worker.now().monotonic.saturating_sub(self.started.monotonic);
-        let (bytes_in, bytes_out, status) = (self.bytes_in.get(), self.bytes_out.get(), self.status.get());
-        let decision = self.decision.get();
-        if decision == Some(ACCEPTED)
-            && let Some(counter) = &self.counter
-        {
-            let latency_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-            counter.answered(status, bytes_in, bytes_out, latency_us);
-        }
-        if decision == Some(ACCEPTED)
-            && let Some(reason) = self.cut.get()
-        {
-            self.worker.telemetry().cut(reason);
-            self.code.set(vigil::code(reason));
-        }
-        if decision == Some(ACCEPTED)
-            && let Some(limit) = self.would_limit.get()
-        {
-            self.worker.telemetry().would_limit(self.tier.get(), limit);
-            if let Some(counter) = &self.counter {
-                counter.would_limit();
-            }
-        }
-        self.count(decision, duration);
-        self.log(duration);
-    }
-
-    fn count(&self, decision: Option<u8>, duration: Duration) {
-        let decision = Decision(decision.unwrap_or(CLIENT_GONE));
-        if let Some(endpoint) = self.endpoint {
-            self.worker.telemetry().checked(endpoint, decision);
-            return;
-        }
-        self.worker.telemetry().finished(&Finished {
-            route: self.route_label(),
-            tier: self.tier.get(),
-            status: self.status.get(),
-            decision,
-            duration,
-            overhead: duration.saturating_sub(self.upstream_time.get()),
-            upstream: self.upstream.get(),
-            upstream_time: self.upstream_time.get(),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
-        });
-    }
-
-    fn log(&mut self, duration: Duration) {
-        let (Some(log), Some(writer)) = (self.log.take(), self.worker.access_log()) else {
-            return;
-        };
-        let is_accepted = self.decision.get() == Some(ACCEPTED);
-        if !writer.wants(if is_accepted {
-            Verdict::Accepted
-        } else {
-            Verdict::Refused
-        }) {
-            return;
-        }
-        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let routes = self.rules().routes.routes();
-        writer.log(Entry {
-            time: self.started.unix,
-            request_id: text(&log.request_id),
-            method: log.method,
-            host: log.host.as_ref().map(text).unwrap_or_default(),
-            path: normalise(log.uri.path())
-                .map(|path| path.into_text().into_owned())
-                .unwrap_or_default(),
-            route: self
-                .route
-                .get()
-                .and_then(|route| Some(Arc::clone(&routes.get(usize::from(route.index))?.name))),
-            status: self.status.get(),
-            code: self.code.get(),
-            would_limit: self.would_limit.get().map(Which::name),
-            account: log.caller.map(|who| who.account),
-            environment: log.caller.map(|who| who.environment),
-            key_id: log.caller.map(|who| who.key),
-            customer: log.caller.and_then(|who| who.customer),
-            client: log.client,
-            endpoint: self.endpoint.map(Endpoint::label),
-            bytes_in: self.bytes_in.get(),
-            bytes_out: self.bytes_out.get(),
-            duration,
-            upstream_time: self.upstream.get().map(|_| self.upstream_time.get()),
-        });
     }
 }
 

@@ -28,6 +28,7 @@ pub mod entry;
 pub mod fence;
 pub mod generations;
 mod given;
+mod maps;
 pub mod recent;
 mod replica;
 mod restrict;
@@ -39,7 +40,7 @@ mod sync {
 
 pub use account::{AccountCell, AccountPolicy, CustomerCell};
 pub use entry::KeyEntry;
-use fence::{Cache, Cached, Fence, Reading};
+use fence::{Cached, Fence, Reading};
 use generations::{Generations, Stamp};
 pub use recent::{HeldKey, Recent};
 pub use replica::{Position, ReplicaError};
@@ -368,43 +369,6 @@ impl KeySet {
             .retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
         self.accounts
             .retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_idle(now_ms));
-    }
-}
-
-impl<V: Clone + Send + Sync + 'static> Cache for moka::sync::Cache<KeyDigest, V> {
-    type Value = V;
-
-    fn find(&self, digest: &KeyDigest) -> Option<V> {
-        self.get(digest)
-    }
-
-    fn keep(&self, digest: KeyDigest, value: V) {
-        self.insert(digest, value);
-    }
-
-    fn forget(&self, digest: &KeyDigest) {
-        self.invalidate(digest);
-    }
-
-    fn forget_all(&self) {
-        self.invalidate_all();
-    }
-}
-
-impl<Id: Eq + std::hash::Hash, Cell> cells::Places<Id, Cell> for DashMap<Id, Arc<Cell>> {
-    fn find(&self, id: &Id) -> Option<Arc<Cell>> {
-        self.get(id).map(|cell| Arc::clone(&cell))
-    }
-
-    fn find_or_make<E>(&self, id: Id, make: impl FnOnce() -> Result<Arc<Cell>, E>) -> Result<Arc<Cell>, E> {
-        match self.entry(id) {
-            dashmap::Entry::Occupied(cell) => Ok(Arc::clone(cell.get())),
-            dashmap::Entry::Vacant(place) => {
-                let cell = make()?;
-                place.insert(Arc::clone(&cell));
-                Ok(cell)
-            }
-        }
     }
 }
 

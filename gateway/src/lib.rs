@@ -4,18 +4,12 @@
 //! changes, [`authz`] who asks without being proxied, [`limits`] what a call costs, [`upstream`] where it goes, [`ledger`] how it is counted, [`server`]
 //! the threads it runs on. Nothing here knows a database or a REST surface.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::rc::Rc;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::Context;
 use keyward_config::GatewayConfig;
-use keyward_contract::DigestKey;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub mod access_log;
@@ -51,6 +45,7 @@ pub mod request_id;
 pub mod route;
 pub mod rules;
 pub mod server;
+pub mod socket;
 pub mod sync;
 pub mod telemetry;
 pub mod tunnel;
@@ -60,17 +55,15 @@ pub mod vigil;
 pub mod worker;
 
 mod control;
+mod start;
 
 use handover::elder::Sockets;
 use handover::heir::{ElderLink, Inheritance};
-use handover::parting::Parting;
 use limits::shared::LimiterThread;
 use parking_lot::Mutex;
-use rules::names::{Names, Numbers};
-use rules::{InForce, Rules};
-use server::{Door, Quiescence, Service, listener};
+use server::Quiescence;
 use sync::{Rein, Reins};
-use worker::{Shared, Worker};
+use worker::Shared;
 
 /// The version that is compiled in.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -122,27 +115,17 @@ impl Gateway {
 
     fn start_with(config: GatewayConfig, inheritance: Option<Inheritance>) -> anyhow::Result<RunningGateway> {
         let mut inheritance = inheritance;
-        let shared = Arc::new(share(config, inheritance.as_mut())?);
+        let shared = Arc::new(start::share(config, inheritance.as_mut())?);
         let rules = shared.rules();
         let config = &rules.config;
-        let sockets = listen(config, inheritance.as_mut())?;
+        let sockets = start::listen(config, inheritance.as_mut())?;
         let (proxy_address, admin_address) = (address_of(&sockets.proxies)?, sockets.admin.local_addr()?);
-        let authz_address = sockets
-            .authz
-            .first()
-            .map(std::net::TcpListener::local_addr)
-            .transpose()?;
+        let authz_address = sockets.authz.first().map(TcpListener::local_addr).transpose()?;
         let elder = inheritance
             .as_ref()
             .map(|inheritance| Arc::clone(inheritance.link()));
         if let Some(inheritance) = &inheritance {
-            anyhow::ensure!(
-                shared.keys.is_ready() || !inheritance.was_ready(),
-                "the gateway before this one has a key set, and this one finds none"
-            );
-            let now_ms = shared.clock.now().monotonic_ms();
-            shared.keys.inherit_tokens(&inheritance.opened(), now_ms);
-            shared.parting.took_over();
+            continue_from(inheritance, &shared)?;
         }
 
         let (stop_workers, stop_control) = (CancellationToken::new(), CancellationToken::new());
@@ -151,7 +134,7 @@ impl Gateway {
         let log = Arc::new(log);
         let limiter = shared.limiter.shared().map(Arc::clone);
         let limiter = limiter.map(LimiterThread::start).transpose()?;
-        let (workers, quiescence) = start_workers(&shared, &sockets, &log, &stop_workers)?;
+        let (workers, quiescence) = start::start_workers(&shared, &sockets, &log, &stop_workers)?;
         let quiescence = quiescence.after(elder.clone());
         let first = elder.as_ref().map_or(Rein::Follow, |_| Rein::Let);
         let reins = Arc::new(Reins::new(first));
@@ -165,13 +148,7 @@ impl Gateway {
             draining: stop_workers.clone(),
             log: Arc::clone(&log),
         };
-        let control = {
-            let (shared, stop) = (Arc::clone(&shared), stop_control.clone());
-            let run = move || control::run(&shared, services, &stop);
-            std::thread::Builder::new()
-                .name("keyward-control".into())
-                .spawn(run)?
-        };
+        let control = start::start_control(&shared, services, &stop_control)?;
         if let Some(inheritance) = inheritance {
             let (reins, ledger) = (Arc::clone(&reins), Arc::clone(&shared.ledger));
             inheritance.serving(move || reins.want(Rein::Follow), move || ledger.elder_ended())?;
@@ -259,177 +236,18 @@ impl RunningGateway {
     }
 }
 
-/// The sockets of the gateway before this one, and those that are missing.
-fn listen(config: &GatewayConfig, mut inheritance: Option<&mut Inheritance>) -> anyhow::Result<Sockets> {
-    let (admin, workers) = (config.listen.admin, config.workers.max(1));
-    let bind = |setting, address, inherited: Vec<std::net::TcpListener>| {
-        let listeners = match inherited.first() {
-            None => listener::bind(address, workers),
-            Some(first) => first
-                .local_addr()
-                .and_then(|address| listener::bind_beside(address, workers.saturating_sub(inherited.len()))),
-        };
-        let more = listeners.with_context(|| format!("can't listen on {address} ({setting})"))?;
-        anyhow::Ok(inherited.into_iter().chain(more).collect::<Vec<_>>())
-    };
-    let (mut proxies, mut authz, mut inherited) = (Vec::new(), Vec::new(), None);
-    if let Some(inheritance) = &mut inheritance {
-        proxies = inheritance.proxies(config.listen.proxy);
-        inherited = inheritance.admin(admin);
-    }
-    if let (Some(inheritance), Some(address)) = (inheritance, config.listen.authz) {
-        authz = inheritance.authz(address);
-    }
-    let proxies = bind("listen.proxy", config.listen.proxy, proxies)?;
-    let authz = match config.listen.authz {
-        Some(address) => bind("listen.authz", address, authz)?,
-        None => Vec::new(),
-    };
-    let admin = match inherited {
-        Some(listener) => listener,
-        None => std::net::TcpListener::bind(admin)
-            .with_context(|| format!("can't listen on {admin} (listen.admin)"))?,
-    };
-    admin.set_nonblocking(true)?;
-    Ok(Sockets {
-        admin,
-        proxies,
-        authz,
-    })
+/// Takes over what the gateway before this one knew and this one can't read from files.
+fn continue_from(inheritance: &Inheritance, shared: &Shared) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        shared.keys.is_ready() || !inheritance.was_ready(),
+        "the gateway before this one has a key set, and this one finds none"
+    );
+    let now_ms = shared.clock.now().monotonic_ms();
+    shared.keys.inherit_tokens(&inheritance.opened(), now_ms);
+    shared.parting.took_over();
+    Ok(())
 }
 
-fn share(config: GatewayConfig, inheritance: Option<&mut Inheritance>) -> anyhow::Result<Shared> {
-    let mut names = Names::default();
-    let rules = Rules::new(config, &mut names, None)?;
-    let config = &rules.config;
-    let listed = |numbers: &Numbers| {
-        numbers
-            .names()
-            .iter()
-            .map(|name| (**name).to_owned())
-            .collect::<Vec<_>>()
-    };
-    let telemetry = telemetry::Telemetry::new(telemetry::TelemetryShape {
-        routes: listed(names.routes()),
-        upstreams: listed(names.upstreams()),
-        decisions: rejection::DECISIONS,
-        version: VERSION,
-    });
-    // First, because its lock tells a second gateway in the same folders apart from a broken file.
-    let route_names = listed(names.routes());
-    let bounds = ledger::LedgerBounds {
-        max_size: config.ledger_max_size,
-        sync_interval: config.ledger_sync_interval,
-    };
-    let (elder, lock) = match inheritance {
-        None => (None, None),
-        Some(inheritance) => (
-            inheritance.ledger(&config.ledger_path),
-            inheritance.replica_lock(&config.replica_path),
-        ),
-    };
-    let ledger = ledger::Ledger::open_after(&config.ledger_path, route_names, bounds, elder)
-        .with_context(|| format!("can't open the ledger in {}", config.ledger_path.display()))?;
-    let tiers = Arc::clone(&telemetry);
-    let (folder, entries) = (&config.replica_path, config.cache_entries);
-    let tier_slots: keys::TierSlots = Box::new(move |tier| tiers.tier(tier));
-    let key = config.digest_key_file.as_deref().map(digest_key).transpose()?;
-    let keys = match (key, lock) {
-        (key, Some(lock)) => keys::KeySet::inherit(folder, key, entries, tier_slots, lock),
-        (Some(key), None) => keys::KeySet::open_with_key(folder, key, entries, tier_slots),
-        (None, None) => keys::KeySet::open(folder, entries, tier_slots),
-    }
-    .with_context(|| format!("can't open the replica in {}", folder.display()))?;
-    let clock = clock::Clock::default();
-    let sync = Arc::new(sync::SyncState::new(config.staleness, clock.now().monotonic));
-    let shared_limits = match &config.limiter {
-        keyward_config::Limiter::Local => None,
-        keyward_config::Limiter::Shared(limiter) => Some(limits::shared::SharedLimits::new(
-            limiter.clone(),
-            &config.id,
-            clock.origin(),
-            Arc::clone(&sync),
-            Arc::clone(&ledger),
-        )),
-    };
-    Ok(Shared {
-        explanations: explain::Explanations::default(),
-        limiter: limits::Limiter::new(Arc::clone(&sync), shared_limits),
-        sync,
-        keys,
-        ledger,
-        telemetry,
-        parting: Parting::default(),
-        reloads: reload::Reloads::new(names, clock.now().unix),
-        clock,
-        in_force: InForce::new(rules),
-    })
-}
-
-fn digest_key(file: &Path) -> anyhow::Result<DigestKey> {
-    control::secret_of(file).map(DigestKey::from_bytes)
-}
-
-type Workers = (Vec<JoinHandle<()>>, Quiescence);
-
-/// A way in for each worker.
-fn open_doors(listeners: &[std::net::TcpListener], workers: usize) -> std::io::Result<Vec<Door>> {
-    let open = Arc::new(AtomicUsize::new(0));
-    let listeners = listeners.iter().map(std::net::TcpListener::try_clone);
-    let dealt = listener::deal(listeners.collect::<std::io::Result<_>>()?, workers);
-    let door = |listeners| Door {
-        listeners,
-        open: Arc::clone(&open),
-    };
-    Ok(dealt.into_iter().map(door).collect())
-}
-
-fn start_workers(
-    shared: &Arc<Shared>,
-    sockets: &Sockets,
-    log: &Arc<access_log::AccessLog>,
-    stop: &CancellationToken,
-) -> anyhow::Result<Workers> {
-    let (mut threads, mut questions) = (Vec::new(), Vec::new());
-    let workers = shared.rules().config.workers;
-    let doors = [&sockets.proxies, &sockets.authz].map(|listeners| open_doors(listeners, workers));
-    let [calls, validations] = doors;
-    for (index, (calls, validations)) in calls?.into_iter().zip(validations?).enumerate() {
-        let (ask, asked) = mpsc::unbounded_channel();
-        questions.push(ask);
-        let service = Service {
-            calls,
-            validations,
-            questions: asked,
-            stop: stop.clone(),
-        };
-        let (shared, log) = (Arc::clone(shared), Arc::clone(log));
-        let run = move || {
-            let serve = async move { server::run(Rc::new(Worker::new(shared, &log)), service).await };
-            if let Err(error) = on_this_thread(serve) {
-                tracing::error!(%error, "a worker ended");
-            }
-        };
-        threads.push(
-            std::thread::Builder::new()
-                .name(format!("keyward-{index}"))
-                .spawn(run)?,
-        );
-    }
-    Ok((threads, Quiescence::new(questions)))
-}
-
-/// Runs a future on a single-threaded runtime made for it; what it spawns stays on this thread.
-fn on_this_thread<F: Future<Output = std::io::Result<()>>>(work: F) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    let outcome = runtime.block_on(work);
-    // Connections that were cut off by the end of the drain are dropped here.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    outcome
-}
-
-fn address_of(listeners: &[std::net::TcpListener]) -> anyhow::Result<SocketAddr> {
+fn address_of(listeners: &[TcpListener]) -> anyhow::Result<SocketAddr> {
     Ok(listeners.first().context("no listener")?.local_addr()?)
 }

@@ -8,50 +8,45 @@
 //!
 //! A call that somebody else forwards ([`crate::authz`]) passes the same steps from *route* to *limit* ([`validate`]).
 
-use std::borrow::Cow;
-use std::io;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
-use keyward_config::{Require, UpstreamProtocol};
-use tokio::net::TcpStream;
+use keyward_config::Require;
 
 use crate::admission::{self, Admitted, Claim, Refused};
-use crate::body::{AnswerBody, BodyFate, LastWord, RequestBody, Streamed, Trailers};
+use crate::body::{AnswerBody, LastWord};
 use crate::call::Call;
-use crate::clock::Now;
 use crate::connection::Connection;
 use crate::cors;
 use crate::credential::Presented;
-use crate::explain;
 use crate::grpc;
-use crate::head::{self, Parsed, Target};
-use crate::identity;
-use crate::limits::fields::Standing;
+use crate::head::{self, Target};
 use crate::limits::{Limiter, Permit};
 use crate::me;
-use crate::onward::{self, Additions};
-use crate::rejection::{self, ErrorForm, Rejection};
+use crate::onward;
+use crate::rejection::Rejection;
 use crate::request_id;
 use crate::route::Route;
-use crate::route::rules::Rules as HeaderRules;
-use crate::rules::Terms;
 use crate::server::unread::ClientBody;
-use crate::upgrade::{self, Switched};
-use crate::upstream::balance::Seeker;
-use crate::upstream::pump::BodyFraming;
-use crate::upstream::{self, Answered, Departure, InHand, Onward, Reach, Unanswered};
-use crate::vigil;
+use crate::upgrade;
+use crate::upstream::Reach;
+
+mod answer;
+mod asked;
+mod leaving;
+
+pub use answer::standing_of;
+use answer::{AtEdge, Forwarded, refusal, refuse};
+use asked::Asked;
+use leaving::Leaving;
 
 /// Serves one call. Never fails: every "no" is an answer.
 pub async fn serve(connection: &Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
@@ -117,9 +112,8 @@ async fn handle(
     body: ClientBody,
     request_id: &HeaderValue,
 ) -> Result<Outcome, Refused> {
-    let worker = Rc::clone(call.worker());
     let terms = Rc::clone(call.terms());
-    let (shared, rules, now) = (worker.shared(), terms.rules(), call.started());
+    let rules = terms.rules();
     let client = connection.client_address(&parts.headers, &terms);
     call.describe(parts, request_id, client);
     if let Some(unsound) = connection.state().unsound() {
@@ -160,11 +154,26 @@ async fn handle(
         client,
         request_id,
     };
+    forward(call, asked, body, permit).await
+}
+
+/// Forward → account: a call that may pass goes to an upstream, and what none has got is given back.
+async fn forward(
+    call: &Call,
+    asked: Asked<'_>,
+    body: ClientBody,
+    permit: Permit,
+) -> Result<Outcome, Refused> {
+    let (worker, now) = (call.worker(), call.started());
+    let limiter = &worker.shared().limiter;
+    let Asked {
+        route, parts, client, ..
+    } = asked;
     let upstream = route.target(worker.turns());
     call.aim(upstream);
     let (onward, fate) = match asked.onward(body, upstream, &permit, now) {
         Ok(ready) => ready,
-        Err(rejection) => return Err(withdraw(&shared.limiter, permit, rejection)),
+        Err(rejection) => return Err(withdraw(limiter, permit, rejection)),
     };
     let departure = Leaving {
         call,
@@ -185,7 +194,7 @@ async fn handle(
             last_word: last_word(parts),
         }))),
         Err(unanswered) if unanswered.reach == Reach::Never => {
-            Err(withdraw(&shared.limiter, permit, unanswered.rejection))
+            Err(withdraw(limiter, permit, unanswered.rejection))
         }
         Err(unanswered) => Err(Refused::caller(unanswered.rejection, permit.into_caller())),
     }
@@ -345,348 +354,9 @@ fn withdraw(limiter: &Limiter, permit: Permit, rejection: Rejection) -> Refused 
     Refused::caller(rejection, permit.into_caller())
 }
 
-/// What is asked for, once it is known how to read it and where it goes.
-struct Asked<'a> {
-    connection: &'a Rc<Connection>,
-    terms: &'a Terms,
-    parts: &'a Parts,
-    parsed: &'a Parsed<'a>,
-    route: &'a Route,
-    client: IpAddr,
-    request_id: &'a HeaderValue,
-}
-
-impl<'a> Asked<'a> {
-    /// Makes the call ready to be forwarded.
-    fn onward(
-        &self,
-        body: ClientBody,
-        upstream: usize,
-        permit: &Permit,
-        now: Now,
-    ) -> Result<(Onward<'a>, Rc<BodyFate>), Rejection> {
-        let (route, pools) = (self.route, self.terms.pools());
-        let announced = self.parsed.announced_length;
-        if announced.is_some_and(|length| length > route.max_body) {
-            return Err(Rejection::PayloadTooLarge(route.max_body));
-        }
-        let seeker = Seeker {
-            caller: permit.caller(),
-            client: self.client,
-            headers: &self.parts.headers,
-        };
-        let destination = pools.destination(upstream, &seeker);
-        let destination = destination.ok_or(Rejection::UpstreamUnavailable)?;
-        let state = Rc::clone(self.connection.state());
-        let (body, fate) = RequestBody::new(body, route.max_body, state);
-        let body = body.with(if grpc::is_spoken(&self.parts.headers) {
-            Trailers::OfGrpc
-        } else {
-            Trailers::Dropped
-        });
-        let is_sized = body.is_end_stream() || announced.is_some();
-        let framing = if is_sized {
-            BodyFraming::Sized
-        } else {
-            BodyFraming::Chunked
-        };
-        let credentials = &self.terms.rules().credentials;
-        // A connection that carries many calls can't be one's own afterwards.
-        let can_switch = destination.protocol() == UpstreamProtocol::Http1;
-        let upgrade = upgrade::asked(self.parts, self.parsed, !body.is_end_stream()).filter(|_| can_switch);
-        let with = Additions {
-            origin: self.connection.origin(),
-            caller: permit.caller(),
-            credentials: (!route.forward_credentials).then_some(credentials),
-            kept_credentials: route.forward_credentials.then_some(credentials),
-            request_id: self.request_id,
-            default_host: destination.authority(),
-            framing,
-            upgrade,
-            rules: route.request_rules.as_ref(),
-            identity: identity::of_call(
-                (self.connection.worker(), self.terms.rules()),
-                route,
-                permit.caller(),
-                (upstream, now),
-            )?,
-        };
-        let (method, target) = (&self.parts.method, target(route, self.parsed, self.parts));
-        let mut head = pools.head(&destination);
-        onward::write_head(&mut head, (method, &target), &self.parts.headers, &with);
-        let onward = Onward {
-            destination,
-            method,
-            head,
-            body,
-            framing,
-            upgrade: upgrade.cloned(),
-            fate: Rc::clone(&fate),
-            began: now.monotonic,
-            timeout: patience(route, self.parts),
-        };
-        Ok((onward, fate))
-    }
-}
-
 /// A refused caller is counted like any other, when it is known who it was.
 fn note(call: &mut Call, refused: &Refused) {
     if let Some(caller) = &refused.caller {
         call.identify(caller);
-    }
-}
-
-/// The target as matched; the client's own text where nothing had to be changed.
-fn target<'a>(route: &Route, parsed: &'a Parsed<'_>, parts: &'a Parts) -> Cow<'a, str> {
-    let path = route.forwarded_path(&parsed.path);
-    match parts.uri.path_and_query() {
-        Some(target) if path == parts.uri.path() => Cow::Borrowed(target.as_str()),
-        _ => Cow::Owned(match parsed.query {
-            Some(query) => format!("{path}?{query}"),
-            None => path.to_owned(),
-        }),
-    }
-}
-
-/// The last moment before a call is written to an upstream.
-struct Leaving<'a> {
-    call: &'a Call,
-    permit: &'a Permit,
-    route: &'a Route,
-    upstream: usize,
-    client: IpAddr,
-}
-
-impl Leaving<'_> {
-    fn upstream(&self) -> u16 {
-        self.call.rules().upstream_label(self.upstream)
-    }
-
-    /// Sends the call on and waits for the head of its answer, unless it is cut off meanwhile.
-    async fn forward(&self, onward: Onward<'_>) -> Result<Answered, Unanswered> {
-        let worker = self.call.worker();
-        let forwarding = pin!(
-            self.call
-                .terms()
-                .pools()
-                .forward(worker, self.permit, onward, self)
-        );
-        match self.call.unless_cut(forwarding).await {
-            Ok(outcome) => outcome,
-            Err(reason) => Err(Unanswered::new(vigil::rejection(reason), self)),
-        }
-    }
-}
-
-impl Departure for Leaving<'_> {
-    fn depart(&self) -> Result<(), Rejection> {
-        let Some(caller) = self.permit.caller() else {
-            return Ok(());
-        };
-        let worker = self.call.worker();
-        admission::confirm(caller, &**worker, &worker.shared().keys, self.route, self.client)
-    }
-
-    fn send(&self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        self.call
-            .send(socket, bytes, self.upstream(), self.permit.standing())
-    }
-
-    fn hand_over(&self) {
-        self.call.hand_over(self.upstream(), self.permit.standing());
-    }
-
-    fn has_departed(&self) -> bool {
-        self.call.is_accepted()
-    }
-
-    fn is_in_hand(&self, in_hand: InHand) {
-        self.call.keep_in_hand(in_hand);
-    }
-}
-
-/// A call that an upstream answered.
-struct Forwarded {
-    answered: Answered,
-    /// The protocol that it goes on in.
-    upgrade: Option<HeaderValue>,
-    /// What the route changes in answers.
-    rules: Option<Arc<HeaderRules>>,
-    fate: Rc<BodyFate>,
-    permit: Permit,
-    deadline: Duration,
-    last_word: LastWord,
-}
-
-impl Forwarded {
-    fn answer(
-        self,
-        call: Box<Call>,
-        connection: &Rc<Connection>,
-        request_id: HeaderValue,
-    ) -> Response<AnswerBody> {
-        let Self {
-            answered: Answered { head, stream, took },
-            upgrade,
-            rules,
-            fate,
-            permit,
-            deadline,
-            last_word,
-        } = self;
-        let mut headers = head.headers;
-        if let Some(rules) = rules {
-            rules.change(&mut headers);
-        }
-        headers.append(http::header::VIA, onward::via(head.version));
-        finish_headers(&mut headers, request_id, permit.standing(), &call);
-        if let Some(caller) = permit.caller() {
-            onward::rotation(&mut headers, caller);
-        }
-        if let Some(protocol) = upgrade {
-            call.switched(took);
-            return switch(headers, (protocol, stream.into_connection()), call, connection);
-        }
-        call.answered(head.status, took);
-        let streamed = Streamed {
-            stream,
-            fate,
-            deadline,
-            last_word,
-        };
-        let body = AnswerBody::streamed(streamed, call, Rc::clone(connection.state()));
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = headers;
-        response
-    }
-}
-
-/// The answer after which both sides speak a protocol that is none of ours.
-fn switch(
-    mut headers: HeaderMap,
-    (protocol, upstream): (HeaderValue, Option<upstream::Connection>),
-    call: Box<Call>,
-    connection: &Rc<Connection>,
-) -> Response<AnswerBody> {
-    let is_websocket = upgrade::is_websocket(&protocol);
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(http::header::UPGRADE, protocol);
-    if let Some(upstream) = upstream {
-        connection.switch(Switched {
-            upstream,
-            call,
-            is_websocket,
-        });
-    }
-    let mut response = Response::new(AnswerBody::none(Rc::clone(connection.state())));
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = headers;
-    response
-}
-
-/// An answer of the gateway's own.
-struct AtEdge {
-    response: Response<Bytes>,
-    standing: Option<Standing>,
-}
-
-impl AtEdge {
-    /// To `OPTIONS *`.
-    fn methods() -> Self {
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response.headers_mut().insert(http::header::ALLOW, head::ALLOWED);
-        Self::free(response)
-    }
-
-    /// To one who need not be known.
-    fn free(response: Response<Bytes>) -> Self {
-        Self {
-            response,
-            standing: None,
-        }
-    }
-
-    fn answer(
-        self,
-        call: Box<Call>,
-        connection: &Rc<Connection>,
-        request_id: HeaderValue,
-    ) -> Response<AnswerBody> {
-        let (mut parts, body) = self.response.into_parts();
-        call.answered_at_edge(parts.status.as_u16());
-        parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
-        finish_headers(&mut parts.headers, request_id, self.standing.as_ref(), &call);
-        Response::from_parts(
-            parts,
-            AnswerBody::fixed(body, call, Rc::clone(connection.state())),
-        )
-    }
-}
-
-fn refuse(
-    refused: &Refused,
-    parts: &Parts,
-    mut call: Box<Call>,
-    connection: &Rc<Connection>,
-    request_id: HeaderValue,
-) -> Response<AnswerBody> {
-    let (parts, body) = refusal(refused, parts, &mut call, (connection, request_id)).into_parts();
-    Response::from_parts(
-        parts,
-        AnswerBody::fixed(body, call, Rc::clone(connection.state())),
-    )
-}
-
-fn refusal(
-    refused: &Refused,
-    parts: &Parts,
-    call: &mut Call,
-    (connection, request_id): (&Rc<Connection>, HeaderValue),
-) -> Response<Bytes> {
-    let rejection = &refused.rejection;
-    let documentation_url = &call.rules().config.documentation_url;
-    let answer = rejection::response(
-        rejection,
-        ErrorForm::of(&parts.headers),
-        request_id.to_str().unwrap_or_default(),
-        documentation_url,
-    );
-    call.refused(rejection, answer.status().as_u16());
-    explain::keep(call, refused, parts, (connection, &request_id));
-    let (mut parts, body) = answer.into_parts();
-    let standing = standing_of(refused, call);
-    parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
-    finish_headers(&mut parts.headers, request_id, standing.as_ref(), call);
-    Response::from_parts(parts, body)
-}
-
-/// The limits that the answer to a refused call shows, if any.
-#[must_use]
-pub fn standing_of(refused: &Refused, call: &Call) -> Option<Standing> {
-    match (&refused.rejection, &refused.caller) {
-        (Rejection::RateLimited { standing, .. }, _) => Some(standing.clone()),
-        (rejection, Some(caller)) if rejection.shows_limits() => {
-            let limiter = &call.worker().shared().limiter;
-            Some(limiter.standing(caller, call.started()))
-        }
-        _ => None,
-    }
-}
-
-/// What every answer carries.
-fn finish_headers(
-    headers: &mut HeaderMap,
-    request_id: HeaderValue,
-    standing: Option<&Standing>,
-    call: &Call,
-) {
-    headers.insert(onward::X_REQUEST_ID, request_id);
-    if let Some(grant) = call.grant() {
-        grant.write(headers);
-    }
-    if let Some(standing) = standing {
-        standing.write(headers, call.started().unix);
     }
 }

@@ -26,6 +26,7 @@ mod farewell;
 pub mod frames;
 pub mod greeting;
 pub mod listener;
+pub mod serving;
 pub mod socket;
 pub mod strict;
 pub mod unread;

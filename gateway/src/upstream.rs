@@ -10,26 +10,25 @@
 //! idempotent method, within a budget and in time. However often it is sent, it is one call: charged and counted once.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use keyward_config::Timeouts;
 use tokio::net::TcpStream;
 
-use crate::body::{BodyFate, BodyFault, RequestBody};
+use crate::body::{BodyFate, RequestBody};
 use crate::limits::Permit;
 use crate::rejection::Rejection;
 use crate::rules::Rules;
-use crate::telemetry::{UpstreamFailure, UpstreamRetry};
+use crate::telemetry::UpstreamFailure;
 use crate::worker::Worker;
 
 pub mod answer;
+mod attempts;
 pub mod balance;
 pub mod check;
 pub mod exchange;
@@ -41,6 +40,7 @@ pub mod http2;
 pub mod lanes;
 pub mod pool;
 pub mod pump;
+mod repeats;
 pub mod request;
 pub mod resolve;
 pub mod retry;
@@ -49,23 +49,17 @@ pub mod tls;
 pub mod trailers;
 pub mod wire;
 
-use answer::{AnswerStream, Arriving, Outgoing};
+use answer::AnswerStream;
+use attempts::Attempts;
 use balance::Seeker;
-use exchange::Failure;
 use fleet::{Machine, Machines};
-use head::{AnswerHead, Question};
+use head::AnswerHead;
 use lanes::Lanes;
 pub use lanes::{Destination, InHand};
 pub use pool::Connection;
-use pool::{Connected, EndpointPool, Line, Unreachable};
+use pool::EndpointPool;
 use pump::BodyFraming;
 use request::RequestHead;
-
-/// Attempts of one call: more stale connections than this in a row are no accident.
-const MAX_ATTEMPTS: usize = 8;
-
-/// Of an answer that is thrown away, so much is read to keep its connection.
-const MAX_DISCARDED: usize = 64 * 1_024;
 
 /// Buffers for heads that a worker keeps.
 const MAX_SPARE_BUFFERS: usize = 64;
@@ -266,7 +260,9 @@ impl Pools {
         let (fate, lanes) = (Rc::clone(&onward.fate), Rc::clone(onward.destination.lanes()));
         lanes.count_call(began);
         let at = Cell::new(None);
-        let mut attempts = pin!(self.attempts(worker, onward, departure, &at));
+        let attempts = Attempts::of(self, worker, onward, departure);
+        let attempts = attempts.map_err(|rejection| Unanswered::new(rejection, departure))?;
+        let mut attempts = pin!(attempts.run(&at));
         let mut until = end.min(began + limit);
         loop {
             match worker.deadlines().until(until, attempts.as_mut()).await {
@@ -289,260 +285,6 @@ impl Pools {
             departure,
         ))
     }
-
-    /// `at` says where the call is under way.
-    async fn attempts(
-        &self,
-        worker: &Worker,
-        onward: Onward<'_>,
-        departure: &impl Departure,
-        at: &Cell<Option<usize>>,
-    ) -> Result<Answer, Rejection> {
-        let end = onward.began + onward.timeout.min(self.timeouts.response_headers);
-        let Onward {
-            mut destination,
-            method,
-            head,
-            body,
-            framing,
-            upgrade,
-            fate,
-            ..
-        } = onward;
-        let question = Question {
-            method,
-            upgrade: upgrade.as_ref(),
-        };
-        let request = Outgoing::new(head, body, framing);
-        let mut request = request.ok_or(Rejection::InvalidInput("the target can't be forwarded"))?;
-        let mut repeats = Repeats {
-            worker,
-            is_safe: method.is_idempotent() && request.can_rewind() && upgrade.is_none(),
-            done: 0,
-            end,
-        };
-        let mut held: Option<Answer> = None;
-        for _ in 0..MAX_ATTEMPTS {
-            at.set(None);
-            let Some(Opened {
-                line,
-                endpoint,
-                is_pooled,
-            }) = self.open(worker, &mut destination).await
-            else {
-                // Better the answer that there is than none.
-                return held.ok_or(Rejection::UpstreamUnavailable);
-            };
-            if let Some((_, stream)) = held.take() {
-                discard(stream).await;
-            }
-            request.rewind();
-            departure.depart()?;
-            if let Some(in_hand) = destination.take_in_hand() {
-                departure.is_in_hand(in_hand);
-            }
-            at.set(Some(destination.place()));
-            let failure = match request.exchange(line, question, departure).await {
-                Ok((head, arriving)) => {
-                    if destination.lanes().machines().is_failure(head.status) {
-                        destination.failed(worker.now().monotonic);
-                    }
-                    if request.is_over() && repeats.follow(&head, &mut destination) {
-                        let stream = AnswerStream::new(arriving, endpoint, &head, None);
-                        held = Some((head, Box::new(stream)));
-                        repeats.pause(&destination).await;
-                        continue;
-                    }
-                    return Ok(self.answer((head, arriving), endpoint, request));
-                }
-                Err(failure) => failure,
-            };
-            let is_stale = match failure {
-                Failure::Unsent => is_pooled,
-                Failure::BrokenOff => is_pooled && method.is_idempotent() && request.can_rewind(),
-                Failure::Refused | Failure::CutShort | Failure::Malformed(_) | Failure::Body(_) => false,
-            };
-            if is_stale {
-                continue;
-            }
-            note(worker, &destination, &failure);
-            let goes_on = match failure {
-                Failure::Unsent => destination.turn(),
-                // It says that it has done nothing with it. The same one may take it the next time.
-                Failure::Refused => {
-                    destination.turn();
-                    request.can_rewind()
-                }
-                Failure::BrokenOff | Failure::CutShort => repeats.follow_break(&mut destination).await,
-                Failure::Malformed(_) | Failure::Body(_) => false,
-            };
-            if !goes_on {
-                return Err(explain(&failure, &fate));
-            }
-        }
-        Err(Rejection::UpstreamUnavailable)
-    }
-
-    /// An answer to hand on; what is left of the request goes out while it comes.
-    fn answer(
-        &self,
-        (head, arriving): (AnswerHead, Arriving),
-        endpoint: Rc<EndpointPool>,
-        request: Outgoing,
-    ) -> Answer {
-        let unfinished = if request.is_over() {
-            if let Some(buffer) = request.into_buffer() {
-                self.keep_buffer(buffer);
-            }
-            None
-        } else {
-            Some(request)
-        };
-        // Boxed here, because it is handed on through many hands.
-        let stream = Box::new(AnswerStream::new(arriving, endpoint, &head, unfinished));
-        (head, stream)
-    }
-
-    /// A connection to the machine that was chosen, or to another when it can't be reached.
-    async fn open(&self, worker: &Worker, destination: &mut Destination) -> Option<Opened> {
-        loop {
-            let endpoint = Rc::clone(destination.pool()?);
-            if let Some(line) = endpoint.idle() {
-                return Some(Opened {
-                    line,
-                    endpoint,
-                    is_pooled: true,
-                });
-            }
-            let upstream = destination.lanes().upstream();
-            if let Some(line) = self.connect(worker, &endpoint, upstream).await {
-                return Some(Opened {
-                    line,
-                    endpoint,
-                    is_pooled: false,
-                });
-            }
-            destination.failed(worker.now().monotonic);
-            if !destination.turn() {
-                return None;
-            }
-        }
-    }
-
-    async fn connect(&self, worker: &Worker, endpoint: &Rc<EndpointPool>, upstream: u16) -> Option<Line> {
-        match endpoint.connect(self.timeouts.connect).await {
-            Ok(Connected { line, opened }) => {
-                for _ in 0..opened {
-                    worker.telemetry().upstream_connected(upstream);
-                }
-                Some(line)
-            }
-            Err(unreachable) => {
-                worker
-                    .telemetry()
-                    .upstream_failed(upstream, unreachable.failure());
-                let authority = endpoint.authority();
-                // What nobody but the operator can mend, and he must know of.
-                let is_settled = matches!(unreachable, Unreachable::Tls(_) | Unreachable::NotHttp2(_));
-                if is_settled && endpoint.is_to_tell() {
-                    tracing::warn!(reason = %unreachable, upstream = authority, "can't speak with an upstream");
-                } else {
-                    tracing::debug!(reason = %unreachable, upstream = authority, "can't connect");
-                }
-                None
-            }
-        }
-    }
-}
-
-/// A final answer: its head, and its body as it comes.
-type Answer = (AnswerHead, Box<AnswerStream>);
-
-/// A connection for one attempt.
-struct Opened {
-    line: Line,
-    endpoint: Rc<EndpointPool>,
-    is_pooled: bool,
-}
-
-/// How often a call was sent again, and whether and until when it may be.
-struct Repeats<'a> {
-    worker: &'a Worker,
-    /// It may be seen twice: no body, no upgrade, an idempotent method.
-    is_safe: bool,
-    done: u32,
-    end: Duration,
-}
-
-impl Repeats<'_> {
-    /// Whether the call is sent again after this answer.
-    fn follow(&mut self, head: &AnswerHead, destination: &mut Destination) -> bool {
-        let budget = destination.lanes().machines().budget();
-        let is_listed = budget.is_some_and(|budget| budget.rules().statuses.contains(&head.status));
-        is_listed && self.is_safe && self.allow(destination)
-    }
-
-    /// Whether it is sent again after a connection that broke; waits first.
-    async fn follow_break(&mut self, destination: &mut Destination) -> bool {
-        let is_granted = self.is_safe && self.allow(destination);
-        if is_granted {
-            self.pause(destination).await;
-        }
-        is_granted
-    }
-
-    /// Takes one repeat out of the budget and turns to another machine where there is one.
-    fn allow(&mut self, destination: &mut Destination) -> bool {
-        let lanes = Rc::clone(destination.lanes());
-        let Some(budget) = lanes.machines().budget() else {
-            return false;
-        };
-        if self.done + 1 >= budget.rules().attempts {
-            return false;
-        }
-        let now = self.worker.now().monotonic;
-        let outcome = if now + budget.longest_pause(self.done + 1) >= self.end {
-            UpstreamRetry::TooLate
-        } else if budget.take(now) {
-            UpstreamRetry::Sent
-        } else {
-            UpstreamRetry::OverBudget
-        };
-        self.worker
-            .telemetry()
-            .upstream_retried(lanes.upstream(), outcome);
-        if outcome != UpstreamRetry::Sent {
-            return false;
-        }
-        self.done += 1;
-        destination.turn();
-        true
-    }
-
-    /// Waits before a repeat that was allowed.
-    async fn pause(&self, destination: &Destination) {
-        let budget = destination.lanes().machines().budget();
-        let pause = budget.map(|budget| budget.pause(self.done, crate::random::next()));
-        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
-            tokio::time::sleep(pause).await;
-        }
-    }
-}
-
-/// Reads what has come of an answer that nobody gets. When that is all of it, its connection is kept; otherwise it is
-/// closed.
-async fn discard(mut stream: Box<AnswerStream>) {
-    let mut left = MAX_DISCARDED;
-    poll_fn(|context| {
-        while let Poll::Ready(Some(Ok(piece))) = stream.poll_frame(context) {
-            left = left.saturating_sub(piece.data_ref().map_or(0, |data| data.len()));
-            if left == 0 {
-                break;
-            }
-        }
-        Poll::Ready(())
-    })
-    .await;
 }
 
 /// Whose fault it is that the answer is not there in time.
@@ -558,34 +300,4 @@ fn late(worker: &Worker, (lanes, place): (&Lanes, Option<usize>), fate: &BodyFat
         lanes.failed(place, worker.now().monotonic);
     }
     Rejection::UpstreamTimeout
-}
-
-/// Counts a failure that is not the client's. A call that was refused in order says nothing against the machine: it is
-/// how one that stops, or has enough, keeps others from waiting.
-fn note(worker: &Worker, destination: &Destination, failure: &Failure) {
-    let kind = match failure {
-        Failure::Unsent | Failure::BrokenOff | Failure::CutShort => UpstreamFailure::Closed,
-        Failure::Refused => UpstreamFailure::Refused,
-        Failure::Malformed(_) => UpstreamFailure::Malformed,
-        Failure::Body(_) => return,
-    };
-    let upstream = destination.lanes().upstream();
-    worker.telemetry().upstream_failed(upstream, kind);
-    if !matches!(failure, Failure::Refused) {
-        destination.failed(worker.now().monotonic);
-    }
-}
-
-fn explain(failure: &Failure, fate: &BodyFate) -> Rejection {
-    match failure {
-        Failure::Unsent | Failure::Refused => Rejection::UpstreamUnavailable,
-        Failure::BrokenOff | Failure::CutShort => {
-            Rejection::BadGateway("the service broke off before it answered")
-        }
-        Failure::Malformed(malformed) => Rejection::BadGateway(malformed.0),
-        Failure::Body(BodyFault::Client) => {
-            Rejection::InvalidInput("the request body is malformed or broke off")
-        }
-        Failure::Body(BodyFault::TooLarge) => Rejection::PayloadTooLarge(fate.bound()),
-    }
 }

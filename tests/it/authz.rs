@@ -3,16 +3,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyward_harness::{Nginx, eventually, free_address};
+use keyward_harness::{Nginx, free_address};
 use keyward_upstream::Upstream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use crate::api::{Account, Customer};
-use crate::stack::{Plan, SOON, Stack};
+use crate::load::{Load, Progress};
+use crate::stack::{Plan, Stack};
 use crate::wire::Wire;
 
 const GATEWAYS: usize = 2;
@@ -85,23 +85,12 @@ async fn no_answer_allows_a_key_after_its_end_was_acknowledged_under_load() {
         });
     }
     let victims = Arc::new(victims);
-    let (stop, allowed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-    let mut load = JoinSet::new();
-    for authz in &stack.asked_at {
-        for first in 0..LOADED {
-            load.spawn(ask_all_the_time(
-                *authz,
-                (Arc::clone(&account), Arc::clone(&victims)),
-                first * 7,
-                (Arc::clone(&stop), Arc::clone(&allowed)),
-            ));
-        }
-    }
-    let under_way = eventually(SOON, || async {
-        anyhow::ensure!(allowed.load(Ordering::Relaxed) > 200, "hardly any load");
-        Ok(())
+    let places = stack.asked_at.iter();
+    let places = places.flat_map(|authz| (0..LOADED).map(|first| (*authz, first * 7)));
+    let load = Load::start(places, |place, progress| {
+        ask_all_the_time(place, (Arc::clone(&account), Arc::clone(&victims)), progress)
     });
-    under_way.await.unwrap();
+    let load = load.await;
     for victim in victims.iter() {
         let path = format!("/customers/{}", victim.customer.id);
         let deleted = stack
@@ -121,27 +110,27 @@ async fn no_answer_allows_a_key_after_its_end_was_acknowledged_under_load() {
             }
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    load.join_all().await;
+    load.stop().await;
 }
 
 async fn ask_all_the_time(
-    authz: SocketAddr,
+    (authz, first): (SocketAddr, usize),
     (account, victims): (Arc<Account>, Arc<Vec<Victim>>),
-    first: usize,
-    (stop, allowed): (Arc<AtomicBool>, Arc<AtomicU64>),
+    progress: Progress,
 ) {
     let mut wire = Wire::open(authz).await;
     let ways = [Asked::AtAuth, Asked::AtValidate].into_iter().cycle();
     for (victim, asked) in victims.iter().cycle().skip(first).zip(ways) {
-        if stop.load(Ordering::Relaxed) {
+        if progress.is_over() {
             break;
         }
         // Looked at before the question.
         let is_dead = victim.is_dead.load(Ordering::SeqCst);
         let is_allowed = asked.allows(&mut wire, &account.key, &victim.customer.key).await;
         assert!(!(is_dead && is_allowed), "{asked:?} allowed a key after its end");
-        allowed.fetch_add(u64::from(is_allowed), Ordering::Relaxed);
+        if is_allowed {
+            progress.went_well();
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 mod api;
 mod busy_upstream;
 mod fleet;
+mod load;
 mod relay;
 mod stack;
 mod wire;

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyward_harness::{eventually, metric};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use crate::api::{Account, Customer, text};
 use crate::busy_upstream::BusyUpstream;
+use crate::load::{Load, Progress};
 use crate::stack::{Plan, SOON, Stack};
 use crate::wire::{Keys, Wire};
 
@@ -79,7 +79,7 @@ async fn no_call_is_accepted_after_an_acknowledged_revocation_under_load() {
     };
     let stack = Stack::with(plan).await;
     let victims = Arc::new(victims(&stack).await);
-    let load = Load::start(&stack, &victims).await;
+    let load = load(&stack, &victims).await;
     for victim in victims.iter() {
         let mut warm = warmed(&stack, victim).await;
         end(&stack, victim).await;
@@ -94,7 +94,10 @@ async fn no_call_is_accepted_after_an_acknowledged_revocation_under_load() {
             }
         }
     }
-    let statuses = load.stop().await;
+    let mut statuses = HashMap::<u16, u64>::new();
+    for (status, count) in load.stop().await.into_iter().flatten() {
+        *statuses.entry(status).or_default() += count;
+    }
     let count = |status: u16| statuses.get(&status).copied().unwrap_or_default();
     assert!(
         count(200) > 500 && count(401) + count(403) > 50,
@@ -315,61 +318,25 @@ async fn refused(wire: &mut Wire, victim: &Victim, on: &str) {
 }
 
 /// Calls with every victim's keys, all the time, on several connections to every gateway.
-struct Load {
-    tasks: JoinSet<HashMap<u16, u64>>,
-    stop: Arc<AtomicBool>,
+async fn load(stack: &Stack, victims: &Arc<Vec<Victim>>) -> Load<HashMap<u16, u64>> {
+    let places = stack.gateways.iter();
+    let places = places.flat_map(|gateway| (0..LOADED).map(|first| (gateway.address(), first * 7)));
+    Load::start(places, |place, progress| {
+        call_all_the_time(place, Arc::clone(victims), progress)
+    })
+    .await
 }
 
-impl Load {
-    /// Runs once every connection has carried calls.
-    async fn start(stack: &Stack, victims: &Arc<Vec<Victim>>) -> Self {
-        let mut tasks = JoinSet::new();
-        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        for gateway in &stack.gateways {
-            for first in 0..LOADED {
-                let (victims, stop, calls) = (Arc::clone(victims), Arc::clone(&stop), Arc::clone(&calls));
-                tasks.spawn(call_all_the_time(
-                    gateway.address(),
-                    victims,
-                    first * 7,
-                    stop,
-                    calls,
-                ));
-            }
-        }
-        let under_way = eventually(SOON, || async {
-            let calls = calls.load(Ordering::Relaxed);
-            anyhow::ensure!(calls > 200, "only {calls} calls");
-            Ok(())
-        });
-        under_way.await.unwrap();
-        Self { tasks, stop }
-    }
-
-    /// How often each status was answered.
-    async fn stop(self) -> HashMap<u16, u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = HashMap::new();
-        for statuses in self.tasks.join_all().await {
-            for (status, count) in statuses {
-                *all.entry(status).or_default() += count;
-            }
-        }
-        all
-    }
-}
-
+/// Answers how often each status was answered.
 async fn call_all_the_time(
-    gateway: SocketAddr,
+    (gateway, first): (SocketAddr, usize),
     victims: Arc<Vec<Victim>>,
-    first: usize,
-    stop: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
+    progress: Progress,
 ) -> HashMap<u16, u64> {
     let mut statuses = HashMap::new();
     let mut wire = Wire::open(gateway).await;
     for victim in victims.iter().cycle().skip(first) {
-        if stop.load(Ordering::Relaxed) {
+        if progress.is_over() {
             break;
         }
         // Looked at before the call begins.
@@ -381,7 +348,7 @@ async fn call_all_the_time(
             victim.ending
         );
         *statuses.entry(heard.status).or_default() += 1;
-        calls.fetch_add(1, Ordering::Relaxed);
+        progress.went_well();
     }
     statuses
 }

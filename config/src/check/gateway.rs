@@ -260,7 +260,7 @@ pub(crate) fn first_repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
         .find_map(|(index, item)| items.iter().take(index).find(|earlier| *earlier == item))
 }
 
-fn timeouts(typed: &typed::gateway::Timeouts, report: &mut Report<'_>) -> Timeouts {
+fn timeouts(typed: &typed::bounds::Timeouts, report: &mut Report<'_>) -> Timeouts {
     let body_rate = typed.request_body_rate;
     report.within("timeouts.request_body_rate", body_rate, Size(1)..=Size(1 << 30));
     let mut checked = |key: &str, time: Time| -> Duration {
@@ -283,7 +283,7 @@ fn timeouts(typed: &typed::gateway::Timeouts, report: &mut Report<'_>) -> Timeou
     }
 }
 
-fn bounds(typed: &typed::gateway::Bounds, report: &mut Report<'_>) -> Bounds {
+fn bounds(typed: &typed::bounds::Bounds, report: &mut Report<'_>) -> Bounds {
     let mut counted = |key: &str, count: u64, most: u64| -> usize {
         report.within(&format!("bounds.{key}"), count, 1..=most);
         usize::try_from(count).unwrap_or(usize::MAX)

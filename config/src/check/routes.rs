@@ -38,7 +38,7 @@ pub(crate) struct Defaults<'a> {
 
 /// Every route in the order of the file.
 pub(crate) fn routes(
-    typed: Vec<typed::gateway::Route>,
+    typed: Vec<typed::route::Route>,
     defaults: &Defaults<'_>,
     report: &mut Report<'_>,
 ) -> Vec<Route> {
@@ -65,7 +65,7 @@ pub(crate) fn routes(
     routes
 }
 
-fn check_names(typed: &[typed::gateway::Route], report: &mut Report<'_>) {
+fn check_names(typed: &[typed::route::Route], report: &mut Report<'_>) {
     let mut names = HashSet::new();
     for (index, route) in typed.iter().enumerate() {
         if let Some(name) = &route.name
@@ -79,7 +79,7 @@ fn check_names(typed: &[typed::gateway::Route], report: &mut Report<'_>) {
     }
 }
 
-fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report: &mut Report<'_>) -> Route {
+fn route(at: &str, typed: typed::route::Route, defaults: &Defaults<'_>, report: &mut Report<'_>) -> Route {
     let max_in_flight = max_in_flight(at, &typed, report);
     let per_address = per_address(at, &typed, report);
     let (upstream, split) = split::targets(at, &typed, defaults.upstreams, report);
@@ -134,7 +134,7 @@ fn route(at: &str, typed: typed::gateway::Route, defaults: &Defaults<'_>, report
     }
 }
 
-fn max_in_flight(at: &str, typed: &typed::gateway::Route, report: &mut Report<'_>) -> Option<u32> {
+fn max_in_flight(at: &str, typed: &typed::route::Route, report: &mut Report<'_>) -> Option<u32> {
     let count = typed.max_in_flight?;
     let path = format!("{at}.max_in_flight");
     report.within(&path, count, 1..=1_000_000);
@@ -147,7 +147,7 @@ fn max_in_flight(at: &str, typed: &typed::gateway::Route, report: &mut Report<'_
     u32::try_from(count).ok()
 }
 
-fn per_address(at: &str, typed: &typed::gateway::Route, report: &mut Report<'_>) -> Option<Limits> {
+fn per_address(at: &str, typed: &typed::route::Route, report: &mut Report<'_>) -> Option<Limits> {
     let limit = typed.per_address.as_ref()?;
     let path = format!("{at}.per_address");
     if typed.require != Some(Credential::None) {

@@ -12,7 +12,7 @@ const MOST_SHARES: usize = 32;
 /// Where a route's calls go: its upstream and, when there are several, the shares of each.
 pub(crate) fn targets(
     at: &str,
-    typed: &typed::gateway::Route,
+    typed: &typed::route::Route,
     upstreams: &[Upstream],
     report: &mut Report<'_>,
 ) -> (usize, Vec<Share>) {

@@ -12,7 +12,7 @@ use crate::standalone::StandaloneConfig;
 use crate::surroundings::Surroundings;
 use crate::typed::identity::IdentityTokens;
 use crate::typed::standalone::{Listen, Standalone};
-use crate::typed::{control_plane, gateway};
+use crate::typed::{control_plane, gateway, route, upstream};
 
 /// What standalone is told beside its file.
 pub(crate) struct Arguments<'a> {
@@ -49,7 +49,7 @@ pub(crate) fn standalone(
     };
     check::listeners(&listeners, report);
     if typed.routes.is_empty() && typed.upstreams.len() == 1 {
-        typed.routes.push(gateway::Route::default());
+        typed.routes.push(route::Route::default());
     }
     let (gateway, control_plane) = split(typed, arguments.data_dir);
     let gateway = check::gateway::gateway(gateway, surroundings, report);
@@ -104,11 +104,11 @@ fn move_ports(listen: &mut Listen, offset: u16, report: &mut Report<'_>) {
     }
 }
 
-fn sample(address: SocketAddr) -> gateway::Upstream {
-    gateway::Upstream {
+fn sample(address: SocketAddr) -> upstream::Upstream {
+    upstream::Upstream {
         name: Some(Name("sample".to_owned())),
         endpoints: vec![EndpointUrl::plain(endpoint(address))],
-        ..gateway::Upstream::default()
+        ..upstream::Upstream::default()
     }
 }
 

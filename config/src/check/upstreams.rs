@@ -11,7 +11,7 @@ use crate::report::Report;
 use crate::typed;
 
 /// Every upstream in the order of the file, so that indices are those of the list that was typed.
-pub(crate) fn upstreams(typed: Vec<typed::gateway::Upstream>, report: &mut Report<'_>) -> Vec<Upstream> {
+pub(crate) fn upstreams(typed: Vec<typed::upstream::Upstream>, report: &mut Report<'_>) -> Vec<Upstream> {
     if typed.is_empty() {
         report.missing(
             "upstreams",

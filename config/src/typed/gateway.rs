@@ -3,20 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::leaf::host::Host;
-use crate::leaf::name::{CredentialHeader, FilePath, Label, Name};
+use crate::leaf::name::{CredentialHeader, FilePath, Name};
 use crate::leaf::network::{Address, Block};
-use crate::leaf::path::{Path, Prefix};
 use crate::leaf::redis::{RedisUrl, RedisUser};
-use crate::leaf::unit::{Rate, Size, Time};
-use crate::leaf::url::{DocumentationUrl, EndpointUrl, SyncUrl};
-use crate::leaf::word::{
-    ClientCertificates, Credential, Fallback, LimitMode, LimiterMode, Protocol, Served, Slashes, Stale, Verb,
-};
-use crate::typed::control_plane::Limit;
+use crate::leaf::unit::{Size, Time};
+use crate::leaf::url::{DocumentationUrl, SyncUrl};
+use crate::leaf::word::{ClientCertificates, Fallback, LimiterMode, Stale};
+use crate::typed::bounds::{Bounds, Timeouts};
 use crate::typed::identity::IdentityTokens;
-use crate::typed::route::{Cors, Headers, Share};
-use crate::typed::upstream::{Balance, Health, Retries};
+use crate::typed::route::Route;
+use crate::typed::upstream::Upstream;
 
 /// Configuration of `keyward-gateway`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -280,99 +276,6 @@ impl Default for Credentials {
     }
 }
 
-/// How long each part of a call may take.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Timeouts {
-    /// From accepting a connection to its first byte.
-    pub(crate) first_byte: Time,
-    /// From accepting a connection that begins with the PROXY protocol or TLS to the end of that beginning.
-    pub(crate) handshake: Time,
-    /// From the first byte of a request to the end of its head.
-    pub(crate) request_headers: Time,
-    /// Between two pieces of a request body.
-    pub(crate) request_body_idle: Time,
-    /// The least of a request body that must come each second, once it was waited for longer than that.
-    pub(crate) request_body_rate: Size,
-    /// How long a write to the client may make no progress.
-    pub(crate) write_stall: Time,
-    /// How long a kept connection may wait for its next request.
-    pub(crate) idle: Time,
-    /// How long a client may leave a PING of ours unanswered on an HTTP/2 connection; one is sent as often.
-    pub(crate) http2_ping: Time,
-    /// How long a connection in another protocol, such as a WebSocket, may be silent both ways.
-    pub(crate) upgraded_idle: Time,
-    /// To connect to an upstream.
-    pub(crate) connect: Time,
-    /// From the end of the request to the head of the upstream's answer.
-    pub(crate) response_headers: Time,
-    /// The whole call.
-    pub(crate) request: Time,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            first_byte: Time::seconds(10),
-            handshake: Time::seconds(10),
-            request_headers: Time::seconds(10),
-            request_body_idle: Time::seconds(10),
-            request_body_rate: Size(240),
-            write_stall: Time::seconds(30),
-            idle: Time::seconds(60),
-            http2_ping: Time::seconds(20),
-            upgraded_idle: Time::seconds(600),
-            connect: Time::seconds(1),
-            response_headers: Time::seconds(30),
-            request: Time::seconds(300),
-        }
-    }
-}
-
-/// How much of each thing is taken.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Bounds {
-    /// Open client connections.
-    pub(crate) connections: u64,
-    /// Calls in flight; more are answered 503.
-    pub(crate) concurrent_requests: u64,
-    /// Header fields of a request.
-    pub(crate) headers: u64,
-    /// Bytes of a request's head.
-    pub(crate) head: Size,
-    /// Bytes of a request's target.
-    pub(crate) uri: Size,
-    /// Bytes of a request's body, where its route says nothing else.
-    pub(crate) body: Size,
-    /// Calls at the same time on one HTTP/2 connection.
-    pub(crate) http2_streams: u64,
-    /// How many calls a client may take back on one HTTP/2 connection; five times as many at once.
-    pub(crate) http2_resets: Rate,
-    /// How many frames that carry next to nothing a client may send on one HTTP/2 connection; five times as many at
-    /// once, and more where it carries much.
-    pub(crate) http2_empty_frames: Rate,
-    /// CONTINUATION frames of one head over HTTP/2.
-    pub(crate) http2_continuations: u64,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            concurrent_requests: 4_096,
-            headers: 100,
-            head: Size(32 << 10),
-            uri: Size(8 << 10),
-            body: Size(100 << 20),
-            http2_streams: 100,
-            http2_resets: Rate(200),
-            http2_empty_frames: Rate(2_000),
-            http2_continuations: 16,
-        }
-    }
-}
-
 /// How calls in flight end.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -428,70 +331,4 @@ impl Default for Errors {
             documentation_url: DocumentationUrl("https://keyward.example/docs".to_owned()),
         }
     }
-}
-
-/// An API behind the gateway.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Upstream {
-    /// What routes call it.
-    pub(crate) name: Option<Name>,
-    /// Its machines; at least one.
-    pub(crate) endpoints: Vec<EndpointUrl>,
-    /// What is spoken with them: `http1`; `h2`, HTTP/2 over TLS; `h2c`, HTTP/2 in clear text.
-    pub(crate) protocol: Option<Protocol>,
-    /// Which machine gets a call: `round-robin` by default, `least-requests`, or a table with `hash`.
-    pub(crate) balance: Option<Balance>,
-    /// When a machine counts as unhealthy. Never by default.
-    pub(crate) health: Option<Health>,
-    /// What is tried again. Only what no machine can have seen, by default.
-    pub(crate) retries: Option<Retries>,
-    /// How `https` endpoints are spoken to.
-    pub(crate) tls: Option<ClientTls>,
-}
-
-/// Which calls go where, and what they need.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Route {
-    /// What metrics and usage call it. Its path by default.
-    pub(crate) name: Option<Label>,
-    /// `/x`: that path and all below it; `=/x`: that path alone; `{name}`: any one segment.
-    pub(crate) path: Option<Path>,
-    /// A name, or `*.example.com` for all that end so. Every host by default.
-    pub(crate) host: Option<Host>,
-    /// Every method by default.
-    pub(crate) methods: Option<Vec<Verb>>,
-    /// Whose keys are taken. Both environments by default.
-    pub(crate) environments: Option<Vec<Served>>,
-    /// The upstream's name. May be left out when there is one, and where there is a split.
-    pub(crate) upstream: Option<Name>,
-    /// Which credentials a call needs: `customer` by default.
-    pub(crate) require: Option<Credential>,
-    /// Tokens that a call takes: 1 by default.
-    pub(crate) cost: Option<u64>,
-    /// Bytes of a request's body. `bounds.body` by default.
-    pub(crate) max_body: Option<Size>,
-    /// Calls of one account at the same time. Any number by default.
-    pub(crate) max_in_flight: Option<u64>,
-    /// How often one client address may call a public route. As often as it likes by default.
-    pub(crate) per_address: Option<Limit>,
-    /// The whole call. `timeouts.request` by default.
-    pub(crate) timeout: Option<Time>,
-    /// `enforce`: limits refuse; `shadow`: rates, `max_in_flight` and `per_address` only count.
-    pub(crate) mode: Option<LimitMode>,
-    /// Whether the upstream sees the headers that carry keys.
-    pub(crate) forward_credentials: bool,
-    /// Whether the upstream gets a signed identity.
-    pub(crate) identity_token: bool,
-    /// What `%2F` in a path means: `refuse` by default.
-    pub(crate) encoded_slashes: Option<Slashes>,
-    /// Taken from the front of the path before the call is forwarded.
-    pub(crate) strip_prefix: Option<Prefix>,
-    /// Which origins may call.
-    pub(crate) cors: Option<Cors>,
-    /// Headers to set, add or remove.
-    pub(crate) headers: Option<Headers>,
-    /// Several upstreams by weight, in place of one.
-    pub(crate) split: Option<Vec<Share>>,
 }

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::leaf::network::{Address, Block};
 use crate::leaf::unit::{Size, Time};
+use crate::typed::bounds::{Bounds, Timeouts};
 use crate::typed::control_plane::{Auth, Leaks, ManagementLimits, Propagation, Rules, Tier, Usage};
-use crate::typed::gateway::{
-    AccessLog, Bounds, Cache, Credentials, Drain, Errors, Identity, Limiter, Route, Sync, Timeouts, Upstream,
-};
+use crate::typed::gateway::{AccessLog, Cache, Credentials, Drain, Errors, Identity, Limiter, Sync};
 use crate::typed::identity::StandaloneTokens;
+use crate::typed::route::Route;
+use crate::typed::upstream::Upstream;
 
 /// Configuration of `keyward standalone`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]

@@ -1,4 +1,4 @@
-//! The shape of what an `[[upstreams]]` says about its machines.
+//! The shape of `[[upstreams]]`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,10 +8,32 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::leaf::name::RequestHeader;
+use crate::leaf::name::{Name, RequestHeader};
 use crate::leaf::path::CheckTarget;
 use crate::leaf::unit::{Percent, Time};
-use crate::leaf::word::{Balanced, Hashed};
+use crate::leaf::url::EndpointUrl;
+use crate::leaf::word::{Balanced, Hashed, Protocol};
+use crate::typed::gateway::ClientTls;
+
+/// An API behind the gateway.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Upstream {
+    /// What routes call it.
+    pub(crate) name: Option<Name>,
+    /// Its machines; at least one.
+    pub(crate) endpoints: Vec<EndpointUrl>,
+    /// What is spoken with them: `http1`; `h2`, HTTP/2 over TLS; `h2c`, HTTP/2 in clear text.
+    pub(crate) protocol: Option<Protocol>,
+    /// Which machine gets a call: `round-robin` by default, `least-requests`, or a table with `hash`.
+    pub(crate) balance: Option<Balance>,
+    /// When a machine counts as unhealthy. Never by default.
+    pub(crate) health: Option<Health>,
+    /// What is tried again. Only what no machine can have seen, by default.
+    pub(crate) retries: Option<Retries>,
+    /// How `https` endpoints are spoken to.
+    pub(crate) tls: Option<ClientTls>,
+}
 
 /// Which machine gets a call: a word, or a table.
 #[derive(Debug, Serialize)]

@@ -350,7 +350,7 @@ async fn load(change: &mut Change<'_>, account: AccountId, id: KeyId) -> Result<
     Ok(found.ok_or(Missing::Key)?)
 }
 
-fn remembered(key: &ApiKey) -> Value {
+pub(super) fn remembered(key: &ApiKey) -> Value {
     json!({
         "name": key.name,
         "environment": key.environment,
@@ -361,7 +361,12 @@ fn remembered(key: &ApiKey) -> Value {
     })
 }
 
-fn entry(action: &'static str, key: &ApiKey, before: Option<Value>, after: Option<Value>) -> Entry {
+pub(super) fn entry(
+    action: &'static str,
+    key: &ApiKey,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> Entry {
     Entry {
         action,
         target: ("api_key", key.id.to_string()),

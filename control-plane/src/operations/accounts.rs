@@ -20,7 +20,7 @@ use crate::domain::refusal::{Conflict, InvalidField, Missing};
 use crate::domain::text::Name;
 use crate::domain::tier::Overrides;
 use crate::store::accounts::{self, Filter};
-use crate::store::{StoreError, customers, grants, keys, policies};
+use crate::store::{StoreError, Tx, customers, grants, keys, policies};
 
 /// What an operator says of a new account.
 #[derive(Clone, Debug)]
@@ -134,7 +134,9 @@ pub(super) async fn create_within(
         allowed_ips: None,
     };
     let (key, plain) = account_keys::issue(registry, change, &account, first).await?;
-    let sandbox_key = seed_sandbox(registry, change, &account).await?;
+    let by = change.actor_id().to_owned();
+    let at = (&mut change.tx, change.now);
+    let sandbox_key = seed_sandbox(registry, at, account.id, &by).await?;
     let records = vec![
         record(change, &account).await?,
         Record::Key(key.record(None)),
@@ -148,19 +150,24 @@ pub(super) async fn create_within(
     Ok((Created { found, key, plain }, records))
 }
 
-async fn seed_sandbox(registry: &Registry, change: &mut Change<'_>, account: &Account) -> Result<ApiKey> {
+/// Gives a new account its sandbox customer, with a key.
+pub(super) async fn seed_sandbox(
+    registry: &Registry,
+    (tx, now): (&mut Tx, UnixMillis),
+    account: AccountId,
+    by: &str,
+) -> Result<ApiKey> {
     let sandbox = EndCustomer {
-        account: account.id,
+        account,
         environment: Environment::Test,
         id: SANDBOX_ID.parse().map_err(StoreError::corrupt)?,
         name: Name::from_stored(SANDBOX_NAME.to_owned()),
         limits: None,
-        created_at: change.now,
-        updated_at: change.now,
+        created_at: now,
+        updated_at: now,
     };
-    customers::insert(&mut change.tx, &sandbox).await?;
-    let by = change.actor_id().to_owned();
-    let (key, _) = end_customers::issue(registry, change, &sandbox, &by).await?;
+    customers::insert(tx, &sandbox).await?;
+    let (key, _) = end_customers::issue(registry, (tx, now), &sandbox, by).await?;
     Ok(key)
 }
 

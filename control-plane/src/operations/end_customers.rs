@@ -18,7 +18,7 @@ use crate::domain::refusal::{Conflict, Missing};
 use crate::domain::text::Name;
 use crate::store::customers::Page;
 use crate::store::usage::{AccountUsage, CustomerUsage};
-use crate::store::{StoreError, customers, keys, usage};
+use crate::store::{StoreError, Tx, customers, keys, usage};
 
 /// An end customer with what is known of its key.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ pub(super) async fn create_within(
         .await
         .map_err(name_taken)?;
     let by = change.actor_id().to_owned();
-    let (key, plain) = issue(registry, change, &customer, &by).await?;
+    let (key, plain) = issue(registry, (&mut change.tx, change.now), &customer, &by).await?;
     Ok((customer, key, plain))
 }
 
@@ -240,7 +240,10 @@ pub async fn rotate_key(
     }
     let (key, plain) = match newest {
         Some(old) => replace(registry, &mut change, &old, &caller.actor.id).await?,
-        None => issue(registry, &mut change, &customer, &caller.actor.id).await?,
+        None => {
+            let at = (&mut change.tx, change.now);
+            issue(registry, at, &customer, &caller.actor.id).await?
+        }
     };
     records.push(Record::Key(key.record(customer.limits)));
     customer.updated_at = change.now;
@@ -308,7 +311,7 @@ pub async fn used(registry: &Registry, caller: &PortalCaller, id: CustomerId) ->
 /// Makes the first key of an end customer, sealed.
 pub(super) async fn issue(
     registry: &Registry,
-    change: &mut Change<'_>,
+    (tx, now): (&mut Tx, UnixMillis),
     customer: &EndCustomer,
     by: &str,
 ) -> Result<(ApiKey, PlainKey)> {
@@ -323,9 +326,9 @@ pub(super) async fn issue(
         api_version: registry.newest_api_version(),
         created_by: by,
     };
-    let mut key = draft.issue(change.now);
+    let mut key = draft.issue(now);
     registry.seal_into(&mut key, &minted.plain)?;
-    keys::insert(&mut change.tx, &mut key).await?;
+    keys::insert(tx, &mut key).await?;
     Ok((key, minted.plain))
 }
 

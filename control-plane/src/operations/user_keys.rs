@@ -4,11 +4,11 @@
 use keyward_contract::{AccountId, AddressList, Environment, KeyKind, PlainKey, Record, UnixMillis, UserId};
 use serde_json::{Value, json};
 
-use super::change::{Change, Entry};
+use super::change::Change;
 use super::{Actor, Changed, Registry, Result, account_keys};
 use crate::domain::account::Account;
 use crate::domain::claims::Sight;
-use crate::domain::key::{ApiKey, Draft, Origin, state_as_str};
+use crate::domain::key::{ApiKey, Draft, Origin};
 use crate::domain::refusal::{Conflict, InvalidField, Missing};
 use crate::domain::text::Name;
 use crate::domain::user::User;
@@ -195,7 +195,7 @@ async fn make(
         expires_at,
         created_at: key.created_at,
     };
-    let entry = entry("key.created", &key, None, Some(remembered(&key)));
+    let entry = account_keys::entry("key.created", &key, None, Some(remembered(&key)));
     let settled = change.commit(entry, &[Record::Key(key.record(None))]).await?;
     let value = Created {
         key,
@@ -225,7 +225,7 @@ pub async fn set_status(
             Switch::Active => "key.enabled",
             Switch::Inactive => "key.disabled",
         };
-        let entry = entry(action, &key, Some(before), Some(remembered(&key)));
+        let entry = account_keys::entry(action, &key, Some(before), Some(remembered(&key)));
         change.commit(entry, &[Record::Key(key.record(None))]).await?
     } else {
         change.nothing_to_do().await?
@@ -247,7 +247,7 @@ pub async fn delete(registry: &Registry, viewer: &Viewer, number: i64) -> Result
     let before = remembered(&key);
     key.delete(change.now);
     keys::save(&mut change.tx, &key).await?;
-    let entry = entry("key.deleted", &key, Some(before), Some(remembered(&key)));
+    let entry = account_keys::entry("key.deleted", &key, Some(before), Some(remembered(&key)));
     let settled = change.commit(entry, &[Record::Key(key.record(None))]).await?;
     Ok(Changed { value: (), settled })
 }
@@ -276,23 +276,7 @@ fn end_of_life(registry: &Registry, now: UnixMillis) -> UnixMillis {
 }
 
 fn remembered(key: &ApiKey) -> Value {
-    json!({
-        "name": key.name,
-        "environment": key.environment,
-        "user_id": key.user,
-        "mask": key.mask,
-        "state": state_as_str(key.state),
-        "expires_at": key.expires_at.map(UnixMillis::to_rfc3339_seconds),
-        "allowed_ips": key.allowed_ips.as_ref().map(AddressList::to_strings),
-    })
-}
-
-fn entry(action: &'static str, key: &ApiKey, before: Option<Value>, after: Option<Value>) -> Entry {
-    Entry {
-        action,
-        target: ("api_key", key.id.to_string()),
-        account: Some(key.account),
-        before,
-        after,
-    }
+    let mut remembered = account_keys::remembered(key);
+    remembered["user_id"] = json!(key.user);
+    remembered
 }

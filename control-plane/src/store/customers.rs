@@ -2,7 +2,7 @@
 
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId, Limits, UnixMillis};
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row, Transaction};
 
 use self::chunks::{CUT, Cut, Place};
 use super::keys::instant;
@@ -32,8 +32,8 @@ const BY_ID: &str = select_customer!("AND id = $3");
 ///
 /// # Errors
 /// When the database fails.
-pub async fn by_id(
-    pool: &AnyPool,
+pub async fn by_id<'e>(
+    on: impl Executor<'e, Database = Any>,
     account: AccountId,
     environment: Environment,
     id: CustomerId,
@@ -42,7 +42,7 @@ pub async fn by_id(
         .bind(account.to_string())
         .bind(environment.as_str())
         .bind(id.as_str())
-        .fetch_optional(pool)
+        .fetch_optional(on)
         .await?;
     row.as_ref().map(customer).transpose()
 }
@@ -107,13 +107,7 @@ pub async fn load(
     environment: Environment,
     id: CustomerId,
 ) -> Result<Option<EndCustomer>> {
-    let row = sqlx::query(BY_ID)
-        .bind(account.to_string())
-        .bind(environment.as_str())
-        .bind(id.as_str())
-        .fetch_optional(&mut **tx)
-        .await?;
-    row.as_ref().map(customer).transpose()
+    by_id(&mut **tx, account, environment, id).await
 }
 
 /// Which piece of a list is wanted.

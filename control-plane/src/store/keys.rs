@@ -2,7 +2,7 @@
 
 use keyward_contract::{AccountId, CustomerId, Environment, KeyDigest, KeyId, KeyMask, UnixMillis};
 use sqlx::any::AnyRow;
-use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor, Row, Transaction};
 
 use super::records::{address_list, digest, environment, key_state};
 use super::{Result, StoreError};
@@ -37,27 +37,12 @@ pub async fn by_digest(pool: &AnyPool, digest: KeyDigest) -> Result<Option<ApiKe
     row.as_ref().map(key).transpose()
 }
 
-/// The account key of this account with this id, outside of a change; customer keys aren't found.
+/// The account key of this account with this id, as `on` sees it; customer keys aren't found.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn account_key(pool: &AnyPool, account: AccountId, id: KeyId) -> Result<Option<ApiKey>> {
-    let row = sqlx::query(select_key!(
-        "WHERE id = $1 AND account_id = $2 AND customer_id IS NULL"
-    ))
-    .bind(id.to_string())
-    .bind(account.to_string())
-    .fetch_optional(pool)
-    .await?;
-    row.as_ref().map(key).transpose()
-}
-
-/// The account key of this account with this id; customer keys aren't found.
-///
-/// # Errors
-/// When the database fails.
-pub async fn load_account_key(
-    tx: &mut Transaction<'static, Any>,
+pub async fn account_key<'e>(
+    on: impl Executor<'e, Database = Any>,
     account: AccountId,
     id: KeyId,
 ) -> Result<Option<ApiKey>> {
@@ -66,9 +51,21 @@ pub async fn load_account_key(
     ))
     .bind(id.to_string())
     .bind(account.to_string())
-    .fetch_optional(&mut **tx)
+    .fetch_optional(on)
     .await?;
     row.as_ref().map(key).transpose()
+}
+
+/// [`account_key`] as the transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn load_account_key(
+    tx: &mut Transaction<'static, Any>,
+    account: AccountId,
+    id: KeyId,
+) -> Result<Option<ApiKey>> {
+    account_key(&mut **tx, account, id).await
 }
 
 /// The key with this digest, as the transaction sees it.

@@ -3,7 +3,7 @@
 
 use keyward_contract::{AccountId, Environment, KeyMask, KeyRecord, KeyState, UnixMillis, UserId};
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, Row};
+use sqlx::{Any, AnyPool, Executor, Row};
 
 use super::keys::instant;
 use super::records::{address_list, digest, environment, key_state};
@@ -101,8 +101,8 @@ const USED: &str = "SELECT COUNT(*) FROM api_keys WHERE account_id = $1 AND envi
 ///
 /// # Errors
 /// When the database fails.
-pub async fn used(
-    pool: &AnyPool,
+pub async fn used<'e>(
+    on: impl Executor<'e, Database = Any>,
     account: AccountId,
     environment: Environment,
     now: UnixMillis,
@@ -111,7 +111,7 @@ pub async fn used(
         .bind(account.to_string())
         .bind(environment.as_str())
         .bind(now.0)
-        .fetch_one(pool)
+        .fetch_one(on)
         .await?;
     Ok(count)
 }
@@ -126,13 +126,7 @@ pub async fn load_used(
     environment: Environment,
     now: UnixMillis,
 ) -> Result<i64> {
-    let (count,) = sqlx::query_as(USED)
-        .bind(account.to_string())
-        .bind(environment.as_str())
-        .bind(now.0)
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(count)
+    used(&mut **tx, account, environment, now).await
 }
 
 /// Revokes every key of a user, whatever surface it was made on, in one statement; answers what gateways must be

@@ -68,36 +68,9 @@ impl Follow {
             .map_err(|why| refused(&why, &peer, &hello.gateway_id))?;
         let scope = admitted.scope.name();
         let resume::Start { position, epoch } = resume::start(&self.0.feed, &hello, &scope).await?;
-        let membership =
-            self.0
-                .gateways
-                .admit(&hello, position)
-                .await
-                .map_err(|unwelcome| match unwelcome {
-                    Unwelcome::Taken => {
-                        tracing::warn!(
-                            gateway = hello.gateway_id,
-                            address = hello.address,
-                            "a second gateway with a live gateway's id was refused"
-                        );
-                        Status::already_exists("a live gateway has this id")
-                    }
-                    Unwelcome::TooMany => Status::resource_exhausted("too many gateways"),
-                    Unwelcome::Unknown => Status::unavailable("the database can't be asked who has this id"),
-                })?;
-        tracing::info!(
-            gateway = hello.gateway_id,
-            address = hello.address,
-            position,
-            "a gateway is connected"
-        );
-        if hello.wants_digest_key && peer.is_overheard() {
-            tracing::warn!(
-                gateway = hello.gateway_id,
-                peer = ?peer.address,
-                "the digest key goes to this gateway in clear text: give it the key's file, or an https address"
-            );
-        }
+        let admitting = self.0.gateways.admit(&hello, position);
+        let membership = admitting.await.map_err(|why| unwelcome(why, &hello))?;
+        tell(&hello, &peer, position);
         tokio::spawn({
             let (access, admitted) = (Arc::clone(access), admitted.clone());
             async move { access.note_use(&admitted).await }
@@ -125,6 +98,37 @@ impl Follow {
         };
         tokio::spawn(session.run(inbound));
         Ok(Response::new(frames))
+    }
+}
+
+fn unwelcome(why: Unwelcome, hello: &Hello) -> Status {
+    match why {
+        Unwelcome::Taken => {
+            tracing::warn!(
+                gateway = hello.gateway_id,
+                address = hello.address,
+                "a second gateway with a live gateway's id was refused"
+            );
+            Status::already_exists("a live gateway has this id")
+        }
+        Unwelcome::TooMany => Status::resource_exhausted("too many gateways"),
+        Unwelcome::Unknown => Status::unavailable("the database can't be asked who has this id"),
+    }
+}
+
+fn tell(hello: &Hello, peer: &Peer, position: u64) {
+    tracing::info!(
+        gateway = hello.gateway_id,
+        address = hello.address,
+        position,
+        "a gateway is connected"
+    );
+    if hello.wants_digest_key && peer.is_overheard() {
+        tracing::warn!(
+            gateway = hello.gateway_id,
+            peer = ?peer.address,
+            "the digest key goes to this gateway in clear text: give it the key's file, or an https address"
+        );
     }
 }
 

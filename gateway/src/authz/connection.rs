@@ -5,32 +5,24 @@
 //! is decided, so that a stream whose answer nobody takes holds nothing but its few bytes.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Asker;
 use super::reply::Reply;
 use crate::server::frames::FrameBudget;
 use crate::server::greeting::{self, Guest, Wire};
+use crate::server::serving;
 use crate::server::watch::{ConnectionState, WatchedStream};
 use crate::worker::Worker;
-
-/// The least that hyper takes as its buffer.
-const SMALLEST_BUFFER: usize = 8 * 1024;
-/// Questions that were taken back before they were looked at.
-const PENDING_RESETS: usize = 20;
-/// Streams that were reset because of what the other side did on them.
-const LOCAL_RESETS: usize = 256;
 
 /// Answers everything that is asked on a connection, until it ends.
 pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, state: &Rc<ConnectionState>) {
@@ -46,32 +38,17 @@ pub async fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, sta
 
 async fn serve_http1(asker: &Asker, guest: Guest, state: &Rc<ConnectionState>) {
     let bounds = asker.worker.terms().rules().config.bounds;
-    let mut builder = http1::Builder::new();
-    builder
-        .max_buf_size(bounds.head.max(SMALLEST_BUFFER))
-        .max_headers(bounds.headers)
-        .max_header_size(bounds.head)
-        // The watcher keeps the time; hyper needs no timer.
-        .header_read_timeout(None)
-        .half_close(false);
+    let builder = serving::http1(&bounds);
     let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(state));
     let service = service_fn(|request| answer(asker.clone(), InUse::began(state), request));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    drive(state, pin!(connection), http1::Connection::graceful_shutdown).await;
+    serving::until_ended(state, pin!(connection), http1::Connection::graceful_shutdown).await;
 }
 
 async fn serve_http2(asker: &Asker, guest: Guest, state: &Rc<ConnectionState>) {
     let terms = asker.worker.terms();
     let config = &terms.rules().config;
-    let mut builder = http2::Builder::new(OnThisThread);
-    builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(config.timeouts.http2_ping)
-        .keep_alive_timeout(config.timeouts.http2_ping)
-        .max_concurrent_streams(config.bounds.http2_streams)
-        .max_header_list_size(u32::try_from(config.bounds.head).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(LOCAL_RESETS);
+    let builder = serving::http2(OnThisThread, config);
     state.speaks_http2();
     let stream = WatchedStream::new(guest.socket, guest.early, Rc::clone(state));
     let stream = stream.within(FrameBudget::new(&config.bounds, state.ticked()), &asker.worker);
@@ -80,7 +57,7 @@ async fn serve_http2(asker: &Asker, guest: Guest, state: &Rc<ConnectionState>) {
         answer(asker.clone(), InUse::began(&stream), request)
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    drive(state, pin!(connection), http2::Connection::graceful_shutdown).await;
+    serving::until_ended(state, pin!(connection), http2::Connection::graceful_shutdown).await;
 }
 
 async fn answer(
@@ -95,30 +72,6 @@ async fn answer(
     }
     let answer = super::answer(&asker, request).await;
     Ok(answer.map(|reply| reply.using(in_use)))
-}
-
-/// Runs a connection until it ends by itself, is aborted, or has finished what it had begun when it was told to end.
-async fn drive<C: Future>(
-    state: &ConnectionState,
-    mut connection: Pin<&mut C>,
-    shut_down: impl Fn(Pin<&mut C>),
-) {
-    let mut is_told = false;
-    poll_fn(|context| {
-        if state.is_ended() {
-            return Poll::Ready(());
-        }
-        if state.is_to_end() && !is_told {
-            is_told = true;
-            shut_down(connection.as_mut());
-        }
-        let polled = connection.as_mut().poll(context).map(drop);
-        if polled.is_pending() {
-            state.note(context);
-        }
-        polled
-    })
-    .await;
 }
 
 /// One question, from its head to the last byte of its answer.

@@ -35,80 +35,29 @@ use Check::{
     CustomerAddress, CustomerKeyGood, CustomerKeySent, Environment, Head, KeySet, Quota, Rate, Reachable,
 };
 
-const WITH_BOTH: &[Check] = &[
-    Capacity,
-    Head,
-    Check::Route,
-    KeySet,
-    Credentials,
-    AccountKeySent,
-    AccountKeyKnown,
-    AccountKeyLives,
-    Environment,
-    Account,
-    Address,
-    CustomerKeySent,
-    CustomerKeyGood,
-    CustomerAddress,
-    Quota,
-    Rate,
-    Body,
-    Reachable,
-    Answer,
-];
-const WITH_ACCOUNT: &[Check] = &[
-    Capacity,
-    Head,
-    Check::Route,
-    KeySet,
-    Credentials,
-    AccountKeySent,
-    AccountKeyKnown,
-    AccountKeyLives,
-    Environment,
-    Account,
-    Address,
-    Quota,
-    Rate,
-    Body,
-    Reachable,
-    Answer,
-];
-const WITH_CUSTOMER: &[Check] = &[
-    Capacity,
-    Head,
-    Check::Route,
-    KeySet,
-    Credentials,
-    CustomerKeySent,
-    CustomerKeyGood,
-    Account,
-    Address,
-    Quota,
-    Rate,
-    Body,
-    Reachable,
-    Answer,
-];
-const PUBLIC: &[Check] = &[
-    Capacity,
-    Head,
-    Check::Route,
-    Credentials,
-    Rate,
-    Body,
-    Reachable,
-    Answer,
-];
+const HEAD: &[Check] = &[Capacity, Head, Check::Route];
+const CREDENTIALS: &[Check] = &[KeySet, Credentials];
+const ACCOUNT_KEY: &[Check] = &[AccountKeySent, AccountKeyKnown, AccountKeyLives, Environment];
+const ACCOUNT: &[Check] = &[Account, Address];
+const CUSTOMER_KEY: &[Check] = &[CustomerKeySent, CustomerKeyGood];
+const ONWARD: &[Check] = &[Rate, Body, Reachable, Answer];
 
 /// What a call must pass, in order, on a route that requires this; without a route, as on most.
-pub(super) fn in_order(require: Option<Require>) -> &'static [Check] {
-    match require {
-        None | Some(Require::Customer) => WITH_BOTH,
-        Some(Require::Account) => WITH_ACCOUNT,
-        Some(Require::CustomerOnly) => WITH_CUSTOMER,
-        Some(Require::None) => PUBLIC,
-    }
+pub(super) fn in_order(require: Option<Require>) -> Vec<Check> {
+    let of_keys: &[&[Check]] = match require {
+        None | Some(Require::Customer) => &[
+            CREDENTIALS,
+            ACCOUNT_KEY,
+            ACCOUNT,
+            CUSTOMER_KEY,
+            &[CustomerAddress],
+            &[Quota],
+        ],
+        Some(Require::Account) => &[CREDENTIALS, ACCOUNT_KEY, ACCOUNT, &[Quota]],
+        Some(Require::CustomerOnly) => &[CREDENTIALS, CUSTOMER_KEY, ACCOUNT, &[Quota]],
+        Some(Require::None) => &[&[Credentials]],
+    };
+    [HEAD, &of_keys.concat(), ONWARD].concat()
 }
 
 impl Check {

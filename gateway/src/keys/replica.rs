@@ -9,13 +9,12 @@
 //! Holds digests and policy, never a raw key. A read costs a few microseconds from the page cache and waits for
 //! nobody; a change one `fdatasync`, whatever the size; memory is about 1 byte a key, and the changes since the base.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use keyward_contract::{DigestKey, InvalidRecord, Record, feed};
+use keyward_contract::{InvalidRecord, Record, feed};
 use parking_lot::Mutex;
 
 mod acknowledged;
@@ -26,10 +25,12 @@ mod error;
 mod folder;
 mod journal;
 mod merge;
+mod opening;
 mod overlay;
 mod position;
 mod quotas;
 mod record;
+mod replacing;
 mod tag;
 #[cfg(test)]
 pub(super) mod tests;
@@ -37,17 +38,18 @@ mod view;
 mod writer;
 
 use acknowledged::Acknowledged;
-use base::{Base, Trailer};
+use base::Base;
 use compaction::{Compaction, Frozen};
 pub(super) use draft::Draft;
 pub use error::ReplicaError;
 use error::Result;
+pub(super) use folder::{digest_key, keep_digest_key};
 use journal::{Batch, Journal};
 use overlay::Overlay;
 pub use position::Position;
 use quotas::Quotas;
 use record::Place;
-use tag::{Kind, TagKey};
+use tag::TagKey;
 pub(super) use view::{View, Whole};
 
 use super::RefusedRecord;
@@ -98,72 +100,6 @@ struct Writer {
 pub(super) type Stored = (Place, Vec<u8>);
 
 impl Replica {
-    /// Opens the replica in this folder, reads all of it once, and removes what a crash left. What fails is set aside.
-    ///
-    /// # Errors
-    /// When the folder can't be used, or another process uses it.
-    pub(super) fn open(folder: &Path, digest_key: Option<&DigestKey>) -> Result<Arc<Self>> {
-        Self::open_locked(folder, digest_key, folder::take(folder)?)
-    }
-
-    /// [`Self::open`] in a folder whose lock is held already.
-    ///
-    /// # Errors
-    /// When the folder can't be used.
-    pub(super) fn open_locked(
-        folder: &Path,
-        digest_key: Option<&DigestKey>,
-        lock: std::fs::File,
-    ) -> Result<Arc<Self>> {
-        let began = Instant::now();
-        let mut reason = None;
-        let loaded = match load(folder, digest_key) {
-            Err(error) if error.is_damage() => {
-                let aside = folder::set_aside(folder)?;
-                tracing::error!(
-                    %error, aside = %aside.display(),
-                    "the replica is not what was written, and was set aside; a snapshot is needed before any call \
-                     is served. If no disk failed and nobody restored an older copy, find out who wrote there"
-                );
-                reason = Some(error.to_string());
-                None
-            }
-            loaded => loaded?,
-        };
-        let keyed = match (&loaded, digest_key) {
-            (Some((_, keyed)), _) => Some(Arc::clone(keyed)),
-            (None, Some(key)) => Some(Arc::new(Keyed::open(folder, key)?)),
-            (None, None) => None,
-        };
-        let replica = Self {
-            folder: folder.to_owned(),
-            lock,
-            is_given_away: AtomicBool::default(),
-            keyed: ArcSwapOption::new(keyed),
-            view: ArcSwapOption::empty(),
-            writer: Mutex::default(),
-            compaction: Compaction::default(),
-            generation: AtomicU64::default(),
-            keys: AtomicU64::default(),
-            bytes: AtomicU64::default(),
-            set_aside: Mutex::new(reason),
-            is_damaged: AtomicBool::default(),
-        };
-        if let Some((writer, keyed)) = loaded {
-            let took = began.elapsed();
-            tracing::info!(
-                revision = writer.position.revision,
-                keys = writer.keys,
-                bytes = writer.base.bytes,
-                ?took,
-                "the replica is whole"
-            );
-            let mut place = replica.writer.lock();
-            replica.show(place.insert(writer), &keyed);
-        }
-        Ok(Arc::new(replica))
-    }
-
     /// Makes what the writer holds visible to readers.
     fn show(&self, writer: &Writer, keyed: &Arc<Keyed>) {
         let generation = writer.journal.number >> GENERATION;
@@ -181,23 +117,6 @@ impl Replica {
         self.keys.store(writer.keys, Ordering::Relaxed);
         let bytes = writer.base.bytes.saturating_add(writer.journal.length);
         self.bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Takes over a digest key. With another one than before nothing that is held can be found any more: it is set aside.
-    pub(super) fn use_key(&self, key: &DigestKey) -> Result<()> {
-        let mut writer = self.writer.lock();
-        let probe = |key: &TagKey| key.tag(Kind::Trailer, &[]);
-        if let Some(keyed) = &*self.keyed.load()
-            && probe(&keyed.key) == probe(&TagKey::new(key))
-        {
-            return Ok(());
-        }
-        self.view.store(None);
-        if writer.take().is_some() || self.keyed.load().is_some() {
-            folder::set_aside(&self.folder)?;
-        }
-        self.keyed.store(Some(Arc::new(Keyed::open(&self.folder, key)?)));
-        Ok(())
     }
 
     /// What is in force; `None` before the first snapshot.
@@ -327,78 +246,6 @@ impl Replica {
         self.view.store(None);
     }
 
-    /// Begins a key set beside the one in force.
-    ///
-    /// # Errors
-    /// When no digest key is known.
-    pub(super) fn begin(&self) -> Result<Draft> {
-        if self.keyed.load().is_none() {
-            return Err(ReplicaError::NoDigestKey);
-        }
-        Ok(Draft::new(&self.folder, &new_id()))
-    }
-
-    /// Sorts a key set that has come whole, and writes it where nothing names it yet.
-    ///
-    /// # Errors
-    /// When the disk fails or is full.
-    pub(super) fn seal(&self, draft: Draft, position: &Position) -> Result<Whole> {
-        let keyed = self.keyed.load_full().ok_or(ReplicaError::NoDigestKey)?;
-        let id = new_id();
-        let (name, path) = base_file(&self.folder, &id);
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let trailer = Trailer {
-            position: position.clone(),
-            keys: 0,
-            journal: generation << GENERATION,
-            chain: keyed.key.tag(Kind::Frame, &[id.as_bytes()]),
-        };
-        draft.finish(&path, trailer, &keyed.key)?;
-        let base = Base::list(&path, &keyed.key).inspect_err(|_| {
-            let _ = std::fs::remove_file(&path);
-        })?;
-        let view = View {
-            base: Arc::new(base),
-            frozen: None,
-            active: Arc::default(),
-            keyed,
-        };
-        Ok(Whole {
-            view,
-            name,
-            folder: self.folder.clone(),
-        })
-    }
-
-    /// Puts a whole key set in the place of what was held: durable from here on. Answers where it stands.
-    ///
-    /// # Errors
-    /// When the disk fails or is full; what was held stays in force.
-    pub(super) fn take_over(&self, whole: Whole) -> Result<Position> {
-        let (base, keyed) = (Arc::clone(&whole.view.base), Arc::clone(&whole.view.keyed));
-        let position = base.trailer.position.clone();
-        let mut place = self.writer.lock();
-        let journal = Journal::create(&self.folder, base.trailer.journal, base.trailer.chain)?;
-        keyed.acknowledged.lock().is_coming(&position, &keyed.key)?;
-        folder::write_durably(&self.folder, folder::CURRENT, whole.name.as_bytes())?;
-        let writer = Writer {
-            position: position.clone(),
-            keys: base.trailer.keys,
-            base,
-            journal,
-            frozen: None,
-            active: Arc::clone(&whole.view.active),
-        };
-        let old = place.take();
-        self.show(place.insert(writer), &keyed);
-        self.is_damaged.store(false, Ordering::Relaxed);
-        *self.set_aside.lock() = None;
-        if let Some(old) = old {
-            folder::remove_replaced(&self.folder, old.base.path(), old.journal.number);
-        }
-        Ok(position)
-    }
-
     /// Notes, durably, that what is in force is about to be acknowledged.
     ///
     /// # Errors
@@ -424,52 +271,6 @@ impl Replica {
     }
 }
 
-impl Keyed {
-    fn open(folder: &Path, digest_key: &DigestKey) -> Result<Self> {
-        let key = TagKey::new(digest_key);
-        Ok(Self {
-            quotas: Quotas::open(folder, &key)?,
-            acknowledged: Mutex::new(Acknowledged::open(folder, &key)?),
-            key,
-        })
-    }
-}
-
-/// What is in force in the folder; `None` when nothing is.
-///
-/// # Errors
-/// Those of damage, when it is not what was written, or is older than what was acknowledged.
-fn load(folder: &Path, digest_key: Option<&DigestKey>) -> Result<Option<(Writer, Arc<Keyed>)>> {
-    let Some(name) = folder::current(folder)? else {
-        folder::tidy(folder, None, 0);
-        return Ok(None);
-    };
-    let digest_key =
-        digest_key.ok_or_else(|| ReplicaError::Damaged("its digest key is missing or damaged".into()))?;
-    let keyed = Keyed::open(folder, digest_key)?;
-    let base = Base::open(&folder.join(&name), &keyed.key)?;
-    let active = Arc::<Overlay>::default();
-    let replayed = Journal::replay(folder, &base.trailer, &active, &keyed.key)?;
-    if !keyed.acknowledged.lock().admits(&replayed.position) {
-        let revision = replayed.position.revision;
-        return Err(ReplicaError::Damaged(format!(
-            "revision {revision} is older than what was acknowledged"
-        )));
-    }
-    let mut journal = replayed.journal;
-    journal.settle(folder)?;
-    folder::tidy(folder, Some(&name), base.trailer.journal);
-    let writer = Writer {
-        position: replayed.position,
-        keys: replayed.keys,
-        base: Arc::new(base),
-        journal,
-        frozen: None,
-        active,
-    };
-    Ok(Some((writer, Arc::new(keyed))))
-}
-
 fn stored_form(record: &Record, key: &TagKey) -> Stored {
     let mut value = Vec::with_capacity(64);
     match record {
@@ -493,18 +294,6 @@ fn too_long(record: &Record) -> InvalidRecord {
         reason: "is too long".into(),
     }
 }
-
-fn new_id() -> String {
-    uuid::Uuid::now_v7().simple().to_string()
-}
-
-fn base_file(folder: &Path, id: &str) -> (String, PathBuf) {
-    let name = format!("{id}.{}", folder::BASE);
-    let path = folder.join(&name);
-    (name, path)
-}
-
-pub(super) use folder::{digest_key, keep_digest_key};
 
 impl Draft {
     /// Adds a record that was stored by [`Replica::store`].

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use keyward_config::{PathPattern, PathSegment};
 
-use super::{Route, Search};
+use super::Route;
+use super::table::Search;
 use crate::path;
 
 /// Where a pattern stands after some of its segments.

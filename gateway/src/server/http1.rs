@@ -10,25 +10,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::farewell;
+use super::serving;
 use super::strict::StrictStream;
 use super::watch::{ConnectionState, WatchedStream};
 use crate::connection::Connection;
 use crate::{pipeline, tunnel};
 
-/// The least that hyper takes as its buffer.
-const SMALLEST_BUFFER: usize = 8 * 1024;
-
 /// Serves until the client or the gateway ends it.
 pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, state: &Rc<ConnectionState>) {
     let bounds = connection.worker().terms().rules().config.bounds;
-    let mut builder = http1::Builder::new();
-    builder
-        .max_buf_size(bounds.head.max(SMALLEST_BUFFER))
-        .max_headers(bounds.headers)
-        .max_header_size(bounds.head)
-        // The watcher keeps the time; hyper needs no timer.
-        .header_read_timeout(None)
-        .half_close(false);
+    let builder = serving::http1(&bounds);
     let mut stream = StrictStream::new(stream, Rc::clone(state));
     let (ended, unread) = loop {
         let (stop, parts) = until_idle(&builder, stream, &connection).await;

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -18,9 +18,10 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 
 use super::Server;
+use super::serving;
 use super::unread;
 use super::watch::{ConnectionState, WatchedStream};
 use crate::body::AnswerBody;
@@ -33,10 +34,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What of an answer may wait for the client on one stream.
 const SEND_BUFFER: usize = 64 * 1024;
-/// Calls that a client took back before they were looked at (the rapid reset of CVE-2023-44487).
-const PENDING_RESETS: usize = 20;
-/// Streams that were reset because of what the client did on them.
-const LOCAL_RESETS: usize = 256;
 
 /// Serves until the client or the gateway ends it.
 pub(super) async fn serve(server: &Rc<Server>, stream: WatchedStream, connection: Rc<Connection>) {
@@ -44,18 +41,11 @@ pub(super) async fn serve(server: &Rc<Server>, stream: WatchedStream, connection
     let terms = server.worker.terms();
     let config = &terms.rules().config;
     let tasks = StreamTasks::default();
-    let mut builder = http2::Builder::new(tasks.clone());
+    let mut builder = serving::http2(tasks.clone(), config);
     builder
-        .timer(TokioTimer::new())
-        .keep_alive_interval(config.timeouts.http2_ping)
-        .keep_alive_timeout(config.timeouts.http2_ping)
-        .max_concurrent_streams(config.bounds.http2_streams)
-        .max_header_list_size(u32::try_from(config.bounds.head).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(PENDING_RESETS)
-        .max_local_error_reset_streams(LOCAL_RESETS);
+        .max_send_buf_size(SEND_BUFFER);
     let service = service_fn(|request| {
         // Called right before its task is spawned: see `StreamTasks`.
         let stream = ConnectionState::stream_of(state);
@@ -64,26 +54,8 @@ pub(super) async fn serve(server: &Rc<Server>, stream: WatchedStream, connection
         let connection = Rc::new(connection.on_stream(stream));
         async move { Ok::<_, Infallible>(answer(&connection, request).await) }
     });
-    let mut serving = builder.serve_connection(TokioIo::new(stream), service);
-    let mut is_told = false;
-    poll_fn(|context| {
-        if state.is_ended() {
-            return Poll::Ready(());
-        }
-        if state.is_to_end() && !is_told {
-            is_told = true;
-            Pin::new(&mut serving).graceful_shutdown();
-        }
-        match Pin::new(&mut serving).poll(context) {
-            // What goes wrong on a connection is the other side's to see.
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => {
-                state.note(context);
-                Poll::Pending
-            }
-        }
-    })
-    .await;
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    serving::until_ended(state, pin!(connection), http2::Connection::graceful_shutdown).await;
 }
 
 async fn answer(connection: &Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {

@@ -2,13 +2,12 @@
 //!
 //! `attacks/http1/*.txt` are the cases, a file a topic; `attacks/case.rs` says how they are written. Every case is sent
 //! whole, cut at each end of a line, byte by byte, on a kept connection behind a good call and in one breath with it;
-//! the upstream writes down every byte (`attacks/recorder.rs`). After each the gateway must serve the next caller, and
+//! the upstream writes down every byte (`recorder.rs`). After each the gateway must serve the next caller, and
 //! the upstream must have seen what the case says and nothing else. `attacks/slow.rs` has what takes time or room.
 
 mod case;
 mod client;
 mod ground;
-mod recorder;
 mod slow;
 
 use case::Case;

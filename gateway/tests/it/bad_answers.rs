@@ -180,6 +180,7 @@ fn an_upstream_that_says_nothing_or_never_ends_its_head_is_504() {
         if head.starts_with("GET /endless") {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
             while stream.write_all(b"a: b\r\n").is_ok() {
+                // The pace of a head without an end.
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
@@ -198,9 +199,11 @@ fn an_upstream_that_says_nothing_or_never_ends_its_head_is_504() {
 #[test]
 fn an_upstream_that_does_not_read_is_to_blame_and_not_the_client() {
     let address = serve(|stream| {
-        // It holds the connection and takes nothing.
-        std::thread::sleep(Duration::from_secs(5));
-        drop(stream);
+        // It holds the connection and takes nothing, as long as the process lives.
+        let _held = stream;
+        loop {
+            std::thread::park();
+        }
     });
     let world = world_before(
         &format!("endpoints = [\"http://{address}\"]"),

@@ -81,16 +81,17 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\n{framing}\r\n\r\n")?;
     loop {
         stream.write_all(event.as_bytes())?;
+        // The pace of its events.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[track_caller]
-pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -133,6 +133,7 @@ fn count(asked: Words, counted: Counted) -> Answers {
     let is_failing = asked.text == "fail";
     let all = stream::unfold((0, counted), move |(at, counted)| async move {
         if most == u64::MAX {
+            // The pace of a stream without an end.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         match at {

@@ -409,6 +409,7 @@ fn a_heir_that_is_killed_at_any_moment_leaves_somebody_serving_or_a_clean_restar
             }
             assert!(Instant::now() < deadline, "no heir");
         };
+        // The moment of the kill.
         std::thread::sleep(Duration::from_millis(moment));
         kill("KILL", heir);
         eventually("the heir is gone", || !lives(heir));

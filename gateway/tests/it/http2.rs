@@ -373,6 +373,7 @@ fn endless(content_type: &'static str) -> SocketAddr {
                 let piece = "x".repeat(16_000);
                 loop {
                     write!(stream, "{:x}\r\n{piece}\r\n", piece.len())?;
+                    // The pace of its pieces.
                     std::thread::sleep(Duration::from_millis(20));
                 }
             });

@@ -11,7 +11,7 @@ use keyward_contract::KeyKind;
 
 use crate::fixture::{Key, Keys, World};
 use crate::http2_client::{Frames, PREFACE, fields, frame};
-use crate::recorder::Recorder;
+use crate::recorder::{Record, Recorder};
 
 /// What must become of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ fn place() -> Place {
         };
     });
     let key = keys.key(KeyKind::Account, &account, |_| {});
-    let recorder = Recorder::default();
-    let upstream = recorder.start();
+    let recorder = Recorder::start();
+    let upstream = recorder.address;
     let config = format!(
         "[[routes]]\npath = \"/\"\nupstream = \"raw\"\nrequire = \"account\"\n\
          [[upstreams]]\nname = \"raw\"\nendpoints = [\"http://{upstream}\"]\n[timeouts]\nrequest_body_idle = \"2s\"\n"
@@ -126,14 +126,14 @@ impl Place {
 
     /// `bytes` follow the preface and a SETTINGS frame.
     #[track_caller]
-    fn check(&self, what: &str, bytes: &[u8], expected: Expected) -> Vec<String> {
+    fn check(&self, what: &str, bytes: &[u8], expected: Expected) -> Vec<Record> {
         let opening = [PREFACE, &frame(4, 0, 0, &[])].concat();
         self.check_raw(what, &[&opening, bytes].concat(), expected)
     }
 
     /// Answers what the upstream saw, the good calls aside.
     #[track_caller]
-    fn check_raw(&self, what: &str, bytes: &[u8], expected: Expected) -> Vec<String> {
+    fn check_raw(&self, what: &str, bytes: &[u8], expected: Expected) -> Vec<Record> {
         let mut upstream = Vec::new();
         for is_whole in [true, false] {
             let seen = self.send(bytes, is_whole, expected);
@@ -151,17 +151,24 @@ impl Place {
                 holds,
                 "{what}: expected {expected:?}, seen {seen:?} (at once: {is_whole})"
             );
-            let requests = self.recorder.take();
+            let requests = self.seen();
             let (next, other): (Vec<_>, Vec<_>) = requests
                 .into_iter()
-                .partition(|request| request.starts_with("GET /next "));
+                .partition(|request| request.text().starts_with("GET /next "));
             assert_eq!(next.len(), usize::from(seen.next), "{what}");
             for request in next.iter().chain(&other) {
-                well_formed(what, request, &self.key);
+                well_formed(what, &request.text(), &self.key);
             }
             upstream = other;
         }
         upstream
+    }
+
+    /// What the upstream has seen since this was asked last.
+    #[track_caller]
+    fn seen(&self) -> Vec<Record> {
+        // None is there when a request hangs at the upstream.
+        self.recorder.take().unwrap()
     }
 
     #[track_caller]
@@ -170,10 +177,7 @@ impl Place {
             let upstream = self.check(what, bytes, *expected);
             let may_pass = matches!(expected, Answer(200));
             // One that was begun before the error came breaks off.
-            let whole = upstream
-                .iter()
-                .filter(|request| !request.ends_with("<broken off>"))
-                .count();
+            let whole = upstream.iter().filter(|request| request.is_whole).count();
             assert_eq!(whole > 0, may_pass, "{what}: the upstream saw {upstream:?}");
         }
     }
@@ -309,7 +313,7 @@ fn how_a_connection_begins() {
             text.is_empty() || text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 505"),
             "{what}: {text}"
         );
-        assert!(place.recorder.take().is_empty(), "{what}");
+        assert!(place.seen().is_empty(), "{what}");
     }
     // §3.4: the first frame is SETTINGS.
     let ping = [PREFACE, &frame(6, 0, 0, &[0; 8])].concat();
@@ -478,7 +482,7 @@ fn frames_are_where_they_may_be() {
         )
         .pongs;
     assert_eq!(pongs, [b"12345678".to_vec()]);
-    place.recorder.take();
+    place.seen();
 }
 
 #[test]
@@ -520,9 +524,9 @@ fn streams_come_in_their_order() {
                 is_whole,
                 Nothing,
             );
-            let seen = place.recorder.take();
+            let seen = place.seen();
             assert!(
-                seen.iter().all(|request| !request.contains("/evil")),
+                seen.iter().all(|request| !request.text().contains("/evil")),
                 "{what}: {seen:?}"
             );
         }
@@ -788,7 +792,7 @@ fn a_body_is_one_requests_alone() {
         String::from_utf8_lossy(evil)
     );
     assert!(
-        seen.len() == 1 && seen[0].ends_with(&format!("\r\n\r\n{body}")),
+        seen.len() == 1 && seen[0].text().ends_with(&format!("\r\n\r\n{body}")),
         "{seen:?}"
     );
     let length = evil.len().to_string();
@@ -799,17 +803,17 @@ fn a_body_is_one_requests_alone() {
         Answer(200),
     );
     assert!(
-        seen.len() == 1 && seen[0].contains(&format!("\r\ncontent-length: {length}\r\n")),
+        seen.len() == 1
+            && seen[0]
+                .text()
+                .contains(&format!("\r\ncontent-length: {length}\r\n")),
         "{seen:?}"
     );
     // §8.1.1: what is longer or shorter than it says never becomes a whole request.
     for (what, body) in [("a longer body", &b"xxxxxx"[..]), ("a shorter body", b"xxxx")] {
         let bytes = after(post(&[("content-length", "5")]), &[frame(0, 1, 1, body)]);
         let seen = place.check(what, &bytes, Refused);
-        assert!(
-            seen.iter().all(|request| request.ends_with("<broken off>")),
-            "{what}: {seen:?}"
-        );
+        assert!(seen.iter().all(|request| !request.is_whole), "{what}: {seen:?}");
     }
     // Trailers are dropped, whatever they are.
     for trailer in [
@@ -824,7 +828,7 @@ fn a_body_is_one_requests_alone() {
         let bytes = after(post(&[]), &[frame(0, 0, 1, b"body"), end]);
         let seen = place.check(trailer, &bytes, Answer(200));
         assert!(
-            seen.len() == 1 && seen[0].ends_with("4\r\nbody\r\n0\r\n\r\n"),
+            seen.len() == 1 && seen[0].text().ends_with("4\r\nbody\r\n0\r\n\r\n"),
             "{seen:?}"
         );
     }
@@ -832,7 +836,10 @@ fn a_body_is_one_requests_alone() {
     let padded = frame(0, 8, 1, b"\x03bodyxxx");
     let bytes = after(post(&[]), &[padded, frame(0, 0, 1, &[]), frame(0, 1, 1, &[])]);
     let seen = place.check("padding", &bytes, Answer(200));
-    assert!(seen[0].ends_with("\r\n\r\n4\r\nbody\r\n0\r\n\r\n"), "{seen:?}");
+    assert!(
+        seen[0].text().ends_with("\r\n\r\n4\r\nbody\r\n0\r\n\r\n"),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -860,7 +867,7 @@ fn nothing_is_forged_and_nothing_of_ours_is_taken_away() {
         let bytes = frame(1, 5, 1, &place.request("GET", "/", &[(name, value)]));
         let seen = place.check(name, &bytes, Answer(200));
         assert_eq!(seen.len(), 1, "{name}");
-        let head = seen[0].to_ascii_lowercase();
+        let head = seen[0].text().to_ascii_lowercase();
         assert!(
             !head.contains("forged") && !head.contains("192.0.2.1") && !head.contains("/evil"),
             "{name}: {head}"
@@ -886,7 +893,7 @@ fn nothing_is_forged_and_nothing_of_ours_is_taken_away() {
         Answer(200),
     );
     assert!(
-        seen[0].contains("\r\nvia: 1.1 other, 2.0 keyward\r\n"),
+        seen[0].text().contains("\r\nvia: 1.1 other, 2.0 keyward\r\n"),
         "{seen:?}"
     );
     let seen = place.check(
@@ -894,5 +901,5 @@ fn nothing_is_forged_and_nothing_of_ours_is_taken_away() {
         &frame(1, 5, 1, &place.request("HEAD", "/", &[])),
         Answer(200),
     );
-    assert!(seen[0].starts_with("HEAD / HTTP/1.1\r\n"), "{seen:?}");
+    assert!(seen[0].text().starts_with("HEAD / HTTP/1.1\r\n"), "{seen:?}");
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyward_contract::{AccountId, Environment, KeyKind, Limits};
 use keyward_gateway::Gateway;
@@ -18,6 +18,7 @@ use keyward_gateway::ledger::{CounterKey, Ledger, LedgerBounds};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::cut::eventually;
 use crate::fixture::{Key, Keys, get, read_answer};
 use crate::upstream_tls::{Authority, server_config};
 
@@ -62,14 +63,6 @@ fn kill(mut victim: Child) {
 /// A moment that nobody chose.
 fn moment(most_us: u64) -> Duration {
     Duration::from_micros(keyward_gateway::random::next() % most_us)
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// What a control plane holds: the greatest value of each counter, by (boot epoch, subject, route, hour).
@@ -215,6 +208,7 @@ fn whoever_is_killed_while_sending_has_counted_what_was_sent_and_nothing_else() 
                 scope.spawn(|| seen.read(stream));
             }
             eventually("it sends", || seen.sum() > before);
+            // The moment of the kill.
             std::thread::sleep(moment(15_000));
             kill(victim);
         });
@@ -458,6 +452,7 @@ fn killed_under_load(upstream: &Upstream, settings: &str, kills: usize) -> Vec<(
             .map(|at| client(proxy, callers[at % 2].text().to_owned(), Arc::clone(&stop)))
             .collect();
         eventually("it serves", || seen() > before + 10);
+        // The moment of the kill.
         std::thread::sleep(moment(50_000));
         kill(victim);
         stop.store(true, Ordering::Relaxed);
@@ -573,6 +568,7 @@ fn a_gateway_killed_under_load_has_counted_every_validation_that_somebody_was_to
             .map(|_| asker(authz, key.text().to_owned(), Arc::clone(&stop), Arc::clone(&told)))
             .collect();
         eventually("it answers", || told.load(Ordering::Relaxed) > before + 10);
+        // The moment of the kill.
         std::thread::sleep(moment(50_000));
         kill(victim);
         stop.store(true, Ordering::Relaxed);

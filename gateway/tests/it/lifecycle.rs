@@ -122,6 +122,7 @@ fn a_connection_that_dozed_between_two_calls_serves_on_and_still_ends_in_time() 
     let mut dozing = world.connect();
     dozing.write_all(request.as_bytes()).unwrap();
     assert_eq!(read_answer(&mut dozing).status, 200);
+    // Again longer than it keeps its buffers.
     std::thread::sleep(Duration::from_millis(1_500));
     let began = Instant::now();
     world.drain();

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use keyward_contract::{AccountRecord, Grant, KeyKind, LimitMode, Limits, UnixMillis, feed};
 
+use crate::cut::eventually;
 use crate::fixture::{Answer, Key, Keys, World, get, read_answer};
 
 const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n";
@@ -16,15 +17,6 @@ fn world(change: impl FnOnce(&mut AccountRecord), more: &str) -> (World, Key) {
     let account = keys.account(change);
     let key = keys.key(KeyKind::Account, &account, |_| {});
     (World::start(&keys, more), key)
-}
-
-#[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} never came true");
-        std::thread::yield_now();
-    }
 }
 
 /// Calls that are under way on routes with a bound.

@@ -251,7 +251,9 @@ fn a_refused_call_goes_on_another_connection_whatever_its_method() {
 
 #[test]
 fn a_goaway_lets_calls_that_it_names_end_and_takes_no_more() {
-    let address = Service::start(&[], |mut service| {
+    let is_answered = Arc::<AtomicBool>::default();
+    let has_head = Arc::clone(&is_answered);
+    let address = Service::start(&[], move |mut service| {
         if service.number > 0 {
             return service.go_on();
         }
@@ -260,13 +262,19 @@ fn a_goaway_lets_calls_that_it_names_end_and_takes_no_more() {
         goaway.extend(NO_ERROR.to_be_bytes());
         service.send(GOAWAY, 0, 0, &goaway);
         service.head(stream, 0, &[(":status", "200")]);
-        std::thread::sleep(Duration::from_millis(100));
+        // What came before the head has been read by then.
+        eventually("the client has the head", || has_head.load(Ordering::SeqCst));
         service.send(DATA, END_STREAM, stream, b"good");
         // A call on this connection now would be answered by nobody.
         service.hold();
     });
     let world = before(address, "");
-    for _ in 0..5 {
+    let mut client = world.connect();
+    client.write_all(get("/", &[]).as_bytes()).unwrap();
+    assert_ne!(client.peek(&mut [0]).unwrap(), 0);
+    is_answered.store(true, Ordering::SeqCst);
+    is_good(&read_answer(&mut client));
+    for _ in 0..4 {
         is_good(&world.get("/", &[]));
     }
 }
@@ -584,6 +592,7 @@ fn a_client_that_does_not_read_holds_up_nobody_else_and_no_more_than_a_window() 
             (before, since) = (now, Instant::now());
         }
         assert!(now < 64 << 20, "it goes on without end");
+        // Between two looks: that no more comes only time can tell.
         std::thread::sleep(Duration::from_millis(5));
     }
     for _ in 0..20 {

@@ -13,6 +13,7 @@ use crate::App;
 use crate::domain::moment;
 use crate::domain::refusal::InvalidField;
 use crate::store::audit::{self, Filter, StoredEvent};
+use crate::surfaces::page;
 use crate::surfaces::params::Params;
 use crate::surfaces::problem::Problem;
 
@@ -127,14 +128,10 @@ pub async fn list(State(app): State<App>, params: Params) -> Result<Json<AuditPa
         to: instant("to")?,
         before: params.whole_number("cursor", 1..=i64::MAX)?,
     };
-    // One more than shown tells whether there is a next page.
     let mut events = audit::list(app.registry.store.readers(), filter, limit + 1)
         .await
         .map_err(crate::operations::Error::from)?;
-    let more = events.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        events.pop();
-    }
+    let more = page::cut(&mut events, limit);
     let next_cursor = events.last().filter(|_| more).map(|last| last.number.to_string());
     let events = events.iter().map(wire).collect();
     Ok(Json(AuditPage { events, next_cursor }))

@@ -315,6 +315,16 @@ fn masked(id: &str) -> String {
     format!("{head}***{tail}")
 }
 
+/// From which addresses a key may be used.
+///
+/// # Errors
+/// When an entry is no address and no network, or there are too many.
+pub fn allowed_ips(fields: &Fields) -> Result<Given<AddressList>, InvalidField> {
+    fields.texts("allowed_ips")?.read(|entries| {
+        AddressList::parse(&entries).map_err(|error| InvalidField::new("allowed_ips", error.to_string()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

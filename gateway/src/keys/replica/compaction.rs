@@ -15,9 +15,10 @@ use super::base::{Base, Trailer};
 use super::journal::Journal;
 use super::merge::{BaseRecords, OverlayRecords, Source, merge};
 use super::overlay::Overlay;
+use super::replacing::{base_file, new_id};
 use super::tag::{Tag, TagKey};
 use super::writer::BaseWriter;
-use super::{Keyed, Position, Replica, ReplicaError, Result, Writer, base_file, folder, new_id};
+use super::{Keyed, Position, Replica, ReplicaError, Result, Writer, folder};
 
 /// Changes are merged when they take so much memory,
 const LEAST: usize = 16 << 20;

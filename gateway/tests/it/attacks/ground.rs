@@ -4,8 +4,8 @@ use keyward_contract::{KeyKind, Limits};
 
 use super::case::{self, Case, End};
 use super::client::{Answer, Client, Delivery, Fault};
-use super::recorder::{Record, Recorder};
 use crate::fixture::{Key, Keys, World};
+use crate::recorder::{Record, Recorder};
 
 const ROUTES: &str = r#"
 [[upstreams]]

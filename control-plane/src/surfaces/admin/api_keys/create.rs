@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use keyward_contract::{AccountId, AccountStatus, AddressList, Environment, UserId};
+use keyward_contract::{AccountId, AccountStatus, Environment, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -198,12 +198,6 @@ fn wanted(fields: &Fields) -> Result<NewKey, InvalidField> {
             .text("expires_at")?
             .read(|text| moment::instant("expires_at", text))?
             .or_null(),
-        allowed_ips: fields
-            .texts("allowed_ips")?
-            .read(|entries| {
-                AddressList::parse(&entries)
-                    .map_err(|error| InvalidField::new("allowed_ips", error.to_string()))
-            })?
-            .or_null(),
+        allowed_ips: wire::allowed_ips(fields)?.or_null(),
     })
 }

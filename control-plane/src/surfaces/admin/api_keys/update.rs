@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use keyward_contract::{AccountId, AddressList, KeyId};
+use keyward_contract::{AccountId, KeyId};
 use utoipa::ToSchema;
 
 use super::create::MAX_KEY_NAME;
@@ -91,12 +91,6 @@ fn edit(fields: &Fields) -> Result<Edit, InvalidField> {
             .text("expires_at")?
             .read(|text| moment::instant("expires_at", text))?
             .clearable(),
-        allowed_ips: fields
-            .texts("allowed_ips")?
-            .read(|entries| {
-                AddressList::parse(&entries)
-                    .map_err(|error| InvalidField::new("allowed_ips", error.to_string()))
-            })?
-            .clearable(),
+        allowed_ips: wire::allowed_ips(fields)?.clearable(),
     })
 }

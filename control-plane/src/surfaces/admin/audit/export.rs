@@ -14,6 +14,7 @@ use crate::domain::refusal::InvalidField;
 use crate::operations::Error;
 use crate::operations::audit_trail::Walk;
 use crate::store::audit::ChainedEvent;
+use crate::surfaces::broken_off::BrokenOff;
 use crate::surfaces::params::Params;
 use crate::surfaces::problem::Problem;
 
@@ -159,23 +160,13 @@ impl Progress {
             Format::Jsonl => jsonl(&rows),
             Format::Csv => csv_text(|csv| rows.iter().try_for_each(|row| csv.serialize(wire(row)))),
         };
-        text.extend(written.map_err(|error| broken_off(&error))?);
+        text.extend(written.map_err(|error| BrokenOff::of("the audit trail", &error))?);
         if !rows.is_empty() {
             let next = self.walk.next(&self.app.registry).await;
-            self.rows = next.map_err(|error: Error| broken_off(&error))?;
+            self.rows = next.map_err(|error: Error| BrokenOff::of("the audit trail", &error))?;
         }
         Ok(Some((Bytes::from(text), self)))
     }
-}
-
-/// What the client sees of it is that the answer has no end.
-#[derive(Debug, thiserror::Error)]
-#[error("the export broke off")]
-struct BrokenOff;
-
-fn broken_off(error: &dyn std::error::Error) -> BrokenOff {
-    tracing::error!(%error, "an export of the audit trail broke off");
-    BrokenOff
 }
 
 fn jsonl(rows: &[ChainedEvent]) -> csv::Result<Vec<u8>> {

@@ -14,6 +14,7 @@ use crate::domain::refusal::InvalidField;
 use crate::operations::accounts;
 use crate::store::accounts::Filter;
 use crate::surfaces::admin::wire::{self, KeyIdShown};
+use crate::surfaces::page;
 use crate::surfaces::params::Params;
 use crate::surfaces::problem::Problem;
 
@@ -78,12 +79,8 @@ pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Custome
         query: params.search("query")?,
         before: params.text("cursor")?.map(read_cursor).transpose()?,
     };
-    // One more than shown tells whether there is a next page.
     let mut found = accounts::list(&app.registry, filter, limit + 1).await?;
-    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        found.pop();
-    }
+    let more = page::cut(&mut found, limit);
     let next_cursor = found.last().filter(|_| more).map(|last| cursor(&last.account));
     let customers = found
         .iter()

@@ -13,6 +13,7 @@ use super::GrantBody;
 use crate::App;
 use crate::domain::refusal::InvalidField;
 use crate::operations::grants::{self, Granted, Years};
+use crate::surfaces::page;
 use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
 
@@ -65,12 +66,8 @@ pub async fn list(
     let years = years(&params)?;
     let limit = params.whole_number("limit", 1..=1_000)?.unwrap_or(100);
     let before = params.text("cursor")?.map(read_cursor).transpose()?;
-    // One more than shown tells whether there is a next page.
     let mut found = grants::list(&app.registry, account, years, before, limit + 1).await?;
-    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        found.pop();
-    }
+    let more = page::cut(&mut found, limit);
     Ok(Json(GrantList {
         next_cursor: found.last().filter(|_| more).map(cursor),
         quota_grants: found.iter().map(GrantBody::from).collect(),

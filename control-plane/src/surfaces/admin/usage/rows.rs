@@ -21,6 +21,7 @@ use crate::domain::refusal::InvalidField;
 use crate::operations::Error;
 use crate::operations::usage_export::{Export, Exported};
 use crate::store::usage::Counted;
+use crate::surfaces::broken_off::BrokenOff;
 use crate::surfaces::params::Params;
 use crate::surfaces::problem::Problem;
 
@@ -213,24 +214,14 @@ impl Progress {
         let rows = std::mem::take(&mut self.rows);
         let is_last = rows.is_empty();
         let text = self.file.written(&rows, self.stage, is_last);
-        let text = text.map_err(|error| broken_off(&error))?;
+        let text = text.map_err(|error| BrokenOff::of("usage", &error))?;
         self.stage = if is_last { Stage::Over } else { Stage::Rows };
         if !is_last {
             let next = self.export.next(&self.app.registry).await;
-            self.rows = next.map_err(|error: Error| broken_off(&error))?;
+            self.rows = next.map_err(|error: Error| BrokenOff::of("usage", &error))?;
         }
         Ok(Some((Bytes::from(text), self)))
     }
-}
-
-/// What the client sees of it is that the answer has no end.
-#[derive(Debug, thiserror::Error)]
-#[error("the export broke off")]
-struct BrokenOff;
-
-fn broken_off(error: &dyn std::error::Error) -> BrokenOff {
-    tracing::error!(%error, "an export of usage broke off");
-    BrokenOff
 }
 
 impl File {
@@ -389,16 +380,4 @@ fn harmless(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_text_of_a_csv_file_is_a_formula() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"] {
-            assert_eq!(harmless(formula), format!("'{formula}"));
-        }
-        for text in ["", "/", "Acme = Co", "'=1"] {
-            assert_eq!(harmless(text), text);
-        }
-    }
-}
+mod tests;

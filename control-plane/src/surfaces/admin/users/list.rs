@@ -13,6 +13,7 @@ use crate::App;
 use crate::domain::refusal::InvalidField;
 use crate::domain::user::User;
 use crate::operations::users;
+use crate::surfaces::page;
 use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
 
@@ -61,12 +62,8 @@ pub async fn list(
 ) -> Result<Json<UserList>, Problem> {
     let limit = params.whole_number("limit", 1..=1_000)?.unwrap_or(100);
     let before = params.text("cursor")?.map(read_cursor).transpose()?;
-    // One more than shown tells whether there is a next page.
     let mut found = users::list(&app.registry, account, before, limit + 1).await?;
-    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        found.pop();
-    }
+    let more = page::cut(&mut found, limit);
     Ok(Json(UserList {
         next_cursor: found.last().filter(|_| more).map(cursor),
         users: found.iter().map(UserBody::from).collect(),

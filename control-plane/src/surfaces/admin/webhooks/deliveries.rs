@@ -14,6 +14,7 @@ use crate::domain::refusal::InvalidField;
 use crate::domain::webhook::{DeliveryId, WebhookId};
 use crate::operations::webhooks;
 use crate::store::webhooks::deliveries::{self, Delivery, Filter};
+use crate::surfaces::page;
 use crate::surfaces::params::{Id, Params};
 use crate::surfaces::problem::Problem;
 
@@ -73,12 +74,8 @@ pub async fn list(
         .transpose()?;
     let before = params.text("cursor")?.map(read_cursor).transpose()?;
     let filter = Filter { state, before };
-    // One more than shown tells whether there is a next page.
     let mut found = webhooks::list_deliveries(&app.registry, id, filter, limit + 1).await?;
-    let more = found.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    if more {
-        found.pop();
-    }
+    let more = page::cut(&mut found, limit);
     let next_cursor = found.last().filter(|_| more).map(cursor);
     Ok(Json(DeliveryPage {
         deliveries: found.iter().map(wire_delivery).collect(),
