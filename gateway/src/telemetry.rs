@@ -251,6 +251,15 @@ impl WorkerTelemetry {
         }
     }
 
+    /// Counts a client connection as dozing until the guard is dropped.
+    pub fn dozing(&self) -> Open {
+        self.counts().dozes_begun.add(1);
+        Open {
+            worker: self.clone(),
+            what: What::Doze,
+        }
+    }
+
     /// Counts a call as in flight until the guard is dropped.
     pub fn in_flight(&self) -> Open {
         self.counts().calls_begun.add(1);
@@ -297,6 +306,7 @@ pub struct Open {
 #[derive(Clone, Copy, Debug)]
 enum What {
     Connection,
+    Doze,
     Call,
 }
 
@@ -305,6 +315,7 @@ impl Drop for Open {
         let counts = self.worker.counts();
         match self.what {
             What::Connection => counts.connections_closed.add(1),
+            What::Doze => counts.dozes_ended.add(1),
             What::Call => counts.calls_ended.add(1),
         }
     }

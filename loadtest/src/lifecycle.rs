@@ -1,35 +1,38 @@
 //! A gateway that is reloaded and upgraded again and again while calls come at a steady pace and WebSockets are open.
 //!
 //! Every call must be accepted. A WebSocket lives through reloads, and hears a Close (1001) when its gateway is taken over from;
-//! its client then opens another. At the end many connections make one call each and stay: what each of them costs is the growth
-//! of the gateway's resident memory.
+//! its client then opens another. What an idle connection costs is measured after that, on gateways that nothing happens to
+//! (`lifecycle/idle.rs`).
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use keyward_harness::ProcessUsage;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-use crate::paced::{Lane, Pace, Paced};
+pub use self::idle::Wire;
+use crate::histogram::Histogram;
+use crate::paced::{Heard, Lane, Pace, Paced, latencies};
 use crate::requests::{Credentials, Order, Requests};
 use crate::stack::{Size, Stack};
 
-/// More than any of it takes; the load is stopped before.
-const LONGEST: Duration = Duration::from_secs(3_600);
+mod idle;
+mod websockets;
+
+/// More than the load takes; it is stopped before.
+const LONGEST: Duration = Duration::from_secs(600);
 /// How long a gateway may drain.
-const DRAIN: &str = "[drain]\ntimeout = \"2s\"\n[bounds]\nconnections = 20000\n";
+const DRAIN: &str = "[drain]\ntimeout = \"2s\"\n";
 const DRAINED: Duration = Duration::from_secs(30);
-/// A frame with the text `here`, as a server sends it and, masked with zeroes, as a client does.
-const SAID: [u8; 6] = [0x81, 4, b'h', b'e', b'r', b'e'];
-const SAYS: [u8; 10] = [0x81, 0x84, 0, 0, 0, 0, b'h', b'e', b'r', b'e'];
-/// The code of a Close: going away.
-const GOING_AWAY: u16 = 1001;
 const ANSWERED: Duration = Duration::from_secs(10);
+const SIZE: Size = Size {
+    accounts: 4,
+    customers_per_account: 4,
+};
 
 /// What is done.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +43,18 @@ pub struct Plan {
     pub connections: usize,
     /// Reloads.
     pub reloads: usize,
+    /// From the beginning of one to that of the next, at least.
+    pub reload_every: Duration,
     /// Upgrades.
     pub upgrades: usize,
+    /// From the beginning of one to that of the next, at least.
+    pub upgrade_every: Duration,
     /// WebSockets that are open all the while.
     pub sockets: usize,
-    /// Idle keep-alive connections whose memory is measured.
+    /// Idle keep-alive connections whose memory is measured, of each kind.
     pub idle: usize,
+    /// The kinds.
+    pub wires: &'static [Wire],
 }
 
 /// What came of it.
@@ -54,7 +63,9 @@ pub struct Report {
     plan: Plan,
     calls: u64,
     failed: Vec<String>,
-    bytes_a_connection: Option<u64>,
+    lasted: Duration,
+    latencies: Histogram,
+    idle: Vec<(Wire, u64)>,
 }
 
 impl Report {
@@ -64,10 +75,10 @@ impl Report {
         self.calls
     }
 
-    /// Resident memory that an idle keep-alive connection costs, in bytes; `None` when none was opened.
+    /// Resident memory that an idle keep-alive connection of each kind costs, in bytes.
     #[must_use]
-    pub fn bytes_a_connection(&self) -> Option<u64> {
-        self.bytes_a_connection
+    pub fn idle(&self) -> &[(Wire, u64)] {
+        &self.idle
     }
 
     /// Whether nothing was lost.
@@ -98,15 +109,24 @@ impl fmt::Display for Report {
         } = self.plan;
         writeln!(
             f,
-            "{reloads} reloads and {upgrades} upgrades under {per_second} calls/s"
+            "{reloads} reloads and {upgrades} upgrades under {per_second} calls/s, {:.1} s",
+            self.lasted.as_secs_f64()
         )?;
-        writeln!(f, "calls: {}, failed: {}", self.calls, self.failed.len())?;
+        let quantile = |share| self.latencies.quantile(share).as_secs_f64() * 1000.0;
+        writeln!(
+            f,
+            "calls: {}, failed: {}, p50 {:.2} ms, p99 {:.2} ms",
+            self.calls,
+            self.failed.len(),
+            quantile(0.5),
+            quantile(0.99)
+        )?;
         write!(
             f,
             "WebSockets: {sockets}, all lived through reloads and were told at upgrades"
         )?;
-        if let Some(bytes) = self.bytes_a_connection {
-            write!(f, "\nidle connections: {idle}, {bytes} bytes each")?;
+        for (wire, bytes) in &self.idle {
+            write!(f, "\nidle connections, {wire}: {idle}, {bytes} bytes each")?;
         }
         Ok(())
     }
@@ -117,16 +137,33 @@ impl fmt::Display for Report {
 /// # Errors
 /// When a program fails, or a WebSocket is lost. Failed calls are in the report.
 pub async fn run(plan: Plan) -> anyhow::Result<Report> {
-    let echo = echo().await?;
+    let heard = tokio::time::timeout(LONGEST, change(plan)).await??;
+    let failed = heard.calls.iter().filter(|call| !call.accepted());
+    let failed = failed.map(|call| format!("{call:?}")).collect();
+    let mut idle = Vec::new();
+    if plan.idle > 0 {
+        for wire in plan.wires {
+            idle.push((*wire, idle::bytes_each(*wire, plan.idle).await?));
+        }
+    }
+    Ok(Report {
+        plan,
+        calls: heard.calls.len() as u64,
+        failed,
+        lasted: heard.elapsed,
+        latencies: latencies(&heard.calls),
+        idle,
+    })
+}
+
+/// Reloads and upgrades under load.
+async fn change(plan: Plan) -> anyhow::Result<Heard> {
+    let echo = websockets::echo().await?;
     let routes = format!(
         "[[routes]]\npath = \"/\"\nupstream = \"api\"\n[[routes]]\npath = \"/socket\"\nupstream = \"echo\"\n\
          [[upstreams]]\nname = \"echo\"\nendpoints = [\"http://{echo}\"]\n"
     );
-    let size = Size {
-        accounts: 4,
-        customers_per_account: 4,
-    };
-    let mut stack = Stack::start_with(size, |setup| setup.routes(&routes).configured(DRAIN)).await?;
+    let mut stack = Stack::start_with(SIZE, |setup| setup.routes(&routes).configured(DRAIN)).await?;
     let target = stack.gateway.address();
     let load = Paced {
         lanes: vec![Lane {
@@ -142,38 +179,29 @@ pub async fn run(plan: Plan) -> anyhow::Result<Report> {
         duration: LONGEST,
     };
     let caller = stack.valid.first().context("no caller")?.clone();
-    let mut sockets = open_sockets(target, &caller, plan.sockets).await?;
+    let mut sockets = websockets::open(target, &caller, plan.sockets).await?;
     let load = load.start().await?;
     reload(&stack, plan, &mut sockets).await?;
     for upgrade in 0..plan.upgrades {
+        let next = Instant::now() + plan.upgrade_every;
         stack.gateway.begin_upgrade()?;
         stack.gateway.upgraded().await?;
         for socket in &mut sockets {
-            hear_goodbye(socket)
+            websockets::hear_goodbye(socket)
                 .await
                 .with_context(|| format!("at upgrade {upgrade}"))?;
         }
-        sockets = open_sockets(target, &caller, plan.sockets).await?;
+        sockets = websockets::open(target, &caller, plan.sockets).await?;
         stack.gateway.is_alone(DRAINED).await?;
+        tokio::time::sleep_until(next).await;
     }
-    let heard = load.stop().await?;
-    let failed = heard.calls.iter().filter(|call| !call.accepted());
-    let failed: Vec<String> = failed.map(|call| format!("{call:?}")).collect();
-    let bytes_a_connection = match plan.idle {
-        0 => None,
-        many => Some(idle(&stack, &caller, many).await?),
-    };
-    Ok(Report {
-        plan,
-        calls: heard.calls.len() as u64,
-        failed,
-        bytes_a_connection,
-    })
+    load.stop().await
 }
 
 /// Each takes a route away that the one before brought.
 async fn reload(stack: &Stack, plan: Plan, sockets: &mut [TcpStream]) -> anyhow::Result<()> {
     for number in 0..plan.reloads {
+        let next = Instant::now() + plan.reload_every;
         let mark = "# changes from here";
         let route = format!("{mark}\n[[routes]]\npath = \"/route-{number}\"\nupstream = \"api\"\n");
         let change = |text: String| {
@@ -182,33 +210,13 @@ async fn reload(stack: &Stack, plan: Plan, sockets: &mut [TcpStream]) -> anyhow:
         };
         stack.gateway.reload(change).await?;
         for socket in &mut *sockets {
-            socket.write_all(&SAYS).await?;
-            hear(socket, &SAID)
+            websockets::say_and_hear(socket)
                 .await
                 .with_context(|| format!("at reload {number}"))?;
         }
+        tokio::time::sleep_until(next).await;
     }
     Ok(())
-}
-
-/// What each of so many idle connections costs.
-async fn idle(stack: &Stack, caller: &Credentials, many: usize) -> anyhow::Result<u64> {
-    let resident = || ProcessUsage::of(stack.gateway.pid()).map(|usage| usage.resident_bytes);
-    let before = resident()?;
-    let mut open = Vec::with_capacity(many);
-    for _ in 0..many {
-        let mut stream = TcpStream::connect(stack.gateway.address()).await?;
-        stream.write_all(head("/plain", "", caller).as_bytes()).await?;
-        until(&mut stream, b"Hello, world!").await?;
-        open.push(stream);
-    }
-    // A connection gives its buffers back when it has been idle for a second: measured until that shows, or has not.
-    let mut least = resident()?;
-    for _ in 0..100 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        least = least.min(resident()?);
-    }
-    Ok(least.saturating_sub(before) / many as u64)
 }
 
 fn head(path: &str, more: &str, caller: &Credentials) -> String {
@@ -220,35 +228,8 @@ fn head(path: &str, more: &str, caller: &Credentials) -> String {
     )
 }
 
-async fn open_sockets(
-    target: SocketAddr,
-    caller: &Credentials,
-    many: usize,
-) -> anyhow::Result<Vec<TcpStream>> {
-    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let mut sockets = Vec::new();
-    for _ in 0..many {
-        let mut stream = TcpStream::connect(target).await?;
-        stream.set_nodelay(true)?;
-        stream
-            .write_all(head("/socket", upgrade, caller).as_bytes())
-            .await?;
-        let answer = until(&mut stream, b"\r\n\r\n").await?;
-        ensure!(
-            answer.starts_with(b"HTTP/1.1 101 "),
-            "{}",
-            String::from_utf8_lossy(&answer)
-        );
-        stream.write_all(&SAYS).await?;
-        hear(&mut stream, &SAID).await?;
-        sockets.push(stream);
-    }
-    Ok(sockets)
-}
-
 /// Reads until this has come.
-async fn until(stream: &mut TcpStream, end: &[u8]) -> anyhow::Result<Vec<u8>> {
+async fn until(stream: &mut (impl AsyncRead + Unpin), end: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut came = Vec::new();
     let reading = async {
         while !came.ends_with(end) {
@@ -258,49 +239,4 @@ async fn until(stream: &mut TcpStream, end: &[u8]) -> anyhow::Result<Vec<u8>> {
     };
     tokio::time::timeout(ANSWERED, reading).await??;
     Ok(came)
-}
-
-async fn hear(socket: &mut TcpStream, frame: &[u8]) -> anyhow::Result<()> {
-    let mut came = vec![0; frame.len()];
-    tokio::time::timeout(ANSWERED, socket.read_exact(&mut came))
-        .await?
-        .context("a WebSocket was lost")?;
-    ensure!(came == frame, "{came:?} instead of {frame:?}");
-    Ok(())
-}
-
-/// A Close, whose reason is of no matter.
-async fn hear_goodbye(socket: &mut TcpStream) -> anyhow::Result<()> {
-    let mut came = [0; 4];
-    tokio::time::timeout(ANSWERED, socket.read_exact(&mut came))
-        .await?
-        .context("a WebSocket was lost without a word")?;
-    let [kind, _, high, low] = came;
-    let is_told = kind == 0x88 && u16::from_be_bytes([high, low]) == GOING_AWAY;
-    ensure!(is_told, "{came:?} is no Close that says: going away");
-    Ok(())
-}
-
-/// A server whose WebSockets say back what they hear.
-async fn echo() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream));
-        }
-    });
-    Ok(address)
-}
-
-async fn serve(mut stream: TcpStream) -> anyhow::Result<()> {
-    until(&mut stream, b"\r\n\r\n").await?;
-    let accepted = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-    stream.write_all(accepted.as_bytes()).await?;
-    let mut frame = [0; SAYS.len()];
-    while stream.read_exact(&mut frame).await.is_ok() && frame == SAYS {
-        stream.write_all(&SAID).await?;
-    }
-    Ok(())
 }

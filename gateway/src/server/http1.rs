@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,14 +23,20 @@ pub(super) async fn serve(stream: WatchedStream, connection: Rc<Connection>, sta
     let builder = serving::http1(&bounds);
     let mut stream = StrictStream::new(stream, Rc::clone(state));
     let (ended, unread) = loop {
-        let (stop, parts) = until_idle(&builder, stream, &connection).await;
-        stream = parts.io.into_inner();
+        let (stop, left, unread) = until_idle(&builder, stream, &connection).await;
+        stream = left;
         match stop {
-            Stop::Ended(ended) => break (ended, parts.read_buf),
-            // It has no buffers now, and needs none until its client says something.
-            Stop::Dozing if poll_fn(|context| stream.inner().poll_doze(context)).await => {}
-            Stop::Dozing => return,
+            Stop::Ended(ended) => break (ended, unread),
+            // Who is at rest has sent nothing of another head, but perhaps empty lines, which mean nothing.
+            Stop::Dozing if unread.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => drop(unread),
+            Stop::Dozing => break (false, unread),
         }
+        let dozing = connection.worker().telemetry().dozing();
+        // It has no buffers now, and needs none until its client says something.
+        if !poll_fn(|context| stream.inner().poll_doze(context)).await {
+            return;
+        }
+        drop(dozing);
     };
     let switched = connection.take_switched().filter(|_| !state.is_aborted());
     match switched {
@@ -48,15 +55,13 @@ enum Stop {
     Dozing,
 }
 
-type Parts<S> = http1::Parts<TokioIo<StrictStream<WatchedStream>>, S>;
-
 /// Serves calls until the connection is over, or has been idle for so long that its buffers are given back: the library keeps
 /// sixteen kibibytes as long as it has a connection.
 async fn until_idle(
     builder: &http1::Builder,
     stream: StrictStream<WatchedStream>,
     connection: &Rc<Connection>,
-) -> (Stop, Parts<impl Sized>) {
+) -> (Stop, StrictStream<WatchedStream>, Bytes) {
     let state = connection.state();
     let service = service_fn(|request| {
         let connection = Rc::clone(connection);
@@ -87,5 +92,6 @@ async fn until_idle(
         }
     })
     .await;
-    (stop, serving.into_parts())
+    let parts = serving.into_parts();
+    (stop, parts.io.into_inner(), parts.read_buf)
 }

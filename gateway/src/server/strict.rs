@@ -124,6 +124,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictStream<S> {
         // hyper flushes when it has written all that it had.
         if !self.state.is_serving() {
             self.answered = self.state.calls();
+            // What of the next call came with this one was received while it was served.
+            if !self.heads.is_between_calls() {
+                self.state.received();
+            }
         }
         Poll::Ready(Ok(()))
     }

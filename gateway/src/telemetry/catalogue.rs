@@ -85,6 +85,8 @@ catalogue! {
         "Bytes of answers' bodies.";
     CONNECTIONS: Gauge, 0 = "keyward_connections" []
         "Open client connections.";
+    CONNECTIONS_DOZING: Gauge, 0 = "keyward_connections_dozing" []
+        "Of these, the HTTP/1.1 ones that had no call for a second or more, and hold no buffers.";
     CONNECTIONS_ACCEPTED: Counter, 0 = "keyward_connections_accepted_total" []
         "Client connections ever opened.";
     CONNECTIONS_TURNED: Counter, 1 = "keyward_connections_turned_away_total" ["reason"]

@@ -2,9 +2,9 @@
 
 use super::catalogue::{
     AUTHZ_CHECKS, BUILD, CACHE_HITS, CACHE_MISSES, CALLS_CUT, CONNECTIONS, CONNECTIONS_ACCEPTED,
-    CONNECTIONS_TURNED, DECISIONS, IN_FLIGHT, OVERHEAD, RECEIVED_BYTES, REQUEST_DURATION, REQUESTS,
-    SENT_BYTES, UPSTREAM_CONNECTS, UPSTREAM_DURATION, UPSTREAM_FAILURES, UPSTREAM_REQUESTS, UPSTREAM_RETRIES,
-    WOULD_LIMIT,
+    CONNECTIONS_DOZING, CONNECTIONS_TURNED, DECISIONS, IN_FLIGHT, OVERHEAD, RECEIVED_BYTES, REQUEST_DURATION,
+    REQUESTS, SENT_BYTES, UPSTREAM_CONNECTS, UPSTREAM_DURATION, UPSTREAM_FAILURES, UPSTREAM_REQUESTS,
+    UPSTREAM_RETRIES, WOULD_LIMIT,
 };
 use super::counts::{Counts, RouteCounts, STATUSES, UpstreamCounts};
 use super::{CacheLevel, CutReason, Endpoint, Telemetry, Turned, UpstreamFailure, UpstreamRetry, process};
@@ -19,14 +19,16 @@ impl Telemetry {
         sums.gauge(&BUILD, [self.version], 1.0);
         // The lock is held only for the copy: a worker that starts is not kept waiting.
         let workers = self.workers.lock().clone();
-        let (mut connections, mut calls) = (0_i64, 0_i64);
+        let (mut connections, mut dozing, mut calls) = (0_i64, 0_i64, 0_i64);
         for counts in &workers {
             self.add_worker(&mut sums, counts);
             connections =
                 connections.saturating_add(open(&counts.connections_opened, &counts.connections_closed));
+            dozing = dozing.saturating_add(open(&counts.dozes_begun, &counts.dozes_ended));
             calls = calls.saturating_add(open(&counts.calls_begun, &counts.calls_ended));
         }
         sums.gauge(&CONNECTIONS, [], connections as f64);
+        sums.gauge(&CONNECTIONS_DOZING, [], dozing as f64);
         sums.gauge(&IN_FLIGHT, [], calls as f64);
         process::observe(&mut sums);
         for observer in self.observers.lock().iter() {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use keyward_contract::KeyKind;
 
+use crate::cut::eventually;
 use crate::fixture::{Keys, World, get, read_answer};
 
 const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"";
@@ -90,6 +91,13 @@ fn a_port_that_another_gateway_listens_on_is_refused() {
     assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
 }
 
+#[track_caller]
+fn dozes(world: &World, connections: f64) {
+    eventually("it needs no buffers", || {
+        world.metric("keyward_connections_dozing ") >= connections
+    });
+}
+
 #[test]
 fn a_connection_that_dozed_between_two_calls_serves_on_and_still_ends_in_time() {
     let mut keys = Keys::new();
@@ -101,8 +109,7 @@ fn a_connection_that_dozed_between_two_calls_serves_on_and_still_ends_in_time() 
     for _ in 0..2 {
         kept.write_all(request.as_bytes()).unwrap();
         assert_eq!(read_answer(&mut kept).status, 200);
-        // Longer than it keeps its buffers.
-        std::thread::sleep(Duration::from_millis(1_500));
+        dozes(&world, 1.0);
     }
     // The next call comes byte by byte, and two at once after it.
     for byte in request.as_bytes() {
@@ -122,12 +129,52 @@ fn a_connection_that_dozed_between_two_calls_serves_on_and_still_ends_in_time() 
     let mut dozing = world.connect();
     dozing.write_all(request.as_bytes()).unwrap();
     assert_eq!(read_answer(&mut dozing).status, 200);
-    // Again longer than it keeps its buffers.
-    std::thread::sleep(Duration::from_millis(1_500));
+    dozes(&world, 1.0);
     let began = Instant::now();
     world.drain();
     assert!(
         began.elapsed() < Duration::from_secs(3),
         "a drain does not wait for it"
+    );
+}
+
+/// A call, and the beginning of the next with it.
+fn one_and_a_half(request: &str) -> String {
+    let (begins, _) = request.split_at(request.len() / 2);
+    format!("{request}{begins}")
+}
+
+#[test]
+fn what_came_of_the_next_call_with_the_one_before_is_not_forgotten_however_late_the_rest_comes() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let world = World::start(&keys, ROUTE);
+    let request = get("/", &[("x-api-key", key.text())]);
+    let mut begun = world.connect();
+    begun.write_all(one_and_a_half(&request).as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut begun).status, 200);
+    let mut whole = world.connect();
+    // An empty line is the beginning of nothing.
+    whole.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut whole).status, 200);
+    dozes(&world, 1.0);
+    let (_, rest) = request.split_at(request.len() / 2);
+    begun.write_all(rest.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut begun).status, 200);
+    whole.write_all(request.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut whole).status, 200);
+}
+
+#[test]
+fn a_head_that_began_with_the_call_before_it_has_the_time_of_a_head() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let limits = "[timeouts]\nrequest_headers = \"100ms\"\nidle = \"60s\"";
+    let world = World::start(&keys, &format!("{ROUTE}\n{limits}"));
+    check_closed(
+        &world,
+        &[&one_and_a_half(&get("/", &[("x-api-key", key.text())]))],
     );
 }

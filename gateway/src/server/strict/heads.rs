@@ -120,6 +120,12 @@ impl Heads {
         self.unsound
     }
 
+    /// Whether the next byte begins a call. Empty lines before a head are nothing.
+    #[must_use]
+    pub fn is_between_calls(&self) -> bool {
+        matches!(&self.place, Place::Head(head) if !head.has_request_line && head.line.is_empty())
+    }
+
     fn head_over(&mut self, unsound: Option<Unsound>, next: Place) {
         self.begun += 1;
         if let (None, Some(unsound)) = (self.unsound, unsound) {
