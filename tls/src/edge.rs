@@ -2,7 +2,8 @@
 //!
 //! A name is looked up as it is, then as a wildcard of its last labels (RFC 6125 §6.4.3: one label, the leftmost); a client
 //! that asks for none, or for one that no certificate has, is shown the first. HTTP/2 and HTTP/1.1 are agreed on by ALPN.
-//! Where client certificates are asked for, one that is shown must be good.
+//! Where client certificates are asked for, one that is shown must be good; each connection shows its own, so that no session
+//! is taken up again there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use keyward_config::{ClientCertificates, ListenTls};
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use crate::{FileError, SettingFile, Source, Sources, pem, provider};
@@ -56,14 +57,21 @@ impl EdgeTls {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| of_all(error.to_string()))?;
-        let builder = match verifier(sources, clients)? {
-            Some(verifier) => builder.with_client_cert_verifier(verifier),
+        let verifier = verifier(sources, clients)?;
+        let builder = match &verifier {
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer =
-            rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| of_all(error.to_string()))?;
+        if verifier.is_some() {
+            // A session that is taken up again shows no certificate: what has ended meanwhile would still be good.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else {
+            config.ticketer =
+                rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| of_all(error.to_string()))?;
+        }
         Ok(Self {
             config: Arc::new(config),
         })

@@ -1,8 +1,8 @@
 //! What every answer carries, and the forms that errors come in.
 
-use keyward_contract::{KeyKind, KeyState};
+use keyward_contract::{AccountStatus, KeyKind, KeyState, Limits};
 
-use crate::fixture::{Keys, World};
+use crate::fixture::{Keys, World, allowed};
 
 fn world() -> (World, String) {
     let mut keys = Keys::new();
@@ -56,6 +56,59 @@ fn an_identified_caller_is_told_its_limits_and_nobody_else_is() {
     ] {
         assert!(answer.header("x-ratelimit-limit").is_none(), "{answer:?}");
     }
+}
+
+#[test]
+fn a_refused_caller_is_told_its_limits_as_soon_as_it_is_identified() {
+    let mut keys = Keys::new();
+    let slow = Limits { rate: 1, burst: 200 };
+    let account = keys.account(|account| account.limits = slow);
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let dead = keys.key(KeyKind::Account, &account, |key| key.state = KeyState::Revoked);
+    let elsewhere = keys.key(KeyKind::Account, &account, |key| {
+        key.allowed_ips = allowed(&["192.0.2.7"])
+    });
+    let suspended = keys.account(|account| account.status = AccountStatus::Suspended);
+    let suspended = keys.key(KeyKind::Account, &suspended, |_| {});
+    let over = keys.account(|account| {
+        account.limits = slow;
+        account.annual_limit = 1;
+    });
+    let over = keys.key(KeyKind::Account, &over, |_| {});
+    let route =
+        |path: &str, more: &str| format!("[[routes]]\npath = \"{path}\"\nupstream = \"api\"\n{more}\n");
+    let routes = [
+        route("/", "require = \"account\"\nmax_body = 1"),
+        route("/both", ""),
+        "[[routes]]\npath = \"/away\"\nupstream = \"nobody\"\nrequire = \"account\"\n".to_owned(),
+    ];
+    let world = World::start(&keys, &routes.concat());
+    for (path, key, expected) in [
+        ("/", dead.text(), (401, "EXPIRED_API_KEY", None)),
+        ("/", suspended.text(), (403, "ACCOUNT_SUSPENDED", Some("200"))),
+        ("/", elsewhere.text(), (403, "IP_NOT_ALLOWED", Some("200"))),
+        ("/both", key.text(), (403, "FORBIDDEN", Some("200"))),
+        ("/", over.text(), (200, "", Some("199"))),
+        ("/", over.text(), (403, "QUOTA_EXCEEDED", Some("199"))),
+        ("/away", key.text(), (503, "UPSTREAM_UNAVAILABLE", Some("200"))),
+        // What it took was given back.
+        ("/away", key.text(), (503, "UPSTREAM_UNAVAILABLE", Some("200"))),
+    ] {
+        let answer = world.get(path, &[("x-api-key", key)]);
+        let told = (
+            answer.status,
+            &*answer.code(),
+            answer.header("x-ratelimit-remaining"),
+        );
+        assert_eq!(told, expected);
+        assert_eq!(answer.header("ratelimit-policy").is_some(), expected.2.is_some());
+    }
+    let lines = format!("x-api-key: {}\r\ncontent-length: 2\r\n", key.text());
+    let large = world.call(&format!("POST / HTTP/1.1\r\nhost: a\r\n{lines}\r\nab"));
+    assert_eq!(
+        (large.status, large.header("x-ratelimit-remaining")),
+        (413, Some("200"))
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `routes.cors`: pages of other origins.
 
-use keyward_contract::KeyKind;
+use keyward_contract::{KeyKind, KeyState, Limits};
 
+use crate::accounting::counted;
+use crate::cut::eventually;
 use crate::fixture::{Answer, Keys, World, get};
 
 const APP: &str = "https://app.example";
@@ -45,7 +47,51 @@ fn a_preflight_is_answered_without_a_key_and_nothing_is_counted_for_it() {
     assert_eq!(says("vary").as_deref(), Some("Origin"));
     assert!(says("x-request-id").is_some());
     assert_eq!(world.upstream_calls(), 0);
-    assert_eq!(crate::accounting::counted(&world, |counter| counter.accepted), 0);
+    assert_eq!(counted(&world, |counter| counter.accepted), 0);
+}
+
+#[test]
+fn a_preflight_takes_no_token_no_place_and_no_validation_whoever_it_says_it_is() {
+    let mut keys = Keys::new();
+    let account = keys.account(|account| {
+        account.limits = Limits { rate: 1, burst: 3 };
+        account.annual_limit = 1;
+    });
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let dead = keys.key(KeyKind::Account, &account, |key| key.state = KeyState::Revoked);
+    let cors = "cors = { origins = [\"*\"] }\n";
+    let world = World::start(
+        &keys,
+        &format!(
+            "[[routes]]\npath = \"/api\"\nupstream = \"api\"\nrequire = \"account\"\nmax_in_flight = 1\n{cors}\
+             [[routes]]\npath = \"/open\"\nupstream = \"api\"\nrequire = \"none\"\nper_address = {{ rate = 1, burst = 2 }}\n{cors}"
+        ),
+    );
+    let asks = [("origin", APP), ("access-control-request-method", "GET")];
+    for key in [key.text(), dead.text(), "no key"].iter().cycle().take(12) {
+        for path in ["/api", "/open"] {
+            let lines = [&asks[..], &[("x-api-key", key)]].concat();
+            let answer = world.call(&get(path, &lines).replacen("GET", "OPTIONS", 1));
+            assert_eq!(answer.status, 204, "{answer:?}");
+            assert_eq!(answer.header("x-ratelimit-remaining"), None);
+        }
+    }
+    eventually("all of them are counted as what they are", || {
+        world.metric("keyward_decisions_total{decision=\"answered_at_edge\"} ") == 24.0
+    });
+    let answer = world.get("/api", &[("x-api-key", key.text())]);
+    assert_eq!(
+        (answer.status, answer.header("x-ratelimit-remaining")),
+        (200, Some("2"))
+    );
+    for _ in 0..2 {
+        assert_eq!(world.get("/open", &[]).status, 200);
+    }
+    assert_eq!(world.upstream_calls(), 3);
+    let all = |counter: &keyward_contract::feed::UsageCounter| {
+        counter.accepted + counter.rate_limited + counter.quota_refused + counter.auth_refused
+    };
+    assert_eq!(counted(&world, all), 1);
 }
 
 #[test]

@@ -192,6 +192,42 @@ fn a_refusal_says_which_limit_with_its_own_numbers() {
 }
 
 #[test]
+fn an_answer_says_when_the_bucket_is_full_again_and_a_refusal_when_the_call_could_pass() {
+    let (world, key) = world(
+        |account| account.limits = Limits { rate: 1, burst: 100 },
+        &format!("{ROUTE}cost = 60\n"),
+    );
+    let call = || {
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let answer = world.get("/", &[("x-api-key", key.text())]);
+        let number = |name: &str| answer.header(name).unwrap().parse::<u64>().unwrap();
+        let (name, rest) = answer.header("ratelimit").unwrap().split_once(";r=").unwrap();
+        let (remaining, wait) = rest.split_once(";t=").unwrap();
+        assert_eq!((name, number("x-ratelimit-limit")), ("\"account\"", 100));
+        assert_eq!(remaining.parse(), Ok(number("x-ratelimit-remaining")));
+        let wait: u64 = wait.parse().unwrap();
+        let until_reset = number("x-ratelimit-reset") - now;
+        assert!((wait..=wait + 2).contains(&until_reset), "{until_reset} {wait}");
+        assert_eq!(
+            answer.header("ratelimit-policy").unwrap().split(", ").next(),
+            Some("\"account\";q=100;w=100")
+        );
+        (answer.status, number("x-ratelimit-remaining"), wait)
+    };
+    // Sixty were taken, and one or two may have come back.
+    let (status, remaining, wait) = call();
+    assert!(
+        status == 200 && (40..=42).contains(&remaining) && (58..=60).contains(&wait),
+        "{remaining} {wait}"
+    );
+    let (status, remaining, wait) = call();
+    assert!(
+        status == 429 && (40..=45).contains(&remaining) && (15..=20).contains(&wait),
+        "{remaining} {wait}"
+    );
+}
+
+#[test]
 fn a_granted_quota_is_the_one_that_is_shown() {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
     let (world, key) = world(

@@ -64,9 +64,30 @@ fn a_trusted_proxy_says_whose_connection_it_is() {
             assert_eq!(answer.upstream_saw("x-forwarded-for").as_deref(), Some(expected));
         }
     }
+    // Whom it names may be a trusted proxy itself, and then says who is behind it.
+    let behind = get("/", &[key, ("x-forwarded-for", "192.0.2.7")]);
+    let header = b"PROXY TCP4 127.0.0.9 127.0.0.1 1 2\r\n";
+    let answer = ask(&world, header, &behind);
+    assert_eq!(
+        answer.upstream_saw("x-forwarded-for").as_deref(),
+        Some("192.0.2.7, 127.0.0.9")
+    );
+    // It speaks for itself, whatever addresses stand there.
+    let local = [&BINARY[..12], b"\x20", &BINARY[13..]].concat();
+    let answer = ask(&world, &local, &get("/", &[key]));
+    assert_eq!(
+        answer.upstream_saw("x-forwarded-for").as_deref(),
+        Some("127.0.0.1")
+    );
+    // What it tells beside the addresses is passed over, and what comes in one piece with it is not.
+    let with_values = [&BINARY[..15], &[12 + 7], &BINARY[16..], b"\x04\x00\x04abcd"].concat();
+    let whole = [&with_values[..], get("/", &[key]).as_bytes()].concat();
+    assert_eq!(
+        world.send(&whole).upstream_saw("x-forwarded-for").as_deref(),
+        Some("192.0.2.7")
+    );
     let mut stream = world.connect();
-    stream.write_all(BINARY).unwrap();
-    stream.write_all(PREFACE).unwrap();
+    stream.write_all(&[BINARY, PREFACE].concat()).unwrap();
     stream.write_all(&frame(4, 0, 0, &[])).unwrap();
     stream.write_all(&head(1, "/", &[key])).unwrap();
     let mut frames = Frames(stream);

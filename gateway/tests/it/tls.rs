@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use keyward_contract::KeyKind;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -31,12 +32,20 @@ impl Authority {
 
     /// Writes `name.pem` and `name.key` for these names.
     fn sign(&self, folder: &Path, name: &str, names: &[&str]) {
-        let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &self.0)
-            .unwrap();
+        self.write(folder, name, &CertificateParams::new(names).unwrap());
+    }
+
+    /// The same for one name that ends so long after the beginning of 1970.
+    fn sign_until(&self, folder: &Path, name: &str, end: Duration) {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + end;
+        self.write(folder, name, &params);
+    }
+
+    fn write(&self, folder: &Path, name: &str, params: &CertificateParams) {
+        let key = KeyPair::generate().unwrap();
+        let made = params.signed_by(&key, &self.0).unwrap();
         std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
         std::fs::write(folder.join(format!("{name}.pem")), made.pem()).unwrap();
     }
@@ -80,18 +89,22 @@ fn place(more: &str) -> Place {
 }
 
 fn place_with(more: &str, other_tables: &str) -> Place {
+    place_like(more, |tls| format!("{ROUTE}{other_tables}[listen]\n{tls}"))
+}
+
+fn place_like(more: &str, config: impl Fn(&str) -> String) -> Place {
     let mut keys = Keys::new();
     let account = keys.account(|_| {});
     let key = keys.key(KeyKind::Account, &account, |_| {});
     let (authority, files) = (Authority::new(), tempfile::tempdir().unwrap());
-    authority.sign(files.path(), "api", &["api.example"]);
-    authority.sign(files.path(), "wild", &["*.wild.example"]);
+    authority.sign(files.path(), "api", &["api.example", "127.0.0.1"]);
+    authority.sign(files.path(), "wild", &["*.wild.example", "api.example"]);
     std::fs::write(files.path().join("ca.pem"), authority.0.pem()).unwrap();
-    let config = format!(
-        "{ROUTE}{other_tables}[listen]\n[listen.tls]\n{more}\ncertificates = [{{ cert_file = \"F/api.pem\", key_file = \"F/api.key\" }}, \
+    let tls = format!(
+        "[listen.tls]\n{more}\ncertificates = [{{ cert_file = \"F/api.pem\", key_file = \"F/api.key\" }}, \
          {{ cert_file = \"F/wild.pem\", key_file = \"F/wild.key\" }}]\n"
     );
-    let config = config.replace('F', &files.path().display().to_string());
+    let config = config(&tls.replace('F', &files.path().display().to_string()));
     Place {
         world: World::start(&keys, &config),
         key,
@@ -121,6 +134,11 @@ impl Place {
     }
 }
 
+/// The certificate that the gateway has shown.
+fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
 #[test]
 fn a_client_sees_the_certificate_that_it_asks_for_and_speaks_what_it_can() {
     let place = place("");
@@ -128,8 +146,11 @@ fn a_client_sees_the_certificate_that_it_asks_for_and_speaks_what_it_can() {
         place.authority.client(&["h2", "http/1.1"], None),
         place.authority.client(&[], None),
     );
-    for name in ["api.example", "a.wild.example"] {
+    // The second certificate has the first one's name too, and the earlier is shown.
+    for (name, file) in [("api.example", "api.pem"), ("a.wild.example", "wild.pem")] {
         let mut stream = place.connect(&old, name).unwrap();
+        let expected = CertificateDer::from_pem_file(place.files.path().join(file)).unwrap();
+        assert_eq!(shown(&stream), *expected, "{name}");
         let answer = place.call(&mut stream).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.contains("\"x-forwarded-proto\":[\"https\"]"), "{answer}");
@@ -142,10 +163,34 @@ fn a_client_sees_the_certificate_that_it_asks_for_and_speaks_what_it_can() {
             Some("for=127.0.0.1;proto=https;host=\"api.example\"")
         );
     }
-    // A name that no certificate has: the first is shown, and this client doesn't take it.
-    assert!(place.connect(&old, "other.example").is_err());
+    // A name that no certificate has: the first is shown, and this client doesn't take it. So for one that asks for none.
+    let error = place.connect(&old, "other.example").unwrap_err().to_string();
+    assert!(error.contains("not valid for name"), "{error}");
+    place.connect(&old, "127.0.0.1").unwrap();
     let turned_away = "keyward_connections_turned_away_total{reason=\"tls\"} ";
     eventually("it is counted", || metric(&place.world, turned_away) >= Some(1));
+}
+
+#[test]
+fn a_trusted_proxy_says_whose_connection_it_is_before_tls_begins() {
+    let place = place_like("", |tls| {
+        format!("trusted_proxies = [\"127.0.0.0/8\"]\n{ROUTE}[listen]\nproxy_protocol = true\n{tls}")
+    });
+    let client = place.authority.client(&[], None);
+    let mut stream = place.world.runtime.block_on(async {
+        let mut stream = TcpStream::connect(place.world.proxy).await.unwrap();
+        let header = b"PROXY TCP4 192.0.2.7 127.0.0.1 12345 443\r\n";
+        stream.write_all(header).await.unwrap();
+        client
+            .connect("api.example".try_into().unwrap(), stream)
+            .await
+            .unwrap()
+    });
+    let answer = place.call(&mut stream).unwrap();
+    assert!(answer.contains("\"x-forwarded-for\":[\"192.0.2.7\"]"), "{answer}");
+    assert!(answer.contains("\"x-forwarded-proto\":[\"https\"]"), "{answer}");
+    // Who does not begin with it is not heard.
+    assert!(place.connect(&client, "api.example").is_err());
 }
 
 #[test]
@@ -153,12 +198,16 @@ fn new_certificates_are_taken_and_open_connections_stay() {
     let place = place("");
     let client = place.authority.client(&["http/1.1"], None);
     let mut before = place.connect(&client, "api.example").unwrap();
-    let shown = |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
     let old = shown(&before);
     // A key that is not that certificate's is refused, and nothing changes.
     let key = place.files.path().join("api.key");
     let good = std::fs::read(&key).unwrap();
     std::fs::write(&key, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let bad = place.world.gateway.as_ref().unwrap().shared().rules();
+    // Whoever looks first is told of it.
+    eventually("the bad key has been seen", || {
+        matches!(bad.tls.as_ref().unwrap().look(), Ok(None))
+    });
     assert_eq!(shown(&place.connect(&client, "api.example").unwrap()), old);
     std::fs::write(&key, good).unwrap();
     place.authority.sign(place.files.path(), "api", &["api.example"]);
@@ -213,4 +262,32 @@ fn half_a_handshake_and_clear_text_are_not_waited_for() {
     eventually("none is open", || {
         metric(&place.world, "keyward_connections ") == Some(0)
     });
+}
+
+#[test]
+fn a_client_certificate_is_good_for_no_longer_than_it_says_and_its_authority_is_trusted() {
+    let place = place("client_ca_file = \"F/ca.pem\"");
+    let folder = place.files.path();
+    // Whatever it is told: it may call more often than its rate allows.
+    let is_let_in = |client: &TlsConnector| {
+        let answer = place
+            .connect(client, "api.example")
+            .and_then(|mut stream| place.call(&mut stream));
+        answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 "))
+    };
+    let soon = SystemTime::UNIX_EPOCH.elapsed().unwrap() + Duration::from_secs(6);
+    place.authority.sign_until(folder, "short", soon);
+    place.authority.sign(folder, "long", &["partner"]);
+    let [short, long] = ["short", "long"].map(|name| place.authority.client(&[], Some((folder, name))));
+    // What a client keeps of its first connection is no certificate: each is asked for one.
+    assert!(is_let_in(&short) && is_let_in(&long));
+    eventually("the certificate that has ended lets nobody in", || {
+        !is_let_in(&short)
+    });
+    assert!(is_let_in(&long));
+    let other = Authority::new();
+    std::fs::write(folder.join("ca.pem"), other.0.pem()).unwrap();
+    eventually("another authority is trusted", || !is_let_in(&long));
+    other.sign(folder, "other", &["partner"]);
+    assert!(is_let_in(&place.authority.client(&[], Some((folder, "other")))));
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use keyward_contract::{KeyKind, Limits};
 
-use super::{Envoy, check};
-use crate::fixture::{Keys, World, allowed};
+use super::{CheckRequest, Envoy, check, core};
+use crate::fixture::{Keys, World, allowed, read_answer};
 
 const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"";
 const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -50,6 +50,8 @@ fn who_may_pass_goes_on_with_its_identity_and_without_its_keys() {
             .contains(&("keyward-key-id".into(), key.record.id.to_string()))
     );
     assert!(verdict.header("x-ratelimit-limit").is_some() && verdict.header("x-request-id").is_some());
+    // How the upstream's answer may be kept is not for Keyward to say.
+    assert_eq!(verdict.header("cache-control"), None);
     let kept = envoy.verdict(&world, check("GET", "/open", &headers));
     assert_eq!(
         removed(&kept),
@@ -120,9 +122,91 @@ fn the_source_that_envoy_names_is_the_client_unless_it_is_a_trusted_proxy() {
     };
     let world = World::start(&keys, ROUTE);
     assert_eq!((ask(&world, here.text()), ask(&world, there.text())), (200, 403));
+    // Where it names none that is an address, the one that its proxy tells counts.
+    let without = |world: &World, source: Option<&str>| {
+        let headers = [
+            ("x-api-key", there.text()),
+            ("x-forwarded-for", "192.0.2.9, 192.0.2.7"),
+        ];
+        let mut question = check("GET", "/", &headers);
+        named(&mut question, source);
+        Envoy::connect(world).verdict(world, question).status
+    };
+    assert_eq!(
+        (without(&world, None), without(&world, Some("@pipe"))),
+        (200, 200)
+    );
+    assert_eq!(without(&world, Some("::ffff:192.0.2.7")), 200);
     drop(world);
     let world = World::start(&keys, &format!("trusted_proxies = [\"127.0.0.1\"]\n{ROUTE}"));
     assert_eq!((ask(&world, here.text()), ask(&world, there.text())), (403, 200));
+}
+
+/// Has Envoy name this source, or none.
+fn named(question: &mut CheckRequest, source: Option<&str>) {
+    let attributes = question.attributes.as_mut().unwrap();
+    match (source, &mut attributes.source) {
+        (Some(source), Some(peer)) => {
+            let core::address::Address::SocketAddress(socket) =
+                peer.address.as_mut().unwrap().address.as_mut().unwrap();
+            socket.address = source.to_owned();
+        }
+        _ => attributes.source = None,
+    }
+}
+
+#[test]
+fn a_header_counts_in_either_form_and_its_framing_is_the_business_of_envoy() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let world = World::start(&keys, ROUTE);
+    let envoy = Envoy::connect(&world);
+    let with = |headers: Vec<core::HeaderValue>| {
+        let mut question = check("POST", "/", &[]);
+        let request = question.attributes.as_mut().unwrap().request.as_mut().unwrap();
+        request.http.as_mut().unwrap().header_map = Some(core::HeaderMap { headers });
+        envoy.verdict(&world, question).status
+    };
+    let header = |key: &str, value: &str, raw: &str| core::HeaderValue {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        raw_value: raw.as_bytes().to_vec(),
+    };
+    assert_eq!(with(vec![header("x-api-key", "", key.text())]), 200);
+    assert_eq!(with(vec![header("x-api-key", key.text(), "")]), 200);
+    assert_eq!(with(vec![header("x-api-key", "pk_live_x", key.text())]), 200);
+    // Envoy has read the body's framing, and sends on one of its own.
+    let framing = [
+        ("content-length", "5"),
+        ("content-length", "6"),
+        ("transfer-encoding", "gzip"),
+    ];
+    let framing = framing.map(|(name, value)| header(name, value, ""));
+    assert_eq!(
+        with([&framing[..], &[header("x-api-key", "", key.text())]].concat()),
+        200
+    );
+}
+
+#[test]
+fn the_host_is_the_one_that_envoy_names_and_none_that_a_client_adds() {
+    let world = World::start(
+        &Keys::new(),
+        &format!(
+            "{ROUTE}\n[[routes]]\nhost = \"open.example\"\npath = \"/\"\nupstream = \"api\"\nrequire = \"none\""
+        ),
+    );
+    let envoy = Envoy::connect(&world);
+    let verdict = envoy.verdict(&world, check("GET", "/", &[("host", "open.example")]));
+    assert_eq!(
+        (verdict.status, verdict.code_of_refusal().as_str()),
+        (401, "UNAUTHORIZED")
+    );
+    let mut open = check("GET", "/", &[]);
+    let request = open.attributes.as_mut().unwrap().request.as_mut().unwrap();
+    request.http.as_mut().unwrap().host = "open.example".to_owned();
+    assert_eq!(envoy.verdict(&world, open).status, 200);
 }
 
 /// A field of a message: number, and what is in it.
@@ -338,6 +422,45 @@ fn what_is_no_question_is_answered_by_a_grpc_status_and_never_by_a_permission() 
         &field(4, &field(2, &[field(2, b"GET"), field(4, b"/a#/../b")].concat())),
     );
     check(METHOD, framed(&fragment), "3");
+}
+
+#[test]
+fn grpc_is_spoken_by_post_over_http_2_within_the_bounds_of_a_head() {
+    use std::io::Write;
+    let world = World::start(&Keys::new(), &format!("{ROUTE}\n[bounds]\nheaders = 20\n"));
+    let question = framed(&written_out("pk_live_x"));
+    let mut stream = super::connect(&world);
+    let head = format!(
+        "POST {METHOD} HTTP/1.1\r\nhost: keyward\r\ncontent-type: application/grpc\r\ncontent-length: {}\r\n\r\n",
+        question.len()
+    );
+    stream.write_all(&[head.as_bytes(), &question].concat()).unwrap();
+    let answer = read_answer(&mut stream);
+    assert_eq!((answer.status, answer.code().as_str()), (400, "INVALID_INPUT"));
+    let status = |method: &str, headers: usize| {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://keyward{METHOD}"))
+            .header("content-type", "application/grpc");
+        let request = (0..headers).fold(request, |request, at| request.header(format!("x-{at}"), "y"));
+        bodiless(&world, request.body(()).unwrap())
+    };
+    assert_eq!((status("GET", 0), status("POST", 0)), (400, 200));
+    assert_eq!((status("POST", 15), status("POST", 25)), (200, 431));
+}
+
+/// The HTTP status of the answer to a request over HTTP/2 that has no body.
+fn bodiless(world: &World, request: Request<()>) -> u16 {
+    let authz = world.authz;
+    world.runtime.block_on(async move {
+        let stream = tokio::net::TcpStream::connect(authz).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let (answer, _) = client.send_request(request, true).unwrap();
+        let status = answer.await.unwrap().status().as_u16();
+        connection.abort();
+        status
+    })
 }
 
 #[test]

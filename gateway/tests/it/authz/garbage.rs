@@ -80,6 +80,25 @@ fn garbage_ends_its_own_connection_and_nothing_else() {
 }
 
 #[test]
+fn a_question_that_comes_slowly_is_no_idle_connection() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let slow = QUICK.replace("request_body_idle = \"200ms\"", "request_body_idle = \"10s\"");
+    let world = World::start(&keys, &slow);
+    let body = format!("{{\"account_key\":\"{}\"}}", key.text());
+    let head = "POST /v1/validate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length";
+    let mut stream = super::connect(&world);
+    write!(stream, "{head}: {}\r\n\r\n", body.len()).unwrap();
+    // Longer than a head may take, and than a connection may be idle.
+    for byte in body.bytes() {
+        std::thread::sleep(Duration::from_millis(20));
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(crate::fixture::read_answer(&mut stream).json()["allowed"], true);
+}
+
+#[test]
 fn an_idle_http2_connection_ends_and_one_that_is_used_does_not() {
     let mut keys = Keys::new();
     let account = keys.account(|account| {

@@ -1,12 +1,16 @@
 //! Whoever asks, and the gateway itself, say the same of the same call.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use keyward_contract::{AccountRecord, AccountStatus, Environment, KeyKind, KeyState, Limits, UnixMillis};
 use serde_json::json;
 
 use super::{Envoy, check, forward_auth, send, validate};
 use crate::accounting::counted;
 use crate::cut::{put_account, put_key};
-use crate::fixture::{Keys, World, allowed};
+use crate::fixture::{Keys, World, allowed, get};
 
 const ROUTES: &str = r#"
     [[routes]]
@@ -65,7 +69,8 @@ fn rows(keys: &mut Keys) -> Vec<Row> {
     let account = keys.account(|account| {
         account.limits = Limits {
             rate: 1,
-            burst: 100_000,
+            // What a busy machine adds by taking long is not shown.
+            burst: 100_050,
         }
     });
     let live = keys.key(KeyKind::Account, &account, |_| {});
@@ -114,7 +119,11 @@ fn rows(keys: &mut Keys) -> Vec<Row> {
     add("customer", None, None, (403, "FORBIDDEN"));
     let gone = keys.key(KeyKind::Customer, &account, |key| key.state = KeyState::Revoked);
     add("both", live, Some(gone.text()), (403, "FORBIDDEN"));
-    let metered = keys.account(|account| account.annual_limit = 1);
+    let metered = keys.account(|account| {
+        account.annual_limit = 1;
+        account.limits.rate = 1;
+        account.limits.burst = 250;
+    });
     let metered = keys.key(KeyKind::Account, &metered, |_| {});
     add("account", Some(metered.text()), None, (200, ""));
     add("account", Some(metered.text()), None, (403, "QUOTA_EXCEEDED"));
@@ -371,4 +380,73 @@ fn a_place_among_the_calls_in_flight_is_held_for_the_question_alone() {
     crate::cut::eventually("no place is held", || {
         shared.limiter.route_calls().counters() == 0
     });
+}
+
+#[test]
+fn a_key_in_its_rotation_grace_is_announced_as_ending_whoever_asks() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |key| {
+        key.rotated_at = Some(UnixMillis(1_768_819_200_000));
+        key.expires_at = Some(UnixMillis(4_000_000_000_000));
+    });
+    let world = World::start(&keys, ROUTES);
+    let headers = [("x-api-key", key.text())];
+    let expected = (Some("@1768819200"), Some("Tue, 02 Oct 2096 07:06:40 GMT"));
+    let asked = forward_auth(&world, "/account", &headers);
+    assert_eq!((asked.header("deprecation"), asked.header("sunset")), expected);
+    let verdict = Envoy::connect(&world).verdict(&world, check("GET", "/account", &headers));
+    assert_eq!(
+        (verdict.header("deprecation"), verdict.header("sunset")),
+        expected
+    );
+}
+
+#[test]
+fn a_question_beyond_the_calls_that_may_be_in_flight_is_refused() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let route = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"";
+    let world = World::start(&keys, &format!("{route}\n[bounds]\nconcurrent_requests = 2\n"));
+    let headers = [("x-api-key", key.text())];
+    let envoy = Envoy::connect(&world);
+    // One call for each of the two workers: full then.
+    let mut under_way = Vec::new();
+    while under_way.len() < 2 {
+        under_way.extend(hang(&world, &headers));
+    }
+    let asked = json!({ "account_key": key.text() });
+    for _ in 0..4 {
+        let answer = forward_auth(&world, "/", &headers);
+        assert_eq!((answer.status, answer.code().as_str()), (503, "OVERLOADED"));
+        assert!(answer.header("retry-after").is_some());
+        let verdict = envoy.verdict(&world, check("GET", "/", &headers));
+        assert_eq!(
+            (verdict.status, verdict.code_of_refusal().as_str()),
+            (503, "OVERLOADED")
+        );
+        assert_eq!(validate(&world, &asked).json()["code"], "OVERLOADED");
+    }
+    assert_eq!(counted(&world, |counter| counter.accepted), 2);
+    drop(under_way);
+    crate::cut::eventually("it answers again", || {
+        (0..8).all(|_| forward_auth(&world, "/", &headers).status == 200)
+    });
+}
+
+/// A call that the upstream does not answer for long; `None` when its worker had no place for it.
+fn hang(world: &World, headers: &[(&str, &str)]) -> Option<TcpStream> {
+    let before = world.upstream_calls();
+    let mut stream = world.connect();
+    stream.write_all(get("/delay/20000", headers).as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    loop {
+        if world.upstream_calls() > before {
+            return Some(stream);
+        }
+        if stream.peek(&mut [0]).is_ok() {
+            return None;
+        }
+    }
 }

@@ -107,8 +107,31 @@ fn a_route_is_named_or_is_the_only_one_or_the_one_of_the_root() {
         "INVALID_API_KEY"
     );
     drop(rooted);
+    // A root that is only read is the root too; a name that several routes have names none of them.
+    let routes = [
+        route("/", "methods = [\"GET\"]"),
+        route("/x", "methods = [\"GET\"]"),
+        route("/x", "methods = [\"PUT\"]"),
+    ];
+    let read = World::start(&keys, &routes.concat());
+    assert_eq!(
+        validate(&read, &asked(Value::Null, here())).json()["allowed"],
+        true
+    );
+    assert_eq!(validate(&read, &asked(json!("/x"), here())).status, 400);
+    drop(read);
     let rootless = World::start(&keys, &[route("/x", ""), route("/y", "")].concat());
     assert_eq!(validate(&rootless, &asked(Value::Null, here())).status, 400);
+}
+
+#[test]
+fn a_question_that_does_not_come_is_told_so_in_time() {
+    let world = World::start(&Keys::new(), "[timeouts]\nrequest_body_idle = \"200ms\"\n");
+    let answer = send(
+        &world,
+        "POST /v1/validate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{",
+    );
+    assert_eq!((answer.status, answer.code().as_str()), (400, "INVALID_INPUT"));
 }
 
 #[test]
