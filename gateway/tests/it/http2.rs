@@ -10,7 +10,7 @@ use keyward_contract::{KeyKind, KeyState};
 
 use crate::cut::{eventually, metric, put_key};
 use crate::fixture::{Key, Keys, World};
-use crate::http2_client::{Frames, Http2, frame, get, head, whole};
+use crate::http2_client::{Frames, Http2, frame, get, head, head_in_pieces, rest};
 
 const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n";
 /// What a busy machine may add.
@@ -126,11 +126,9 @@ fn what_is_refused_over_http_1_is_refused_here() {
     let uri = "http://user@api.example/";
     let request = Request::get(uri).header(key.0, key.1).body(()).unwrap();
     assert_eq!(client.call(request).answer.status, 400);
-    let request = Request::post("http://api.example/")
-        .header(key.0, key.1)
-        .body(())
-        .unwrap();
-    let (response, _stream) = client.begin(request, Some("eleven byte"));
+    let post = || Request::post("http://api.example/").header(key.0, key.1);
+    let announced = post().header("content-length", "11").body(()).unwrap();
+    let (response, _stream) = client.begin(announced, Some("eleven byte"));
     assert_eq!(client.finish(response).answer.status, 413);
     let request = Request::builder().method("TRACE").uri("http://api.example/");
     assert_eq!(client.call(request.body(()).unwrap()).answer.status, 405);
@@ -138,6 +136,9 @@ fn what_is_refused_over_http_1_is_refused_here() {
     assert_eq!(client.call(request.body(()).unwrap()).answer.status, 405);
     assert_eq!(client.get("/", &[key]).answer.status, 200);
     assert_eq!(world.upstream_calls(), 1);
+    // Who announces nothing is refused when too much has come: the head may have gone on by then, in a segment of its own.
+    let (response, _stream) = client.begin(post().body(()).unwrap(), Some("eleven byte"));
+    assert_eq!(client.finish(response).answer.status, 413);
 }
 
 #[test]
@@ -208,9 +209,11 @@ fn a_slow_body_is_refused_and_a_stream_that_takes_nothing_is_reset_and_others_go
         .header(key.0, key.1)
         .body(())
         .unwrap();
+    let began = Instant::now();
     let (response, _stream) = client.begin(request, Some("the beginning"));
     let refused = client.finish(response).answer;
     assert_eq!((refused.status, refused.code().as_str()), (400, "INVALID_INPUT"));
+    assert!(began.elapsed() < Duration::from_millis(300) + SLACK);
     // More than the windows hold, and none of it is taken.
     let (stuck, _stream) = client.begin(get("/bytes/50000000", &[key]), None);
     let (head, mut body) = world.runtime.block_on(stuck).unwrap().into_parts();
@@ -286,20 +289,15 @@ fn a_stream_of_a_revoked_key_is_reset_and_another_keys_goes_on() {
     let mut keys = Keys::new();
     let account = keys.account(|_| {});
     let [dead, other] = [0, 1].map(|_| keys.key(KeyKind::Account, &account, |_| {}));
-    let upstream = endless("text/event-stream");
-    let config = format!(
-        "[[routes]]\npath = \"/\"\nupstream = \"endless\"\nrequire = \"account\"\n\
-         [[upstreams]]\nname = \"endless\"\nendpoints = [\"http://{upstream}\"]\n[drain]\nrevoked = \"500ms\"\n"
-    );
-    let world = World::start(&keys, &config);
+    let world = World::start(&keys, &before_endless("text/event-stream"));
     let client = Http2::open(&world);
     let open = |key: &Key| client.begin(get("/", &[("x-api-key", key.text())]), None).0;
-    let (cut, goes_on) = (open(&dead), open(&other));
-    let goes_on = world.runtime.spawn(whole(goes_on));
-    eventually("both are in flight", || in_flight(&world) == 2);
+    // Both answers have begun: a call that is still here would be refused instead.
+    let [cut, goes_on] = [&dead, &other].map(|key| world.runtime.block_on(open(key)).unwrap());
+    let goes_on = world.runtime.spawn(rest(goes_on));
     put_key(&world, &dead, |record| record.state = KeyState::Revoked);
     let since = Instant::now();
-    let cut = client.finish(cut);
+    let cut = world.runtime.block_on(rest(cut));
     assert_eq!(cut.answer.status, 200);
     assert_eq!(
         cut.reset.and_then(|error| error.reason()),
@@ -316,12 +314,7 @@ fn a_grpc_answer_of_a_revoked_key_ends_with_its_status_and_one_that_nobody_takes
     let mut keys = Keys::new();
     let account = keys.account(|_| {});
     let [dead, deaf] = [0, 1].map(|_| keys.key(KeyKind::Account, &account, |_| {}));
-    let upstream = endless("application/grpc");
-    let config = format!(
-        "[[routes]]\npath = \"/\"\nupstream = \"endless\"\nrequire = \"account\"\n\
-         [[upstreams]]\nname = \"endless\"\nendpoints = [\"http://{upstream}\"]\n[drain]\nrevoked = \"500ms\"\n"
-    );
-    let world = World::start(&keys, &config);
+    let world = World::start(&keys, &before_endless("application/grpc"));
     // On connections of their own: who takes nothing of one stream takes away the window of all.
     let clients = [0, 1].map(|_| Http2::open(&world));
     let open = |key: &Key| {
@@ -329,9 +322,9 @@ fn a_grpc_answer_of_a_revoked_key_ends_with_its_status_and_one_that_nobody_takes
         let client = &clients[usize::from(key.text() == deaf.text())];
         client.begin(get("/s/M", &headers), None).0
     };
-    let taken = world.runtime.spawn(whole(open(&dead)));
-    let not_taken = world.runtime.block_on(open(&deaf)).unwrap();
-    eventually("both are in flight", || in_flight(&world) == 2);
+    // Both answers have begun: a call that is still here would be refused instead.
+    let [taken, not_taken] = [&dead, &deaf].map(|key| world.runtime.block_on(open(key)).unwrap());
+    let taken = world.runtime.spawn(rest(taken));
     put_key(&world, &dead, |record| record.state = KeyState::Revoked);
     put_key(&world, &deaf, |record| record.state = KeyState::Revoked);
     let taken = world.runtime.block_on(taken).unwrap();
@@ -346,14 +339,125 @@ fn a_grpc_answer_of_a_revoked_key_ends_with_its_status_and_one_that_nobody_takes
 }
 
 #[test]
+fn a_grpc_answer_that_takes_too_long_ends_with_its_status() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let world = World::start(&keys, &before_endless("application/grpc"));
+    let headers = [
+        ("x-api-key", key.text()),
+        ("content-type", "application/grpc"),
+        ("grpc-timeout", "500m"),
+    ];
+    let began = Instant::now();
+    let late = Http2::open(&world).get("/s/M", &headers);
+    assert!(began.elapsed() < Duration::from_millis(500) + SLACK);
+    let trailers = late
+        .trailers
+        .unwrap_or_else(|| panic!("none came: {:?}", late.reset));
+    assert_eq!(trailers["grpc-status"], "4");
+    assert!(!late.answer.body.is_empty());
+}
+
+#[test]
 fn a_drain_lets_streams_end() {
     let (mut world, key) = world("");
     let client = Http2::open(&world);
     let (slow, _stream) = client.begin(get("/delay/700", &[("x-api-key", key.text())]), None);
     eventually("it is in flight", || in_flight(&world) == 1);
+    let began = Instant::now();
     world.drain();
     assert_eq!(client.finish(slow).answer.status, 200);
     assert!(!client.is_open());
+    assert!(
+        began.elapsed() < Duration::from_millis(700) + SLACK,
+        "a drain waits for nobody who was told"
+    );
+}
+
+#[test]
+fn more_streams_than_there_may_be_are_refused_and_the_others_go_on() {
+    let (world, key) = world("[bounds]\nhttp2_streams = 3\n");
+    let mut client = Frames::open(&world);
+    for stream in [1, 3, 5, 7] {
+        assert!(client.send(&head(stream, "/delay/500", &[("x-api-key", key.text())])));
+    }
+    let (mut settings, mut refused, mut answered) = (Vec::new(), Vec::new(), Vec::new());
+    while refused.len() + answered.len() < 4 {
+        match client.next().expect("the connection goes on") {
+            (4, 0, 0, payload) => settings = payload,
+            (3, _, stream, payload) => refused.push((stream, payload)),
+            (1, _, stream, _) => answered.push(stream),
+            _ => {}
+        }
+    }
+    // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §6.5.2) said so, and what comes all the same is REFUSED_STREAM (§8.7).
+    assert!(settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 3]));
+    assert_eq!(refused, [(7, vec![0, 0, 0, 7])]);
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 3, 5]);
+    assert_eq!(world.upstream_calls(), 3);
+}
+
+#[test]
+fn a_head_may_be_as_large_as_over_http_1_and_no_larger() {
+    let (world, key) = world("[bounds]\nhead = \"16KiB\"\n");
+    for (size, expected) in [(12 * 1024, "200"), (20 * 1024, "431")] {
+        let large = "a".repeat(size);
+        let client = Http2::open(&world);
+        let answer = client
+            .get("/", &[("x-api-key", key.text()), ("x-large", &large)])
+            .answer;
+        assert_eq!(answer.status.to_string(), expected, "{size}");
+    }
+    // However many pieces it comes in.
+    let mut client = Frames::open(&world);
+    let large = "a".repeat(20 * 1024);
+    let more = [("x-api-key", key.text()), ("x-large", large.as_str())];
+    assert!(client.send(&head_in_pieces(1, "/", &more, 4096)));
+    let told = std::iter::from_fn(|| client.next()).find(|(kind, ..)| matches!(kind, 1 | 3 | 7));
+    assert!(
+        matches!(told, Some((1, _, 1, _) | (3, _, 1, _) | (7, ..))),
+        "{told:?}"
+    );
+    assert_eq!(world.upstream_calls(), 1);
+}
+
+#[test]
+fn who_goes_on_with_heads_that_are_too_large_is_not_listened_to() {
+    let (world, _) = world("[bounds]\nheaders = 20\n");
+    let many = vec![("x-a", "b"); 21];
+    let heads: Vec<u8> = (0..200)
+        .flat_map(|number| head(2 * number + 1, "/", &many))
+        .collect();
+    let mut client = Frames::open(&world);
+    client.send(&heads);
+    // It takes no notice of GOAWAY, and doesn't say that it has heard of it either.
+    let answers = client.until_end().iter().filter(|kind| **kind == 1).count();
+    assert!(answers <= 11, "{answers}");
+}
+
+#[test]
+fn a_client_that_answers_no_ping_is_given_up_with_its_calls() {
+    let (world, key) = world("[timeouts]\nhttp2_ping = \"300ms\"\n");
+    let mut dead = Frames::open(&world);
+    let living = Http2::open(&world);
+    let slow = get("/delay/1500", &[("x-api-key", key.text())]);
+    let (slow, _stream) = living.begin(slow, None);
+    assert!(dead.send(&head(1, "/delay/60000", &[("x-api-key", key.text())])));
+    eventually("both are in flight", || in_flight(&world) == 2);
+    assert!(dead.until_end().contains(&6), "it was asked");
+    eventually("one is left", || in_flight(&world) <= 1);
+    assert_eq!(living.finish(slow).answer.status, 200);
+}
+
+/// A route to an upstream that is [`endless`].
+fn before_endless(content_type: &'static str) -> String {
+    let upstream = endless(content_type);
+    format!(
+        "[[routes]]\npath = \"/\"\nupstream = \"endless\"\nrequire = \"account\"\n\
+         [[upstreams]]\nname = \"endless\"\nendpoints = [\"http://{upstream}\"]\n[drain]\nrevoked = \"500ms\"\n"
+    )
 }
 
 /// Answers every call with pieces of this type that never end.

@@ -16,6 +16,7 @@ mod forwarding;
 mod framing;
 mod grpc;
 mod handover;
+mod handover_failed;
 mod header_rules;
 mod http2;
 mod http2_cases;

@@ -63,11 +63,15 @@ impl Recorder {
             }
             let size = String::from_utf8_lossy(&request[begins..]).trim_end().to_owned();
             let size = usize::from_str_radix(&size, 16).unwrap();
+            if size == 0 {
+                // Trailers, if any, and an empty line.
+                while !request.ends_with(b"\r\n\r\n") {
+                    self.byte(stream, request)?;
+                }
+                return Some(());
+            }
             for _ in 0..size + 2 {
                 self.byte(stream, request)?;
-            }
-            if size == 0 {
-                return Some(());
             }
         }
     }
