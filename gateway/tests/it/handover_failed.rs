@@ -8,7 +8,7 @@ use keyward_contract::Limits;
 
 use crate::cut::eventually;
 use crate::fixture::{get, read_answer};
-use crate::handover::{DRAIN, Load, PLENTY, ROUTE, Served, addressed, child_of, kill, launch, lives};
+use crate::handover_ground::{DRAIN, Load, PLENTY, ROUTE, Served, addressed, child_of, kill, launch, lives};
 
 /// Upgrades that failed, as the one that serves says.
 fn failures(served: &Served) -> Option<u64> {
