@@ -80,12 +80,13 @@ impl ConfigFile {
     /// # Errors
     /// With everything that is wrong with it.
     pub fn open(path: &Path) -> Result<(Self, GatewayConfig), ConfigError> {
-        let config = GatewayConfig::load(path)?;
         let file = Self {
             path: path.to_owned(),
             followed: Mutex::default(),
         };
+        // First: what changes between the two is seen by the next look.
         let digest = file.read().digest;
+        let config = GatewayConfig::load(path)?;
         file.followed.lock().decided = Some(digest);
         Ok((file, config))
     }

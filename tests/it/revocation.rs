@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use keyward_harness::{eventually, metric};
+use keyward_harness::{Signal, eventually, metric};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -78,7 +79,7 @@ async fn no_call_is_accepted_after_an_acknowledged_revocation_under_load() {
         ..Plan::default()
     };
     let stack = Stack::with(plan).await;
-    let victims = Arc::new(victims(&stack).await);
+    let victims = Arc::new(victims(&stack, REVOCATIONS).await);
     let load = load(&stack, &victims).await;
     for victim in victims.iter() {
         let mut warm = warmed(&stack, victim).await;
@@ -117,7 +118,7 @@ async fn no_call_is_accepted_after_an_acknowledged_revocation_while_another_prog
         ..Plan::default()
     };
     let mut stack = Stack::with(plan).await;
-    let victims = victims(&stack).await;
+    let victims = victims(&stack, REVOCATIONS).await;
     for some in victims.chunks(TAKEN_OVER) {
         let mut warm = Vec::new();
         for victim in some {
@@ -137,6 +138,77 @@ async fn no_call_is_accepted_after_an_acknowledged_revocation_while_another_prog
         stack.gateways[0].upgraded().await.unwrap();
         drop(warm);
         stack.gateways[0].is_alone(SOON).await.unwrap();
+    }
+}
+
+/// It may wake up and forward what it had decided before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_acknowledged_while_an_elder_with_calls_says_nothing() {
+    let plan = Plan {
+        gateways: 1,
+        gateway_tables: "[drain]\ntimeout = \"60s\"\n",
+        wait: Duration::from_secs(2),
+        ..Plan::default()
+    };
+    let mut stack = Stack::with(plan).await;
+    let victims = victims(&stack, 1).await;
+    let mut warm = warmed(&stack, &victims[0]).await;
+    let gateway = &mut stack.gateways[0];
+    gateway.begin_upgrade().unwrap();
+    gateway.upgraded().await.unwrap();
+    gateway.process().signal(Signal::Stop).unwrap();
+    let Victim {
+        account, customer, ..
+    } = &victims[0];
+    let path = format!("/customers/{}", customer.id);
+    let answer = stack
+        .portal(&account.key, Method::DELETE, &path, Value::Null)
+        .await;
+    let told = answer.header("keyward-propagation").to_owned();
+    stack.gateways[0].process().signal(Signal::Continue).unwrap();
+    assert!(told.starts_with("partial; "), "{told}");
+    let gateway = &stack.gateways[0];
+    let acknowledged = eventually(SOON, || async {
+        let mut wire = Wire::open(gateway.address()).await;
+        let heard = wire.call(victims[0].keys()).await;
+        anyhow::ensure!(heard.status == 403, "{}", heard.status);
+        Ok(())
+    });
+    acknowledged.await.unwrap();
+    for wire in warm.iter_mut().flatten() {
+        refused(wire, &victims[0], "a connection of the elder's").await;
+    }
+}
+
+/// Who gave everything away and got it back follows, writes and acknowledges as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revocations_are_acknowledged_as_before_when_an_upgrade_has_failed() {
+    let plan = Plan {
+        gateways: GATEWAYS,
+        ..Plan::default()
+    };
+    let stack = Stack::with(plan).await;
+    let gateway = &stack.gateways[0];
+    let victims = victims(&stack, Ending::ALL.len()).await;
+    // The heir fails when it was given everything: the address is somebody else's.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (admin, other) = (gateway.admin_url(), taken.local_addr().unwrap().to_string());
+    let admin = admin.trim_start_matches("http://");
+    gateway.rewrite(|text| text.replace(admin, &other)).unwrap();
+    gateway.begin_upgrade().unwrap();
+    let failed = eventually(SOON, || async {
+        let metrics = gateway.metrics().await?;
+        let failed = metric(&metrics, "keyward_upgrades_total", &["outcome=\"failed\""]);
+        anyhow::ensure!(failed == Some(1.0), "{failed:?}");
+        Ok(())
+    });
+    failed.await.unwrap();
+    gateway.rewrite(|text| text.replace(&other, admin)).unwrap();
+    for victim in &victims {
+        let mut wire = Wire::open(gateway.address()).await;
+        assert_eq!(wire.call(victim.keys()).await.status, 200);
+        end(&stack, victim).await;
+        refused(&mut wire, victim, "a warm connection").await;
     }
 }
 
@@ -233,10 +305,10 @@ async fn a_call_that_still_waits_for_its_upstream_goes_no_further_once_its_key_h
 }
 
 /// One account for all customers that end alone, and one account for each that ends whole.
-async fn victims(stack: &Stack) -> Vec<Victim> {
+async fn victims(stack: &Stack, count: usize) -> Vec<Victim> {
     let shared = stack.account().await;
     let mut victims = Vec::new();
-    for (number, ending) in Ending::ALL.into_iter().cycle().take(REVOCATIONS).enumerate() {
+    for (number, ending) in Ending::ALL.into_iter().cycle().take(count).enumerate() {
         let account = match ending {
             Ending::CustomerDeleted | Ending::CustomerRotated => shared.clone(),
             Ending::AccountKeyRevoked | Ending::AccountSuspended => stack.account().await,

@@ -832,6 +832,18 @@ fn a_body_is_one_requests_alone() {
             "{seen:?}"
         );
     }
+    // Of gRPC's those that it defines go on.
+    let late = fields(&[("keyward-account", "7"), ("grpc-status", "0"), ("x-a", "b")]);
+    let grpc = post(&[("content-type", "application/grpc")]);
+    let bytes = after(grpc, &[frame(0, 0, 1, b"body"), frame(1, 5, 1, &late)]);
+    let seen = place.check("trailers of gRPC", &bytes, Answer(200));
+    assert!(
+        seen.len() == 1
+            && seen[0]
+                .text()
+                .ends_with("4\r\nbody\r\n0\r\ngrpc-status: 0\r\n\r\n"),
+        "{seen:?}"
+    );
     // Padding is no body (§6.1), nor is an empty frame.
     let padded = frame(0, 8, 1, b"\x03bodyxxx");
     let bytes = after(post(&[]), &[padded, frame(0, 0, 1, &[]), frame(0, 1, 1, &[])]);

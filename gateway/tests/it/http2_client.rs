@@ -98,20 +98,23 @@ pub(crate) fn get(path: &str, headers: &[(&str, &str)]) -> Request<()> {
 }
 
 pub(crate) async fn whole(response: ResponseFuture) -> Whole {
-    let (head, mut body) = match response.await {
-        Ok(response) => response.into_parts(),
-        Err(error) => {
-            return Whole {
-                answer: Answer {
-                    status: 0,
-                    headers: Vec::new(),
-                    body: Vec::new(),
-                },
-                trailers: None,
-                reset: Some(error),
-            };
-        }
-    };
+    match response.await {
+        Ok(response) => rest(response).await,
+        Err(error) => Whole {
+            answer: Answer {
+                status: 0,
+                headers: Vec::new(),
+                body: Vec::new(),
+            },
+            trailers: None,
+            reset: Some(error),
+        },
+    }
+}
+
+/// What follows the head of an answer.
+pub(crate) async fn rest(response: http::Response<RecvStream>) -> Whole {
+    let (head, mut body) = response.into_parts();
     let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         (
             name.as_str().to_owned(),
@@ -227,6 +230,11 @@ fn length(block: &mut Vec<u8>, length: usize) {
 
 /// The head of `GET path` on a stream, whole.
 pub(crate) fn head(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    head_in_pieces(stream, path, more, usize::MAX)
+}
+
+/// The same in frames of at most so many bytes (RFC 9113 §6.10).
+pub(crate) fn head_in_pieces(stream: u32, path: &str, more: &[(&str, &str)], longest: usize) -> Vec<u8> {
     let mut list = vec![
         (":method", "GET"),
         (":scheme", "http"),
@@ -234,5 +242,12 @@ pub(crate) fn head(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
         (":authority", "api.example"),
     ];
     list.extend_from_slice(more);
-    frame(1, 5, stream, &fields(&list))
+    let block = fields(&list);
+    let count = block.len().div_ceil(longest);
+    let pieces = block.chunks(longest).enumerate().map(|(index, piece)| {
+        let (kind, flags) = if index == 0 { (1, 1) } else { (9, 0) };
+        let is_last = index + 1 == count;
+        frame(kind, flags | if is_last { 4 } else { 0 }, stream, piece)
+    });
+    pieces.flatten().collect()
 }

@@ -47,6 +47,27 @@ fn a_drain_lets_calls_in_flight_end_and_takes_no_new_ones() {
     assert!(std::net::TcpStream::connect(world.proxy).is_err());
 }
 
+#[test]
+fn a_drain_waits_for_a_call_no_longer_than_it_may() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let mut world = World::start(&keys, &format!("{ROUTE}\n[drain]\ntimeout = \"500ms\""));
+    let mut endless = world.connect();
+    let before = world.upstream_calls();
+    endless
+        .write_all(get("/delay/60000", &[("x-api-key", key.text())]).as_bytes())
+        .unwrap();
+    eventually("it is under way", || world.upstream_calls() > before);
+    let began = Instant::now();
+    world.drain();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let mut rest = Vec::new();
+    assert_eq!(endless.read_to_end(&mut rest).unwrap_or_default(), 0);
+}
+
 /// Sends nothing more and expects the connection to be closed within a few seconds.
 #[track_caller]
 fn check_closed(world: &World, sent: &[&str]) {

@@ -200,13 +200,15 @@ impl Reader<'_> {
             };
             let size = std::str::from_utf8(&line[..line.len() - 2]).unwrap();
             let size = usize::from_str_radix(size, 16).unwrap();
+            if size == 0 {
+                // Trailers, if any, and an empty line.
+                while self.until(b"\r\n").ok_or_else(|| body.clone())? != b"\r\n" {}
+                return Ok(body);
+            }
             let Some(data) = self.exactly(size + 2) else {
                 return Err(body);
             };
             assert!(data.ends_with(b"\r\n"), "a chunk that does not end");
-            if size == 0 {
-                return Ok(body);
-            }
             body.extend_from_slice(&data[..size]);
         }
     }

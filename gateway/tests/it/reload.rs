@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::accounting::counted;
 use crate::cut::{eventually, metric};
 use crate::fixture::{Answer, Key, Keys, World, get, read_answer};
+use crate::scripted::{Machine, answer};
 use crate::upgrades::{Echo, configuration, connect, says};
 
 /// Routes of these paths, each named after its path, to the sample upstream.
@@ -136,6 +137,35 @@ fn connections_to_endpoints_that_stay_are_kept_and_those_to_others_are_closed() 
 }
 
 #[test]
+fn a_machine_that_is_out_stays_out_over_reloads() {
+    let [ill, well] = [500, 200].map(|health| {
+        Machine::start(move |request, stream| {
+            let status = if request.is_for("/up") { health } else { 200 };
+            answer(stream, status, "")
+        })
+    });
+    let before = |path: &str| {
+        format!(
+            "[[upstreams]]\nname = \"two\"\nendpoints = [\"http://{}\", \"http://{}\"]\n\
+             health = {{ path = \"/up\", interval = \"1s\", unhealthy = 2 }}\n\
+             [[routes]]\npath = \"{path}\"\nupstream = \"two\"\nrequire = \"account\"\n",
+            ill.address, well.address
+        )
+    };
+    let (world, key) = world(&before("/"));
+    let healthy = || metric(&world, "keyward_upstream_healthy{upstream=\"two\"}");
+    eventually("one is out", || healthy() == Some(1));
+    let mut open = world.connect();
+    for target in ["/a", "/b"] {
+        world.reload(&before(target)).unwrap();
+        for _ in 0..4 {
+            assert_eq!(call(&mut open, target, &key).status, 200);
+        }
+        assert_eq!((ill.seen(target).len(), well.seen(target).len()), (0, 4));
+    }
+}
+
+#[test]
 fn a_websocket_lives_through_reloads_that_take_its_route_and_its_upstream_away() {
     let (mut world, _echo, [key, _]) = crate::upgrades::world("");
     let nowhere = Echo::default().start(&world.runtime);
@@ -213,6 +243,7 @@ fn counters_of_a_route_that_went_and_came_back_go_on_and_are_no_other_routes() {
     for target in ["/c", "/c", "/c", "/a"] {
         assert_eq!(call(&mut open, target, &key).status, 200);
     }
+    eventually("the new one has a name already", || used("/c") == 3);
     world.reload(&routes(&["/b", "/c", "/a"])).unwrap();
     assert_eq!(call(&mut open, "/b", &key).status, 200);
     eventually("all are counted", || used("/b") == 3);
@@ -243,6 +274,26 @@ fn routes_of_one_name_are_counted_together() {
         .map(|counter| (counter.route.as_str(), counter.accepted))
         .collect();
     assert_eq!(values, [("/x", 3)]);
+}
+
+#[test]
+fn routes_of_one_name_are_limited_apart() {
+    let route = |method: &str| {
+        format!(
+            "[[routes]]\npath = \"/delay\"\nmethods = [\"{method}\"]\nupstream = \"api\"\nrequire = \"account\"\n\
+             max_in_flight = 1\n"
+        )
+    };
+    let (world, key) = world(&format!("{}{}", route("GET"), route("DELETE")));
+    let (mut slow, mut open) = (world.connect(), world.connect());
+    let before = world.upstream_calls();
+    ask(&mut slow, "/delay/2000", &key);
+    eventually("the upstream has the call", || world.upstream_calls() > before);
+    let request = get("/delay/1", &[("x-api-key", key.text())]).replace("GET", "DELETE");
+    open.write_all(request.as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut open).status, 200);
+    assert_eq!(call(&mut open, "/delay/1", &key).status, 429);
+    assert_eq!(read_answer(&mut slow).status, 200);
 }
 
 #[test]

@@ -291,17 +291,24 @@ impl GatewayProcess {
             anyhow::Ok(count.unwrap_or_default())
         };
         let before = reloads().await?;
-        let text = std::fs::read_to_string(&self.configuration)?;
-        // Whole at every moment: the gateway may look at any.
-        let draft = self.configuration.with_extension("draft");
-        std::fs::write(&draft, change(text))?;
-        std::fs::rename(&draft, &self.configuration)?;
+        self.rewrite(change)?;
         send(Signal::HangUp, self.pid())?;
         crate::eventually(READY_WITHIN, || async {
             anyhow::ensure!(reloads().await? > before, "not reloaded");
             Ok(())
         })
         .await
+    }
+
+    /// Changes its configuration file, whole at every moment: the gateway may look at any. What it makes of it is not waited for.
+    ///
+    /// # Errors
+    /// When the file can't be read or written.
+    pub fn rewrite(&self, change: impl FnOnce(String) -> String) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(&self.configuration)?;
+        let draft = self.configuration.with_extension("draft");
+        std::fs::write(&draft, change(text))?;
+        Ok(std::fs::rename(&draft, &self.configuration)?)
     }
 
     /// Starts it again, on the same ports and data, killing it first when it still runs.
@@ -374,10 +381,16 @@ impl Drop for GatewayProcess {
 }
 
 /// A process that nobody has asked about since it ended is no more than a name.
+/// Whether anything of this process runs. One whose first thread has ended may hold files, and their locks, for a moment longer.
 fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
-    state.is_some_and(|state| state != 'Z')
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    threads.flatten().any(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    })
 }
 
 /// A path as a TOML string.

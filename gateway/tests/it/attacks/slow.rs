@@ -280,3 +280,25 @@ fn a_client_that_still_sends_hears_why_it_was_refused() {
         stream.read_to_end(&mut answer).unwrap();
     }
 }
+
+#[test]
+fn a_client_that_never_stops_sending_is_not_heard_for_ever() {
+    let ground = Ground::start();
+    let start = ground.bytes(&head("/small/a", "content-length: 100000000000"));
+    let pause = Duration::from_millis(20);
+    // As fast as it can, and a byte now and then.
+    let senders = [(vec![b'a'; 0x10000], 64 << 20), (vec![b'a'], usize::MAX)];
+    for (piece, most) in senders {
+        let mut stream = connect(&ground);
+        stream.write_all(&start).unwrap();
+        let (began, mut sent) = (Instant::now(), 0);
+        while stream.write_all(&piece).is_ok() {
+            sent += piece.len();
+            assert!(sent < most && began.elapsed() < SOON, "after {sent} bytes");
+            if piece.len() == 1 {
+                std::thread::park_timeout(pause);
+            }
+        }
+    }
+    ground.good().unwrap();
+}
