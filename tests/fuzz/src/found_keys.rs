@@ -38,7 +38,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-fn with_checksums(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn with_checksums(bytes: &[u8]) -> Vec<u8> {
     let mut text: Vec<u8> = Vec::with_capacity(bytes.len());
     for byte in bytes {
         if *byte != b'$' {
