@@ -81,7 +81,13 @@ fn every_target_has_its_program_its_seeds_and_its_row_and_nothing_else_has() {
 fn seeds_are_small() {
     for (name, _) in TARGETS {
         let seeds = entries(&home().join("seeds").join(name));
-        let sizes: Vec<u64> = seeds.iter().map(|seed| fs::metadata(seed).unwrap().len()).collect();
-        assert!(sizes.len() <= 40 && sizes.iter().sum::<u64>() <= 32 * 1024, "{name}: {sizes:?}");
+        let sizes: Vec<u64> = seeds
+            .iter()
+            .map(|seed| fs::metadata(seed).unwrap().len())
+            .collect();
+        assert!(
+            sizes.len() <= 40 && sizes.iter().sum::<u64>() <= 32 * 1024,
+            "{name}: {sizes:?}"
+        );
     }
 }

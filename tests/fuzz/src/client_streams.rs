@@ -63,7 +63,8 @@ fn reference(mut rest: &[u8]) -> Found {
                 },
             },
             (false, None) => return Some((call + 1, Unsound::Unknown)),
-            (false, Some(length)) => match usize::try_from(length).ok().and_then(|length| rest.get(length..)) {
+            (false, Some(length)) => match usize::try_from(length).ok().and_then(|length| rest.get(length..))
+            {
                 Some(after) => after,
                 None => return None,
             },
@@ -88,7 +89,9 @@ fn field(text: &[u8], is_chunked: &mut bool, length: &mut Option<u64>) {
     match name.as_slice() {
         b"transfer-encoding" => *is_chunked = true,
         b"content-length" => {
-            let number = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+            let number = std::str::from_utf8(value)
+                .ok()
+                .and_then(|value| value.parse().ok());
             // Longer lines are not kept when they come in pieces.
             let number = number.filter(|_| text.len() < 80);
             *length = length.and(number);

@@ -113,7 +113,10 @@ fn is_listed(path: &str, origin: &str) -> bool {
 }
 
 fn preflight(path: &str, method: &Method, call: &HeaderMap, may_read: Option<&HeaderValue>) {
-    let mut request = Request::builder().method(method).uri(path).header("host", "api.example");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "api.example");
     for (name, value) in call {
         request = request.header(name, value);
     }
@@ -145,7 +148,9 @@ fn preflight(path: &str, method: &Method, call: &HeaderMap, may_read: Option<&He
             let asked = call.get("access-control-request-headers");
             match (may_read, path) {
                 (None, _) => assert_eq!(answer.headers().keys().filter(|name| *name != "vary").count(), 0),
-                (_, "/listed") => assert_eq!(allowed.map(HeaderValue::as_bytes), Some(b"x-api-key".as_slice())),
+                (_, "/listed") => {
+                    assert_eq!(allowed.map(HeaderValue::as_bytes), Some(b"x-api-key".as_slice()))
+                }
                 _ => assert_eq!(allowed, asked.filter(|asked| is_list(asked.as_bytes()))),
             }
         }
@@ -185,9 +190,19 @@ fn granted(path: &str, call: &HeaderMap, answer: &HeaderMap, may_read: Option<&H
 fn is_sound(path: &str, answer: &HeaderMap, may_read: Option<&HeaderValue>) {
     let said: Vec<_> = answer.get_all("access-control-allow-origin").iter().collect();
     assert_eq!(said, may_read.into_iter().collect::<Vec<_>>(), "on {path}");
-    let credentials: Vec<_> = answer.get_all("access-control-allow-credentials").iter().collect();
+    let credentials: Vec<_> = answer
+        .get_all("access-control-allow-credentials")
+        .iter()
+        .collect();
     let takes_credentials = path == "/listed" && may_read.is_some();
-    assert_eq!(credentials, if takes_credentials { vec!["true"] } else { Vec::new() });
+    assert_eq!(
+        credentials,
+        if takes_credentials {
+            vec!["true"]
+        } else {
+            Vec::new()
+        }
+    );
     assert!(!answer.contains_key("access-control-allow-private-network"));
     let varies = answer.get_all("vary").iter().any(|value| {
         let names = value.as_bytes().split(|byte| *byte == b',');

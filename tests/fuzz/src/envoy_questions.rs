@@ -39,7 +39,10 @@ fn made(lines: &[u8]) -> Vec<u8> {
     let mut raw = Vec::new();
     for line in lines.split(|byte| *byte == b'\n') {
         let [what, rest @ ..] = line else { continue };
-        let rest: Vec<u8> = rest.iter().map(|byte| if *byte == b'^' { b'\n' } else { *byte }).collect();
+        let rest: Vec<u8> = rest
+            .iter()
+            .map(|byte| if *byte == b'^' { b'\n' } else { *byte })
+            .collect();
         let text = String::from_utf8_lossy(&rest).into_owned();
         let split = rest.iter().position(|byte| *byte == b'=').unwrap_or(rest.len());
         let (name, value) = rest.split_at(split);
@@ -49,7 +52,10 @@ fn made(lines: &[u8]) -> Vec<u8> {
             b'm' => http.method = text,
             b'p' => http.path = text,
             b'h' => http.host = text,
-            b'f' => drop(http.headers.insert(name, String::from_utf8_lossy(&value).into_owned())),
+            b'f' => drop(
+                http.headers
+                    .insert(name, String::from_utf8_lossy(&value).into_owned()),
+            ),
             b'r' => raw.push(core::HeaderValue {
                 key: name,
                 raw_value: value,
@@ -97,7 +103,10 @@ fn fields(http: &HttpRequest) -> Vec<(Vec<u8>, Vec<u8>)> {
         };
         (field.key.clone().into_bytes(), value.to_vec())
     });
-    plain.chain(raw).filter(|(name, _)| !name.starts_with(b":")).collect()
+    plain
+        .chain(raw)
+        .filter(|(name, _)| !name.starts_with(b":"))
+        .collect()
 }
 
 fn told(http: &HttpRequest) -> Told {

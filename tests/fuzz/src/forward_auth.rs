@@ -172,10 +172,7 @@ fn split(text: &[u8]) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
         // An authority alone asks for nothing.
         None => return (Some(text.to_vec()), None),
     };
-    let path = match rest {
-        [b'/', ..] | [b'*'] => rest.to_vec(),
-        _ => [b"/", rest].concat(),
-    };
-    // A `?` with nothing after it is there all the same.
-    (authority, Some(path))
+    // A `?` with nothing after it, or with nothing before it, is there all the same.
+    let path = if rest.is_empty() { b"/" } else { rest };
+    (authority, Some(path.to_vec()))
 }

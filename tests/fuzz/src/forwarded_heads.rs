@@ -18,7 +18,7 @@ use super::{paths, request_heads};
 const REQUEST_ID: HeaderValue = HeaderValue::from_static("r-1");
 const CREDENTIALS: [&str; 3] = ["authorization", "x-api-key", "x-customer-key"];
 /// Never forwarded, whoever wrote it.
-const DROPPED: [&str; 16] = [
+const DROPPED: [&str; 20] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -30,11 +30,24 @@ const DROPPED: [&str; 16] = [
     "http2-settings",
     "expect",
     "x-original-url",
+    "x-original-uri",
+    "x-original-method",
+    "x-original-host",
+    "x-host",
     "x-rewrite-url",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
     "transfer-encoding",
+];
+/// What says who the client is, believed of a trusted peer alone.
+const OF_PROXIES: [&str; 6] = [
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
 ];
 const OURS: [&str; 11] = [
     "host",
@@ -155,7 +168,10 @@ impl Forwarded<'_> {
             assert!(host.is_empty(), "it can't be said in HTTP/2: {host:?}");
             return;
         };
-        assert_eq!((request.method(), request.version()), (self.method, Version::HTTP_2));
+        assert_eq!(
+            (request.method(), request.version()),
+            (self.method, Version::HTTP_2)
+        );
         let uri = request.uri();
         let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
         assert_eq!(authority, Some(host.as_slice()));
@@ -164,8 +180,17 @@ impl Forwarded<'_> {
         let welcome = told.get("te").map(HeaderValue::as_bytes);
         let is_grpc = keyward_gateway::grpc::is_spoken(self.headers);
         assert_eq!(welcome, is_grpc.then_some(b"trailers".as_slice()));
-        let is_compared =
-            |name: &str| !matches!(name, "host" | "te" | "transfer-encoding" | "traceparent");
+        for name in [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "transfer-encoding",
+            "upgrade",
+            "host",
+        ] {
+            assert!(!told.contains_key(name), "{name} belongs to HTTP/1.1");
+        }
+        let is_compared = |name: &str| !matches!(name, "host" | "te" | "transfer-encoding" | "traceparent");
         let mut expected: Vec<(String, Vec<u8>)> = fields
             .iter()
             .filter(|(name, _)| is_compared(name))
@@ -201,7 +226,9 @@ pub(crate) fn nothing_is_forged(fields: &[(String, Vec<u8>)], trust: Trust) {
         assert!(is_chunks || !DROPPED.contains(&folded.as_str()), "{name}");
         let is_alias = *name != folded;
         assert!(
-            !is_alias || !OURS.contains(&folded.as_str()) || folded == "via",
+            !is_alias
+                || !(OURS.contains(&folded.as_str()) || OF_PROXIES.contains(&folded.as_str()))
+                || folded == "via",
             "{name} is an alias"
         );
         if trust == Trust::Untrusted {
@@ -210,7 +237,7 @@ pub(crate) fn nothing_is_forged(fields: &[(String, Vec<u8>)], trust: Trust) {
                 "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto"
             );
             assert!(
-                is_known || !(folded.starts_with("x-forwarded-") || folded == "x-real-ip"),
+                is_known || !(folded.starts_with("x-forwarded-") || OF_PROXIES.contains(&folded.as_str())),
                 "{name}"
             );
         }
@@ -277,6 +304,7 @@ fn what_is_the_clients_is_there(fields: &[(String, Vec<u8>)], sent: &HeaderMap) 
             && !folded.starts_with("x-forwarded-")
             && !DROPPED.contains(&folded.as_str())
             && !OURS.contains(&folded.as_str())
+            && !OF_PROXIES.contains(&folded.as_str())
             && !CREDENTIALS.contains(&folded.as_str())
             && !nominated.iter().any(|other| other == name)
     };

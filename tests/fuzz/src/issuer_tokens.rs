@@ -6,9 +6,8 @@ use std::sync::LazyLock;
 use keyward_control_plane::domain::token::{Algorithm, KeySet, LONGEST, SigningKey, Unproven};
 use serde_json::{Value, json};
 
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| {
-    SigningKey::from_secret(&[7; 32]).unwrap_or_else(|| panic!("no key"))
-});
+static KEY: LazyLock<SigningKey> =
+    LazyLock::new(|| SigningKey::from_secret(&[7; 32]).unwrap_or_else(|| panic!("no key")));
 static TOKEN: LazyLock<String> = LazyLock::new(|| {
     KEY.sign(&json!({"iss": "https://a", "aud": "us", "sub": "x", "exp": 1_800_000_000}))
         .unwrap_or_default()
@@ -49,7 +48,10 @@ fn token_is_read(token: &[u8]) {
     if token != TOKEN.as_bytes() {
         not_proven(read);
     }
-    assert!(matches!(algorithm, Algorithm::Rs256 | Algorithm::Es256 | Algorithm::EdDsa));
+    assert!(matches!(
+        algorithm,
+        Algorithm::Rs256 | Algorithm::Es256 | Algorithm::EdDsa
+    ));
 }
 
 fn changed(changes: &[u8]) {
@@ -67,7 +69,10 @@ fn changed(changes: &[u8]) {
     if token != TOKEN.as_bytes() {
         not_proven(read);
     } else if let Some(key) = KEY.verifying() {
-        assert_eq!(read.prove(&key).map(|claims| claims.subject().to_owned()), Ok("x".to_owned()));
+        assert_eq!(
+            read.prove(&key).map(|claims| claims.subject().to_owned()),
+            Ok("x".to_owned())
+        );
     }
 }
 

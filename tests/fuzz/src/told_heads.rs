@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 use http::request::Parts;
 use keyward_gateway::head::{self, Target};
-use keyward_gateway::server::strict::heads::Heads;
 
 use super::request_heads;
 
@@ -31,7 +30,8 @@ struct Decided {
 /// Panics unless what was read of the question is what is read of the call itself. `None` tells nothing that is a head.
 pub(crate) fn is_as_if_it_came(told: Option<&Told>, read: Option<&Parts>) {
     let read = read.and_then(decided);
-    let came = told.and_then(text).and_then(|text| of_a_connection(&text));
+    let came = told.and_then(text);
+    let came = came.and_then(|text| decided(&request_heads::parts_of(&text)?));
     assert_eq!(read, came, "{told:?}");
 }
 
@@ -71,7 +71,8 @@ fn text(told: &Told) -> Option<Vec<u8>> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
     };
     let is_one_line = |text: &[u8]| !text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-    if !is_token(&told.method) || !is_one_line(&told.target) {
+    // A fragment is refused before its head is read.
+    if !is_token(&told.method) || !is_one_line(&told.target) || told.target.contains(&b'#') {
         return None;
     }
     let mut text = [&told.method, b" ".as_slice(), &told.target, b" HTTP/1.1\r\n"].concat();
@@ -83,7 +84,11 @@ fn text(told: &Told) -> Option<Vec<u8>> {
         text.extend([b"host: ", host.as_slice(), b"\r\n"].concat());
     }
     for (name, value) in &told.fields {
-        if !is_token(name) || !is_one_line(value) {
+        if !is_token(name)
+            || !value
+                .iter()
+                .all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
+        {
             return None;
         }
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
@@ -95,13 +100,4 @@ fn text(told: &Told) -> Option<Vec<u8>> {
     }
     text.extend(b"\r\n");
     Some(text)
-}
-
-fn of_a_connection(text: &[u8]) -> Option<Decided> {
-    let mut heads = Heads::default();
-    heads.saw(text);
-    if heads.unsound().is_some() {
-        return None;
-    }
-    decided(&request_heads::parts_of(text)?)
 }

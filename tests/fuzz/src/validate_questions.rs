@@ -10,7 +10,12 @@ const MAX_DEPTH: usize = 32;
 
 /// A body.
 pub fn check(bytes: &[u8]) {
-    assert_eq!(validate(bytes), reference(bytes), "{:?}", String::from_utf8_lossy(bytes));
+    assert_eq!(
+        validate(bytes),
+        reference(bytes),
+        "{:?}",
+        String::from_utf8_lossy(bytes)
+    );
 }
 
 fn reference(bytes: &[u8]) -> Option<Asked> {
