@@ -28,7 +28,7 @@ fn key_set(set: &[u8]) {
     assert!(!keys.is_empty());
     let lenient: Value = serde_json::from_slice(set).unwrap_or_default();
     let named = lenient["keys"].as_array().map_or(&[][..], Vec::as_slice);
-    assert!(named.len() >= 1, "a key out of nothing");
+    assert!(!named.is_empty(), "a key out of nothing");
     // A key of our own is among them only when the set has it.
     let own = KEY.jwk();
     if let Ok(token) = Unproven::parse(TOKEN.as_bytes())
