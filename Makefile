@@ -71,9 +71,9 @@ simulation: tools ## the sync protocol under faults; HISTORIES=100000 FROM=1, or
 mutations: tools ## messages that are almost right, on both sides of the sync protocol; MANY=1000000
 	$(if $(MANY),KEYWARD_MUTATIONS=$(MANY)) $(CARGO) test --workspace --locked --test sync -- --nocapture mutated::
 
-fuzz: tools $(TOOLS)/bin/cargo-fuzz ## whatever reads bytes from outside, 60 s each; FUZZ_SECONDS=600, TARGETS="paths credentials"
+fuzz: tools $(TOOLS)/bin/cargo-fuzz ## whatever reads bytes from outside, 60 s each; FUZZ_SECONDS=600, FUZZ_JOBS=1, TARGETS="paths credentials"
 	@.ci/install g++:g++
-	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS="$(FUZZ_SECONDS)" TARGETS="$(TARGETS)" .ci/fuzz
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS="$(FUZZ_SECONDS)" FUZZ_JOBS="$(FUZZ_JOBS)" TARGETS="$(TARGETS)" .ci/fuzz
 
 doc: tools ## the documentation of the code, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

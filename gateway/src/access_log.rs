@@ -12,6 +12,8 @@
 //! full. Memory: about 1.5 MB per worker.
 
 mod entry;
+#[doc(hidden)]
+pub mod fuzzing;
 mod writer;
 
 use std::cell::Cell;

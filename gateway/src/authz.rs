@@ -34,6 +34,8 @@ use crate::worker::Worker;
 pub mod connection;
 pub mod ext_authz;
 pub mod forward_auth;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grpc;
 pub mod proto;
 pub mod reply;

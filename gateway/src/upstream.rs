@@ -34,6 +34,8 @@ pub mod check;
 pub mod exchange;
 pub mod fleet;
 pub mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod head;
 pub mod health;
 pub mod http2;

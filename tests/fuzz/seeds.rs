@@ -47,7 +47,7 @@ fn what_was_once_found_by_fuzzing_stays_found() {
 }
 
 #[test]
-fn every_target_has_its_program_and_no_program_is_without_one() {
+fn every_target_has_its_program_its_seeds_and_its_row_and_nothing_else_has() {
     let names: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     for (folder, what) in [("fuzz_targets", "a program"), ("seeds", "seeds")] {
         let found = entries(&home().join(folder));
@@ -55,6 +55,15 @@ fn every_target_has_its_program_and_no_program_is_without_one() {
         assert_eq!(found.map(str::to_owned).collect::<BTreeSet<_>>(), names, "{what}");
     }
     let manifest = fs::read_to_string(home().join("Cargo.toml")).unwrap();
+    let table = home().join("../../docs/fuzzing.md");
+    let table = fs::read_to_string(table).unwrap();
+    let rows: BTreeSet<String> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split(" |").next())
+        .flat_map(|first| first.split(", "))
+        .map(|name| name.trim_matches('`').to_owned())
+        .collect();
+    assert_eq!(rows, names, "the table of docs/fuzzing.md");
     for name in &names {
         assert!(
             manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")),
@@ -64,6 +73,21 @@ fn every_target_has_its_program_and_no_program_is_without_one() {
         assert!(
             program.contains(&format!("keyward_fuzz::{name}::check")),
             "{name}"
+        );
+    }
+}
+
+#[test]
+fn seeds_are_small() {
+    for (name, _) in TARGETS {
+        let seeds = entries(&home().join("seeds").join(name));
+        let sizes: Vec<u64> = seeds
+            .iter()
+            .map(|seed| fs::metadata(seed).unwrap().len())
+            .collect();
+        assert!(
+            sizes.len() <= 40 && sizes.iter().sum::<u64>() <= 32 * 1024,
+            "{name}: {sizes:?}"
         );
     }
 }

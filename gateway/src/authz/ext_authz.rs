@@ -78,7 +78,7 @@ fn client(asker: &Asker, source: Option<IpAddr>, headers: &HeaderMap, rules: &Ru
 }
 
 /// The head that Envoy tells of; `None` when it is none.
-fn original(http: HttpRequest) -> Option<Parts> {
+pub(super) fn original(http: HttpRequest) -> Option<Parts> {
     // What follows it would be cut off without a word.
     let path = Some(http.path).filter(|path| !path.contains('#'))?;
     let (mut parts, ()) = Request::builder()

@@ -125,7 +125,7 @@ fn for_nginx(mut answer: Response<Bytes>, rejection: &Rejection) -> Response<Byt
 ///
 /// # Errors
 /// Row 1, when that is not told, told in two ways, or is no head.
-fn original(parts: &Parts) -> Result<Parts, Rejection> {
+pub(super) fn original(parts: &Parts) -> Result<Parts, Rejection> {
     let mut original = parts.clone();
     original.version = Version::HTTP_11;
     super::drop_framing(&mut original.headers);

@@ -103,7 +103,7 @@ async fn read<M: Message + Default>(body: Incoming, within: Duration) -> Result<
     }
 }
 
-fn message<M: Message + Default>(mut body: Bytes) -> Result<M, Status> {
+pub(super) fn message<M: Message + Default>(mut body: Bytes) -> Result<M, Status> {
     let Some((&[flag, a, b, c, d], _)) = body.split_first_chunk::<PREFIX>() else {
         return Err(Status::NOT_ONE_MESSAGE);
     };

@@ -32,7 +32,7 @@ use crate::request_id;
 use crate::route::{Match, Route, RouteTable};
 use crate::telemetry::Endpoint;
 
-mod asked;
+pub(super) mod asked;
 
 use asked::Asked;
 

@@ -107,8 +107,9 @@ pub(super) fn write_origin(out: &mut impl HeadSink, headers: &HeaderMap, with: &
             out.pieces(b"forwarded", &element);
         }
         Trust::Trusted => {
+            let is_ruled_out = |name: &HeaderName| with.rules.is_some_and(|rules| rules.drops(name));
             for (name, value) in headers.iter().filter(|(name, _)| is_forwarded(name.as_str())) {
-                if *name != X_FORWARDED_FOR && *name != FORWARDED {
+                if *name != X_FORWARDED_FOR && *name != FORWARDED && !is_ruled_out(name) {
                     out.copy(name, value);
                 }
             }

@@ -3,7 +3,7 @@
 use keyward_gateway::upstream::framing::{Chunks, Piece};
 
 /// What became of a body: its data and how many bytes come after its last chunk; nothing while it is not over.
-type Outcome = Result<Option<(Vec<u8>, usize)>, ()>;
+pub(crate) type Outcome = Result<Option<(Vec<u8>, usize)>, ()>;
 
 /// A body as it comes.
 pub fn check(bytes: &[u8]) {
@@ -39,7 +39,7 @@ fn decoded(bytes: &[u8], step: usize) -> Outcome {
 }
 
 /// One line after the other (RFC 9112 §7.1).
-fn reference(bytes: &[u8]) -> Outcome {
+pub(crate) fn reference(bytes: &[u8]) -> Outcome {
     let (mut rest, mut data) = (bytes, Vec::new());
     loop {
         let Some((line, after)) = line(rest, |line| size(line).is_some())? else {

@@ -32,6 +32,7 @@ pub fn check(bytes: &[u8]) {
     }
     if let Ok(Read::Final(head)) = read(&mut BytesMut::from(bytes), question) {
         is_framed_once(&head, question);
+        says_its_length_once(bytes);
         is_for_the_client(&head);
     }
 }
@@ -69,6 +70,28 @@ fn is_framed_once(head: &AnswerHead, question: Question<'_>) {
     } else {
         assert!((200..600).contains(&head.status.as_u16()));
     }
+}
+
+/// As it came: lengths that are one, and none beside chunks.
+fn says_its_length_once(bytes: &[u8]) {
+    let mut fields = [httparse::EMPTY_HEADER; 256];
+    let mut answer = httparse::Response::new(&mut fields);
+    if !answer.parse(bytes).is_ok_and(|status| status.is_complete()) {
+        return;
+    }
+    let values = |name: &str| -> Vec<&[u8]> {
+        let fields = answer.headers.iter();
+        fields
+            .filter(|field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
+            .collect()
+    };
+    let lengths: Vec<Option<u64>> = values("content-length")
+        .iter()
+        .map(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+        .collect();
+    assert!(lengths.windows(2).all(|two| two[0] == two[1]) && !lengths.contains(&None));
+    assert!(lengths.is_empty() || values("transfer-encoding").is_empty());
 }
 
 fn is_for_the_client(head: &AnswerHead) {

@@ -21,6 +21,7 @@ pub fn check(bytes: &[u8]) {
     let found = client_address(peer, values.iter().copied(), &trusted);
 
     assert_eq!(found, found.to_canonical());
+    assert_eq!(found, reference(peer, &values, &trusted));
     if !trusted.contains(peer) {
         assert_eq!(found, peer.to_canonical());
     }
@@ -41,4 +42,36 @@ pub fn check(bytes: &[u8]) {
             assert_eq!(found, client_address(peer, before.into_iter(), &trusted));
         }
     }
+}
+
+/// From the right, as far as each is trusted and can be read.
+fn reference(peer: IpAddr, values: &[&[u8]], trusted: &TrustedProxies) -> IpAddr {
+    let entries: Vec<String> = values
+        .iter()
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(|entry| String::from_utf8_lossy(entry).into_owned())
+        .collect();
+    let mut known = peer.to_canonical();
+    for entry in entries.iter().rev() {
+        if !trusted.contains(known) {
+            break;
+        }
+        let text = entry.trim_matches([' ', '\t']);
+        let is_bracketed = text.starts_with('[') && text.ends_with(']');
+        let bare = if is_bracketed {
+            &text[1..text.len() - 1]
+        } else {
+            text
+        };
+        let address = match bare.parse::<IpAddr>() {
+            Ok(address) if !is_bracketed || address.is_ipv6() => address,
+            _ if text.contains('%') => break,
+            _ => match text.parse::<std::net::SocketAddr>() {
+                Ok(address) => address.ip(),
+                Err(_) => break,
+            },
+        };
+        known = address.to_canonical();
+    }
+    known
 }

@@ -1,13 +1,15 @@
 //! The head that is forwarded: read again by another parser, it is one request, framed once, with every field that is
-//! the client's own and none that it forged.
+//! the client's own and none that it forged; and an upstream of HTTP/2 is told the same.
 
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Version};
 use keyward_config::Credentials;
 use keyward_gateway::credential::CredentialNames;
 use keyward_gateway::head::{self, Target};
 use keyward_gateway::onward::{Additions, Forwarding, Origin, Scheme, Trust, write_head};
+use keyward_gateway::route::rules::Rules;
 use keyward_gateway::server::greeting::Wire;
+use keyward_gateway::upstream::fuzzing::{http2_head, http2_request};
 use keyward_gateway::upstream::pump::BodyFraming;
 use keyward_gateway::upstream::request::RequestHead;
 
@@ -16,7 +18,7 @@ use super::{paths, request_heads};
 const REQUEST_ID: HeaderValue = HeaderValue::from_static("r-1");
 const CREDENTIALS: [&str; 3] = ["authorization", "x-api-key", "x-customer-key"];
 /// Never forwarded, whoever wrote it.
-const DROPPED: [&str; 16] = [
+const DROPPED: [&str; 20] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -28,11 +30,24 @@ const DROPPED: [&str; 16] = [
     "http2-settings",
     "expect",
     "x-original-url",
+    "x-original-uri",
+    "x-original-method",
+    "x-original-host",
+    "x-host",
     "x-rewrite-url",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
     "transfer-encoding",
+];
+/// What says who the client is, believed of a trusted peer alone.
+const OF_PROXIES: [&str; 6] = [
+    "x-real-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
 ];
 const OURS: [&str; 11] = [
     "host",
@@ -66,79 +81,143 @@ pub fn check(bytes: &[u8]) {
     } else {
         Trust::Trusted
     };
-    let out = written(&parts, &target, trust);
-    let mut fields = [httparse::EMPTY_HEADER; 256];
-    let mut request = httparse::Request::new(&mut fields);
-    let length = request
-        .parse(&out)
-        .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&out)));
-    assert_eq!(
-        length,
-        httparse::Status::Complete(out.len()),
-        "bytes after the head's end"
-    );
-    assert_eq!(
-        (request.method, request.version),
-        (Some(parts.method.as_str()), Some(1))
-    );
-    assert_eq!(request.path, Some(target.as_str()));
+    let forwarded = Forwarded {
+        method: &parts.method,
+        target: &target,
+        headers: &parts.headers,
+        trust,
+        rules: None,
+    };
+    let fields = forwarded.fields();
     paths::is_safe(parsed.path.as_str());
-    let fields: Vec<(String, Vec<u8>)> = request
-        .headers
-        .iter()
-        .map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()))
-        .collect();
     nothing_is_forged(&fields, trust);
     is_framed_once(&fields, &parts.headers);
     what_is_ours_is_there(&fields, &parts.headers, trust);
     what_is_the_clients_is_there(&fields, &parts.headers);
+    forwarded.is_the_same_in_http2(&fields);
 }
 
-fn written(parts: &Parts, target: &str, trust: Trust) -> Vec<u8> {
-    let peer = "192.0.2.7".parse().unwrap_or(std::net::Ipv4Addr::LOCALHOST);
-    let forwarding = Forwarding::of(peer.into(), Scheme::Http, Wire::Http1);
-    let names = CredentialNames::new(&Credentials {
-        account: vec![CREDENTIALS[0].into(), CREDENTIALS[1].into()],
-        customer: vec![CREDENTIALS[2].into()],
-    });
-    let is_chunked = parts.headers.contains_key("transfer-encoding");
-    let with = Additions {
-        origin: Origin {
-            forwarding: &forwarding,
-            trust,
-        },
-        caller: None,
-        credentials: Some(&names),
-        request_id: &REQUEST_ID,
-        default_host: "upstream:80",
-        framing: if is_chunked {
-            BodyFraming::Chunked
-        } else {
-            BodyFraming::Sized
-        },
-        upgrade: None,
-        rules: None,
-        kept_credentials: None,
-        identity: None,
-    };
-    let mut out = RequestHead::Http1(Vec::new());
-    write_head(&mut out, (&parts.method, target), &parts.headers, &with);
-    match out {
-        RequestHead::Http1(out) => out,
-        RequestHead::Http2(_) => panic!("it became another form"),
+/// A head that goes on.
+pub(crate) struct Forwarded<'f> {
+    pub(crate) method: &'f Method,
+    pub(crate) target: &'f str,
+    pub(crate) headers: &'f HeaderMap,
+    pub(crate) trust: Trust,
+    pub(crate) rules: Option<&'f Rules>,
+}
+
+impl Forwarded<'_> {
+    /// Its fields, as another parser reads them.
+    pub(crate) fn fields(&self) -> Vec<(String, Vec<u8>)> {
+        let RequestHead::Http1(out) = self.told(RequestHead::Http1(Vec::new())) else {
+            panic!("it became another form")
+        };
+        let mut fields = [httparse::EMPTY_HEADER; 256];
+        let mut request = httparse::Request::new(&mut fields);
+        let length = request
+            .parse(&out)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&out)));
+        assert_eq!(
+            length,
+            httparse::Status::Complete(out.len()),
+            "bytes after the head's end"
+        );
+        assert_eq!(
+            (request.method, request.path, request.version),
+            (Some(self.method.as_str()), Some(self.target), Some(1))
+        );
+        let fields = request.headers.iter();
+        fields
+            .map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()))
+            .collect()
+    }
+
+    fn told(&self, mut out: RequestHead) -> RequestHead {
+        let forwarding = Forwarding::of([192, 0, 2, 7].into(), Scheme::Http, Wire::Http1);
+        let names = CredentialNames::new(&Credentials {
+            account: vec![CREDENTIALS[0].into(), CREDENTIALS[1].into()],
+            customer: vec![CREDENTIALS[2].into()],
+        });
+        let with = Additions {
+            origin: Origin {
+                forwarding: &forwarding,
+                trust: self.trust,
+            },
+            caller: None,
+            credentials: Some(&names),
+            request_id: &REQUEST_ID,
+            default_host: "upstream:80",
+            framing: if self.headers.contains_key("transfer-encoding") {
+                BodyFraming::Chunked
+            } else {
+                BodyFraming::Sized
+            },
+            upgrade: None,
+            rules: self.rules,
+            kept_credentials: None,
+            identity: None,
+        };
+        write_head(&mut out, (self.method, self.target), self.headers, &with);
+        out
+    }
+
+    /// An upstream of HTTP/2 is told what one of HTTP/1.1 is, `Host` and framing in its own way.
+    pub(crate) fn is_the_same_in_http2(&self, fields: &[(String, Vec<u8>)]) {
+        let host = values(fields, "host").concat();
+        let Some(request) = http2_request(self.told(http2_head())) else {
+            assert!(host.is_empty(), "it can't be said in HTTP/2: {host:?}");
+            return;
+        };
+        assert_eq!(
+            (request.method(), request.version()),
+            (self.method, Version::HTTP_2)
+        );
+        let uri = request.uri();
+        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+        assert_eq!(authority, Some(host.as_slice()));
+        assert_eq!(uri.path_and_query().map(PathAndQuery::as_str), Some(self.target));
+        let told = request.headers();
+        let welcome = told.get("te").map(HeaderValue::as_bytes);
+        let is_grpc = keyward_gateway::grpc::is_spoken(self.headers);
+        assert_eq!(welcome, is_grpc.then_some(b"trailers".as_slice()));
+        for name in [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "transfer-encoding",
+            "upgrade",
+            "host",
+        ] {
+            assert!(!told.contains_key(name), "{name} belongs to HTTP/1.1");
+        }
+        let is_compared = |name: &str| !matches!(name, "host" | "te" | "transfer-encoding" | "traceparent");
+        let mut expected: Vec<(String, Vec<u8>)> = fields
+            .iter()
+            .filter(|(name, _)| is_compared(name))
+            .cloned()
+            .collect();
+        let mut found: Vec<(String, Vec<u8>)> = told
+            .iter()
+            .filter(|(name, _)| is_compared(name.as_str()))
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().trim_ascii().to_vec()))
+            .collect();
+        // The order of fields of one name is what counts.
+        expected.sort_by(|one, other| one.0.cmp(&other.0));
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(found, expected);
     }
 }
 
-fn folded(name: &str) -> String {
+pub(crate) fn folded(name: &str) -> String {
     name.replace(['_', '.'], "-")
 }
 
-fn values<'f>(fields: &'f [(String, Vec<u8>)], name: &str) -> Vec<&'f [u8]> {
+pub(crate) fn values<'f>(fields: &'f [(String, Vec<u8>)], name: &str) -> Vec<&'f [u8]> {
     let named = fields.iter().filter(|(other, _)| other == name);
     named.map(|(_, value)| value.as_slice()).collect()
 }
 
-fn nothing_is_forged(fields: &[(String, Vec<u8>)], trust: Trust) {
+pub(crate) fn nothing_is_forged(fields: &[(String, Vec<u8>)], trust: Trust) {
     for (name, _) in fields {
         let folded = folded(name);
         assert!(!folded.starts_with("keyward-"), "{name}");
@@ -147,7 +226,9 @@ fn nothing_is_forged(fields: &[(String, Vec<u8>)], trust: Trust) {
         assert!(is_chunks || !DROPPED.contains(&folded.as_str()), "{name}");
         let is_alias = *name != folded;
         assert!(
-            !is_alias || !OURS.contains(&folded.as_str()) || folded == "via",
+            !is_alias
+                || !(OURS.contains(&folded.as_str()) || OF_PROXIES.contains(&folded.as_str()))
+                || folded == "via",
             "{name} is an alias"
         );
         if trust == Trust::Untrusted {
@@ -156,7 +237,7 @@ fn nothing_is_forged(fields: &[(String, Vec<u8>)], trust: Trust) {
                 "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto"
             );
             assert!(
-                is_known || !(folded.starts_with("x-forwarded-") || folded == "x-real-ip"),
+                is_known || !(folded.starts_with("x-forwarded-") || OF_PROXIES.contains(&folded.as_str())),
                 "{name}"
             );
         }
@@ -223,6 +304,7 @@ fn what_is_the_clients_is_there(fields: &[(String, Vec<u8>)], sent: &HeaderMap) 
             && !folded.starts_with("x-forwarded-")
             && !DROPPED.contains(&folded.as_str())
             && !OURS.contains(&folded.as_str())
+            && !OF_PROXIES.contains(&folded.as_str())
             && !CREDENTIALS.contains(&folded.as_str())
             && !nominated.iter().any(|other| other == name)
     };

@@ -71,10 +71,12 @@ fn segment(kind: u8, header: &[u8], records: &[u8]) -> (Vec<u8>, usize) {
         let [mode, piece @ ..] = piece else { break };
         let mut record = [0; RECORD];
         record[..piece.len()].copy_from_slice(piece);
+        let mut whole = record;
+        seal(&mut whole, EPOCH);
         if mode & 1 == 0 {
-            seal(&mut record, EPOCH);
+            record = whole;
         }
-        sealed += 1;
+        sealed += usize::from(record == whole);
         segment.extend_from_slice(&record);
     }
     // A file may end anywhere.

@@ -14,6 +14,13 @@ pub fn check(bytes: &[u8]) {
         let sum = checksum(&mended[..from]);
         mended[from..].copy_from_slice(&sum);
         one(&mended);
+        // One character of it is another.
+        for at in from..mended.len() {
+            let right = mended[at];
+            mended[at] = if right == b'0' { b'1' } else { b'0' };
+            one(&mended);
+            mended[at] = right;
+        }
     }
 }
 

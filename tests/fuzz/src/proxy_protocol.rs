@@ -50,10 +50,18 @@ fn of_line(line: &[u8]) -> Option<Told> {
     if words.get(1) == Some(&"UNKNOWN") {
         return Some(Told::Itself);
     }
-    let [_, family, from, _, port, _] = words.as_slice() else {
+    let [_, family, from, to, from_port, to_port] = words.as_slice() else {
         return None;
     };
-    let from: std::net::IpAddr = from.parse().ok()?;
-    (from.is_ipv4() == (*family == "TCP4")).then_some(())?;
-    Some(Told::Source((from, port.parse().ok()?).into()))
+    let address = |text: &str| {
+        let address: std::net::IpAddr = text.parse().ok()?;
+        (address.is_ipv4() == (*family == "TCP4")).then_some(address)
+    };
+    // As a number is written, and no otherwise.
+    let port = |text: &str| {
+        let port: u16 = text.parse().ok()?;
+        (port.to_string() == text).then_some(port)
+    };
+    (address(to)?, port(to_port)?);
+    Some(Told::Source((address(from)?, port(from_port)?).into()))
 }

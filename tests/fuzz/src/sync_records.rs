@@ -31,9 +31,11 @@ fn again<M: Message + Default + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Op
 }
 
 fn one(wire: feed::Record) {
-    match Record::try_from(wire) {
+    match Record::try_from(wire.clone()) {
         Ok(record) => {
+            let sent = wire;
             let wire = feed::Record::from(&record);
+            says_the_same(&sent, &wire);
             assert_eq!(Record::try_from(wire.clone()).as_ref(), Ok(&record));
             let bytes = wire.encode_to_vec();
             let decoded = feed::Record::decode(bytes.as_slice());
@@ -46,5 +48,28 @@ fn one(wire: feed::Record) {
             assert!(!invalid.record.is_empty() && !invalid.reason.is_empty());
             assert!(invalid.to_string().len() < 1_000, "{invalid}");
         }
+    }
+}
+
+/// What decides of a record is taken as it was sent; lists may come in another form.
+fn says_the_same(sent: &feed::Record, taken: &feed::Record) {
+    use feed::record::Record::{Account, Key};
+
+    match (&sent.record, &taken.record) {
+        (Some(Key(sent)), Some(Key(taken))) => {
+            let taken = feed::Key {
+                allowed_ips: sent.allowed_ips.clone(),
+                ..taken.clone()
+            };
+            assert_eq!(*sent, taken);
+        }
+        (Some(Account(sent)), Some(Account(taken))) => {
+            let taken = feed::Account {
+                grants: sent.grants.clone(),
+                ..taken.clone()
+            };
+            assert_eq!(*sent, taken);
+        }
+        _ => panic!("one became the other"),
     }
 }

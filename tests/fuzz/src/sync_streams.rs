@@ -1,7 +1,7 @@
 //! A stream of the sync protocol, put in force: the position never goes back, only what is valid is in force, and what
 //! is in force is what a restart finds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyward_contract::feed::{self, ControlFrame, control_frame::Frame};
@@ -29,6 +29,8 @@ pub fn check(bytes: &[u8]) {
     let mut digests: BTreeSet<KeyDigest> = (0..key_set::KEYS).map(key_set::digest).collect();
     for frame in frames {
         digests.extend(digests_in(&frame));
+        // What was looked at is also in memory, and must change there too.
+        in_force(&keys, &digests);
         take(&keys, frame);
     }
     let (position, before) = (keys.position(), in_force(&keys, &digests));
@@ -47,7 +49,10 @@ fn take(keys: &Arc<KeySet>, frame: Frame) {
                 revision: before + 1,
                 ..change
             };
-            drop(keys.apply(vec![change]));
+            let records = change.records.clone();
+            if keys.apply(vec![change]).is_ok_and(|refused| refused.is_empty()) {
+                are_in_force(keys, records);
+            }
         }
         Frame::SnapshotChunk(chunk) => snapshot(keys, before + 1, chunk.records),
         Frame::QuotaUsage(usage) => drop(keys.put_quota_usage(&usage)),
@@ -66,6 +71,22 @@ fn snapshot(keys: &Arc<KeySet>, revision: u64, records: Vec<feed::Record>) {
     };
     if writer.add(records).is_ok() && writer.complete().is_ok() && writer.mass_deletion().is_ok() {
         assert!(writer.finish().is_ok());
+    }
+}
+
+/// The last word on each key of a change that was taken.
+fn are_in_force(keys: &KeySet, records: Vec<feed::Record>) {
+    let records = records
+        .into_iter()
+        .filter_map(|record| match Record::try_from(record) {
+            Ok(Record::Key(key)) => Some((key.digest, key)),
+            _ => None,
+        });
+    let last: BTreeMap<KeyDigest, KeyRecord> = records.collect();
+    let digests: BTreeSet<KeyDigest> = last.keys().copied().collect();
+    let found = in_force(keys, &digests);
+    if keys.is_ready() {
+        assert_eq!(found, last.into_values().map(Some).collect::<Vec<_>>());
     }
 }
 

@@ -19,12 +19,12 @@ const MAX_COST: u64 = 1_000_000;
 
 /// A question.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    pub(super) account_key: Option<SecretString>,
-    pub(super) customer_key: Option<SecretString>,
-    pub(super) cost: Option<u32>,
-    pub(super) client: Option<IpAddr>,
-    pub(super) route: Option<String>,
+pub(in crate::authz) struct Asked {
+    pub(in crate::authz) account_key: Option<SecretString>,
+    pub(in crate::authz) customer_key: Option<SecretString>,
+    pub(in crate::authz) cost: Option<u32>,
+    pub(in crate::authz) client: Option<IpAddr>,
+    pub(in crate::authz) route: Option<String>,
 }
 
 impl Asked {
@@ -32,7 +32,7 @@ impl Asked {
     ///
     /// # Errors
     /// Row 1, with what is wrong.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Rejection> {
+    pub(in crate::authz) fn parse(text: &[u8]) -> Result<Self, Rejection> {
         if depth(text) > MAX_DEPTH {
             return Err(bad("the body has more than 32 levels"));
         }

@@ -51,6 +51,8 @@ enum Place {
     Head(Head),
     Sized(u64),
     Chunked(Chunks),
+    /// The lines after a last chunk (RFC 9112 §7.1.2).
+    Trailers(Head),
     Lost,
 }
 
@@ -100,7 +102,7 @@ impl Heads {
                 Place::Chunked(chunks) => match chunks.read(bytes) {
                     Ok((used, Piece::Data(data))) => bytes.get(used + data..).unwrap_or_default(),
                     Ok((used, Piece::Over)) => {
-                        self.place = Place::default();
+                        self.place = Place::Trailers(Head::of_trailers());
                         bytes.get(used..).unwrap_or_default()
                     }
                     Ok((_, Piece::Hungry)) => return,
@@ -108,6 +110,18 @@ impl Heads {
                         self.lose();
                         return;
                     }
+                },
+                Place::Trailers(lines) => match lines.take(bytes) {
+                    // hyper goes on behind a bare line feed, and ends them elsewhere.
+                    _ if lines.unsound.is_some() => {
+                        self.lose();
+                        return;
+                    }
+                    Some(rest) => {
+                        self.place = Place::default();
+                        rest
+                    }
+                    None => return,
                 },
                 Place::Lost => return,
             };
@@ -145,6 +159,14 @@ impl Heads {
 }
 
 impl Head {
+    /// Trailers end as a head does, have no first line, and frame nothing.
+    fn of_trailers() -> Self {
+        Self {
+            has_request_line: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads on; what follows the head when it is over, `None` while it isn't.
     fn take<'b>(&mut self, mut bytes: &'b [u8]) -> Option<&'b [u8]> {
         while let Some(end) = memchr(b'\n', bytes) {
@@ -219,7 +241,9 @@ impl Head {
                     let length = std::str::from_utf8(value.trim_ascii())
                         .ok()
                         .and_then(|value| value.parse().ok());
-                    self.is_length_unclear |= length.is_none() || self.is_line_cut;
+                    // As if it had come in pieces: the verdict does not depend on how it came.
+                    let is_cut = self.is_line_cut || text.len() >= KEPT;
+                    self.is_length_unclear |= length.is_none() || is_cut;
                     self.length = length.unwrap_or_default();
                 }
             }
@@ -324,6 +348,35 @@ mod tests {
             let bytes = format!("POST / HTTP/1.1\r\n{field}\r\n\r\n{body}GET / HTTP/1.1\r\n\r\n");
             check(bytes.as_bytes(), Some((2, Unsound::Unknown)));
         }
+    }
+
+    #[test]
+    fn trailers_are_no_head_and_frame_nothing() {
+        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
+        let next = "GET /1 HTTP/1.1\r\n\r\n";
+        for trailers in [
+            "",
+            "x: 1\r\n",
+            "x: 1\r\ncontent-length: 16\r\n",
+            "content-length: x\r\ntransfer-encoding: chunked\r\n",
+            "x: #\r\n",
+        ] {
+            let sound = format!("{chunked}{trailers}\r\n{next}{next}");
+            check(sound.as_bytes(), None);
+            let bare = format!("{chunked}{trailers}\r\nGET / HTTP/1.1\n\r\n{next}");
+            check(bare.as_bytes(), Some((2, Unsound::BareLineFeed)));
+        }
+        let bare = format!("{chunked}x: 1\n\r\n{next}");
+        check(bare.as_bytes(), Some((2, Unsound::Unknown)));
+    }
+
+    #[test]
+    fn a_length_that_is_padded_is_the_same_however_it_comes() {
+        let padded = format!(
+            "POST / HTTP/1.1\r\ncontent-length:{}1\r\n\r\nxGET / HTTP/1.1\r\n\r\n",
+            " ".repeat(80)
+        );
+        check(padded.as_bytes(), Some((2, Unsound::Unknown)));
     }
 
     #[test]

@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| keyward_fuzz::issuer_tokens::check(bytes));
