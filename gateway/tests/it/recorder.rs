@@ -23,15 +23,16 @@ pub(crate) struct Record {
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let end = if self.is_whole { "" } else { "<broken off>" };
-        write!(f, "{:?}{end}", self.text())
+        write!(f, "{:?}", self.text())
     }
 }
 
 impl Record {
-    /// Every byte as a character.
+    /// Every byte as a character, and a word at the end when it broke off.
     pub(crate) fn text(&self) -> String {
-        self.raw.iter().map(|byte| char::from(*byte)).collect()
+        let end = if self.is_whole { "" } else { "<broken off>" };
+        let text = self.raw.iter().map(|byte| char::from(*byte));
+        text.chain(end.chars()).collect()
     }
 }
 
