@@ -25,5 +25,8 @@ async fn no_call_fails_and_no_websocket_is_lost_over_reloads_and_upgrades() {
     assert!(report.calls() > 20, "{report}");
     // Beyond any doubt, whatever else the process does meanwhile; the figure itself is the benchmark's.
     assert_eq!(report.idle().len(), 2, "{report}");
-    assert!(report.idle().iter().all(|(_, bytes)| *bytes < 64 * 1024), "{report}");
+    assert!(
+        report.idle().iter().all(|(_, bytes)| *bytes < 64 * 1024),
+        "{report}"
+    );
 }
