@@ -4,15 +4,25 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use keyward_harness::{Nginx, eventually, free_address};
+use http::uri::PathAndQuery;
+use keyward_gateway::authz::ext_authz::METHOD;
+use keyward_gateway::authz::proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use keyward_gateway::authz::proto::envoy::service::auth::v3::check_response::HttpResponse;
+use keyward_gateway::authz::proto::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest, CheckResponse,
+};
+use keyward_harness::{Nginx, RedisServer, eventually, free_address, metric};
 use keyward_upstream::Upstream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic_prost::ProstCodec;
 
 use crate::api::{Account, Customer};
-use crate::stack::{Plan, SOON, Stack};
+use crate::stack::{Plan, SOON, Stack, page};
 use crate::wire::Wire;
 
 const GATEWAYS: usize = 2;
@@ -27,33 +37,87 @@ const AFTERWARDS: usize = 6;
 enum Asked {
     AtAuth,
     AtValidate,
+    ByEnvoy,
 }
 
 impl Asked {
+    const WAYS: [Self; 3] = [Self::AtAuth, Self::AtValidate, Self::ByEnvoy];
+}
+
+/// Whoever asks: over HTTP/1.1 on one connection, and as Envoy does on another.
+struct Asker {
+    wire: Wire,
+    envoy: Channel,
+}
+
+impl Asker {
+    async fn open(authz: SocketAddr) -> Self {
+        let envoy = Channel::from_shared(format!("http://{authz}")).unwrap();
+        Self {
+            wire: Wire::open(authz).await,
+            envoy: envoy.connect().await.unwrap(),
+        }
+    }
+
     /// Whether these keys may pass.
-    async fn allows(self, wire: &mut Wire, account: &str, customer: &str) -> bool {
-        match self {
-            Self::AtAuth => {
+    async fn allows(&mut self, asked: Asked, account: &str, customer: &str) -> bool {
+        match asked {
+            Asked::AtAuth => {
                 let question = format!(
                     "GET /auth HTTP/1.1\r\nHost: keyward\r\nX-Forwarded-Uri: /x\r\nX-Forwarded-Host: api.example\r\n\
                      Authorization: Bearer {account}\r\nX-Customer-Key: {customer}\r\n\r\n"
                 );
-                let heard = wire.send(&question).await;
+                let heard = self.wire.send(&question).await;
                 assert!([200, 401, 403].contains(&heard.status), "{heard:?}");
                 heard.status == 200
             }
-            Self::AtValidate => {
+            Asked::AtValidate => {
                 let body = json!({ "account_key": account, "customer_key": customer }).to_string();
                 let question = format!(
                     "POST /v1/validate HTTP/1.1\r\nHost: keyward\r\nContent-Type: application/json\r\n\
                      Content-Length: {}\r\n\r\n{body}",
                     body.len()
                 );
-                let heard = wire.send(&question).await;
+                let heard = self.wire.send(&question).await;
                 assert_eq!(heard.status, 200, "{heard:?}");
                 heard.json()["allowed"].as_bool().unwrap()
             }
+            Asked::ByEnvoy => {
+                let answer = self.check(check(account, customer)).await;
+                let is_allowed = matches!(answer.http_response, Some(HttpResponse::OkResponse(_)));
+                assert_eq!(answer.status.map(|status| status.code == 0), Some(is_allowed));
+                is_allowed
+            }
         }
+    }
+
+    async fn check(&self, question: CheckRequest) -> CheckResponse {
+        let mut client = tonic::client::Grpc::new(self.envoy.clone());
+        client.ready().await.unwrap();
+        let (method, codec) = (PathAndQuery::from_static(METHOD), ProstCodec::default());
+        let answer = client.unary(tonic::Request::new(question), method, codec).await;
+        answer.unwrap().into_inner()
+    }
+}
+
+/// What Envoy asks about a call with these keys.
+fn check(account: &str, customer: &str) -> CheckRequest {
+    let headers = [
+        ("authorization", format!("Bearer {account}")),
+        ("x-customer-key", customer.to_owned()),
+    ];
+    let http = HttpRequest {
+        method: "GET".to_owned(),
+        path: "/x".to_owned(),
+        host: "api.example".to_owned(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        ..HttpRequest::default()
+    };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            request: Some(Request { http: Some(http) }),
+            ..AttributeContext::default()
+        }),
     }
 }
 
@@ -110,13 +174,9 @@ async fn no_answer_allows_a_key_after_its_end_was_acknowledged_under_load() {
         deleted.expect(204).in_force_at(GATEWAYS);
         victim.is_dead.store(true, Ordering::SeqCst);
         for authz in &stack.asked_at {
-            let mut wire = Wire::open(*authz).await;
-            for asked in [Asked::AtAuth, Asked::AtValidate]
-                .into_iter()
-                .cycle()
-                .take(AFTERWARDS)
-            {
-                let is_allowed = asked.allows(&mut wire, &account.key, &victim.customer.key).await;
+            let mut asker = Asker::open(*authz).await;
+            for asked in Asked::WAYS.into_iter().cycle().take(AFTERWARDS) {
+                let is_allowed = asker.allows(asked, &account.key, &victim.customer.key).await;
                 assert!(!is_allowed, "{asked:?}");
             }
         }
@@ -131,18 +191,89 @@ async fn ask_all_the_time(
     first: usize,
     (stop, allowed): (Arc<AtomicBool>, Arc<AtomicU64>),
 ) {
-    let mut wire = Wire::open(authz).await;
-    let ways = [Asked::AtAuth, Asked::AtValidate].into_iter().cycle();
+    let mut asker = Asker::open(authz).await;
+    let ways = Asked::WAYS.into_iter().cycle();
     for (victim, asked) in victims.iter().cycle().skip(first).zip(ways) {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         // Looked at before the question.
         let is_dead = victim.is_dead.load(Ordering::SeqCst);
-        let is_allowed = asked.allows(&mut wire, &account.key, &victim.customer.key).await;
+        let is_allowed = asker.allows(asked, &account.key, &victim.customer.key).await;
         assert!(!(is_dead && is_allowed), "{asked:?} allowed a key after its end");
         allowed.fetch_add(u64::from(is_allowed), Ordering::Relaxed);
     }
+}
+
+/// Redis answers nobody for a second while a question waits for its tokens.
+const SHARED: &str = "mode = \"exact\"\ntimeout = \"1s\"\nmax_wait = \"1s\"\nfallback = \"allow\"\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_waits_for_its_tokens_is_answered_by_what_holds_when_they_come() {
+    let redis = RedisServer::start().await.unwrap();
+    let limiter = format!("[limiter]\nredis = \"{}\"\n{SHARED}", redis.url());
+    let plan = Plan {
+        gateway_tables: &limiter,
+        authz: true,
+        ..Plan::default()
+    };
+    let stack = Stack::with(plan).await;
+    let account = stack.account().await;
+    for asked in Asked::WAYS {
+        // On a busy machine the end may be acknowledged later than the wait is over: then it says nothing.
+        let mut is_judged = false;
+        for attempt in 0..10 {
+            let customer = stack
+                .api
+                .customer(&account.key, &format!("{asked:?} {attempt}"))
+                .await;
+            is_judged = is_refused_while_it_waits(&stack, &redis, (&account, &customer), asked).await;
+            if is_judged {
+                break;
+            }
+        }
+        assert!(is_judged, "{asked:?}: no end was acknowledged in time");
+    }
+}
+
+/// Ends the rights of an end customer while a question about it waits; whether that was in time.
+async fn is_refused_while_it_waits(
+    stack: &Stack,
+    redis: &RedisServer,
+    (account, customer): (&Account, &Customer),
+    asked: Asked,
+) -> bool {
+    let gateway = &stack.gateways[0];
+    let redis_is_up = eventually(SOON, || async {
+        let told = page(&format!("{}/readyz", gateway.admin_url())).await;
+        let told: Value = serde_json::from_str(&told)?;
+        anyhow::ensure!(told["detail"]["limiter"]["redis"] == "up", "{told}");
+        Ok(())
+    });
+    redis_is_up.await.unwrap();
+    let mut asker = Asker::open(stack.asked_at[0]).await;
+    assert!(asker.allows(asked, &account.key, &customer.key).await);
+    redis.pause().unwrap();
+    let began = Instant::now();
+    let end = async {
+        let is_asked = eventually(SOON, || async {
+            let told = gateway.metrics().await?;
+            anyhow::ensure!(metric(&told, "keyward_requests_in_flight", &[]) == Some(1.0));
+            Ok(())
+        });
+        is_asked.await.unwrap();
+        let path = format!("/customers/{}", customer.id);
+        let deleted = stack
+            .portal(&account.key, Method::DELETE, &path, Value::Null)
+            .await;
+        deleted.expect(204).in_force_at(1);
+        // No answer can have come before: it waits for a whole second.
+        began.elapsed() < Duration::from_millis(900)
+    };
+    let (is_allowed, is_in_time) = tokio::join!(asker.allows(asked, &account.key, &customer.key), end);
+    redis.resume().unwrap();
+    assert!(!(is_allowed && is_in_time), "{asked:?}");
+    is_in_time
 }
 
 /// The lines of docs/validation.md that configure nginx, with addresses of this test.

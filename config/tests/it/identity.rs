@@ -30,7 +30,10 @@ fn everything_can_be_said() {
 
 #[test]
 fn what_could_not_work_is_refused() {
+    let nine: Vec<_> = (0..9).map(|number| format!("\"{number}.pem\"")).collect();
+    let nine = format!("other_key_files = [{}]", nine.join(", "));
     for (settings, expected) in [
+        (nine.as_str(), "other_key_files: there are 9; write at most 8"),
         (
             "lifetime = \"9s\"",
             "lifetime: 9s is too little; write at least 10s",
@@ -43,6 +46,10 @@ fn what_could_not_work_is_refused() {
         (
             "other_key_files = [\"keyward-data/gateway/identity.pem\"]",
             "other_key_files: \"keyward-data/gateway/identity.pem\" is key_file already; remove it here",
+        ),
+        (
+            "audience = \" a\"",
+            "audience: \" a\" can't be shown as a name; write 1 to 128 characters without spaces at the ends",
         ),
         (
             "issuer = \"\"",

@@ -120,6 +120,46 @@ fn what_would_not_do_what_it_looks_like_is_refused() {
             "cors.max_age: 25h is too much; write at most 1d".to_owned(),
         ),
         (
+            "cors = { origins = [\"http://app.example:80\"] }",
+            "cors.origins[0]: browsers leave the usual port out; write \"http://app.example\"".to_owned(),
+        ),
+        (
+            "cors = { origins = [\"HTTPS://app.example\"] }",
+            format!("cors.origins[0]: \"HTTPS://app.example\" is no origin; {example}"),
+        ),
+        (
+            "cors = { origins = [\"https://*.\"] }",
+            format!("cors.origins[0]: \"https://*.\" is no origin; {example}"),
+        ),
+        (
+            "cors = { origins = [5] }",
+            "cors.origins[0]: 5 is a number; write an origin such as \"https://app.example\"".to_owned(),
+        ),
+        (
+            "cors = { origins = [\"*\"], methods = [\"GET\", \"GET\"] }",
+            "cors.methods: \"GET\" is there twice; remove one".to_owned(),
+        ),
+        (
+            "cors = { origins = [\"*\"], methods = [\"HEAD\"] }\nmethods = [\"PUT\"]",
+            "cors.methods: \"HEAD\" is none of the route's methods; remove it, or add it there".to_owned(),
+        ),
+        (
+            "cors = { origins = [\"*\"], headers = [\"x-a\", \"X-A\"] }",
+            "cors.headers: \"x-a\" is there twice; remove one".to_owned(),
+        ),
+        (
+            "cors = { origins = [\"*\"], expose = [\"x-a\", \"\"] }",
+            "cors.expose[1]: \"\" is no header name; write one such as \"content-type\"".to_owned(),
+        ),
+        (
+            "cors = { origins = [\"*\"] }\nheaders = { response = { add = { Access-Control-Max-Age = \"1\" } } }",
+            "cors: says what \"access-control-max-age\" says, and headers.response has a rule for it; remove one".to_owned(),
+        ),
+        (
+            "cors = { origins = [\"*\"] }\nheaders = { response = { remove = [\"access-control-allow-origin\"] } }",
+            "cors: says what \"access-control-allow-origin\" says, and headers.response has a rule for it; remove one".to_owned(),
+        ),
+        (
             "cors = { origins = [\"*\"], methods = [] }",
             "cors.methods: there is none; write [\"GET\"], or remove it for those of the route".to_owned(),
         ),

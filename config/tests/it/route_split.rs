@@ -84,3 +84,25 @@ fn a_split_that_says_nothing_clear_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_split_has_no_more_shares_than_can_be_laid_out() {
+    let named = |count: usize| {
+        let names = (0..count).map(|number| format!("u{number}"));
+        let shares: Vec<_> = names
+            .clone()
+            .map(|name| format!("{{ upstream = \"{name}\", weight = 1 }}"))
+            .collect();
+        let upstreams: String = names
+            .map(|name| format!("[[upstreams]]\nname = \"{name}\"\nendpoints = [\"http://127.0.0.1:1\"]\n"))
+            .collect();
+        let text = format!("{}[[routes]]\nsplit = [{}]\n", upstreams, shares.join(", "));
+        crate::parse_gateway(&text, &[]).map(|config| config.routes[0].split.len())
+    };
+    assert_eq!(named(32), Ok(32));
+    let message = named(33).unwrap_err();
+    assert!(
+        message.ends_with("routes[0].split: there are 33; write at most 32"),
+        "{message}"
+    );
+}
