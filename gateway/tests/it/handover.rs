@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use crate::cut::eventually;
 use crate::fixture::{get, read_answer};
 use crate::handover_ground::{BOUNDS, DRAIN, Load, PLENTY, ROUTE, Served, addressed, kill, lives};
+use crate::http2_client::{self, Http2};
 use crate::upgrades::{Echo, configuration, connect, says};
 
 #[test]
@@ -79,6 +80,26 @@ fn an_upload_ends_and_a_websocket_is_told_to_come_back() {
     runtime.block_on(says(&mut again, Message::text("after")));
     served.alone();
     drop(again);
+}
+
+#[test]
+fn http2_connections_are_told_to_come_back_and_their_streams_end() {
+    let mut served = Served::start(PLENTY, &format!("{ROUTE}[drain]\ntimeout = \"60s\"\n"));
+    let key = served.key.text().to_owned();
+    let headers = [("x-api-key", key.as_str())];
+    let (idle, busy) = (Http2::open(&served.world), Http2::open(&served.world));
+    assert_eq!(idle.get("/echo", &headers).answer.status, 200);
+    let before = served.world.upstream_calls();
+    let (slow, _stream) = busy.begin(http2_client::get("/delay/3000", &headers), None);
+    eventually("it is under way", || served.world.upstream_calls() > before);
+    served.upgrade();
+    eventually("both are told", || !idle.is_open() && !busy.is_open());
+    assert_eq!(busy.finish(slow).answer.status, 200);
+    let again = Http2::open(&served.world).get("/echo", &headers);
+    assert_eq!(again.answer.status, 200);
+    served.alone();
+    served.stop();
+    assert_eq!(served.counted(), 3);
 }
 
 #[test]
