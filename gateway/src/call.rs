@@ -85,6 +85,8 @@ pub struct Call {
 struct RouteTaken {
     index: u16,
     label: u16,
+    /// What it costs here: whoever asks about a call may set it.
+    cost: u32,
 }
 
 /// What only the access log needs; absent when there is none.
@@ -187,6 +189,7 @@ impl Call {
         self.route.set(Some(RouteTaken {
             index: route.index,
             label: route.numbers.label,
+            cost: route.cost,
         }));
     }
 
@@ -199,6 +202,18 @@ impl Call {
     #[must_use]
     pub fn route(&self) -> Option<u16> {
         self.route.get().map(|route| route.index)
+    }
+
+    /// The tokens that it costs on its route, when there is one.
+    #[must_use]
+    pub fn cost(&self) -> Option<u32> {
+        self.route.get().map(|route| route.cost)
+    }
+
+    /// Who asks about it, when somebody else forwards it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint
     }
 
     /// Which upstream it is to go to, by its place in the call's rules.
@@ -549,11 +564,12 @@ impl Call {
             return;
         };
         let is_accepted = self.decision.get() == Some(ACCEPTED);
-        if !writer.wants(if is_accepted {
+        let verdict = if is_accepted {
             Verdict::Accepted
         } else {
             Verdict::Refused
-        }) {
+        };
+        if !writer.wants(self.rules().sampling, verdict) {
             return;
         }
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();

@@ -33,7 +33,7 @@ use crate::clock::Now;
 use crate::connection::Connection;
 use crate::cors;
 use crate::credential::Presented;
-use crate::explain;
+use crate::explain::{self, Told};
 use crate::grpc;
 use crate::head::{self, Parsed, Target};
 use crate::identity;
@@ -654,7 +654,13 @@ fn refusal(
         documentation_url,
     );
     call.refused(rejection, answer.status().as_u16());
-    explain::keep(call, refused, parts, (connection, &request_id));
+    let told = Told {
+        request_id: &request_id,
+        method: &parts.method,
+        client: connection.client_address(&parts.headers, call.terms()),
+        sources: call.rules().credentials.sources(&parts.headers),
+    };
+    explain::keep(call, refused, told);
     let (mut parts, body) = answer.into_parts();
     let standing = standing_of(refused, call);
     parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);
