@@ -69,6 +69,29 @@ impl Share {
     }
 }
 
+/// Which calls are logged. A reload may change it: each call is judged by the rules that it goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    accepted: Share,
+    refused: Share,
+}
+
+impl Sampling {
+    /// As it is configured; without a path none are.
+    #[must_use]
+    pub fn of(config: &keyward_config::AccessLog) -> Self {
+        let accepted = match config.path {
+            Some(_) => Share::new(config.sample),
+            None => Share::None,
+        };
+        let refused = match config.path {
+            Some(_) if config.refusals => Share::All,
+            _ => accepted,
+        };
+        Self { accepted, refused }
+    }
+}
+
 /// The gateway's access log, and the thread that writes it.
 #[derive(Debug)]
 pub struct AccessLog {
@@ -79,8 +102,6 @@ pub struct AccessLog {
 #[derive(Debug)]
 struct Running {
     shared: Arc<Shared>,
-    accepted: Share,
-    refused: Share,
     ended: Mutex<Receiver<()>>,
 }
 
@@ -127,13 +148,9 @@ impl AccessLog {
                 let _ = end.send(());
             })?;
         let _ = shared.writer.set(thread.thread().clone());
-        let accepted = Share::new(config.sample);
-        let refused = if config.refusals { Share::All } else { accepted };
         Ok(Self {
             running: Some(Running {
                 shared,
-                accepted,
-                refused,
                 ended: Mutex::new(ended),
             }),
         })
@@ -150,11 +167,8 @@ impl AccessLog {
                 shared: Arc::clone(&running.shared),
             }
         });
-        let share = |of: fn(&Running) -> Share| self.running.as_ref().map_or(Share::None, of);
         WorkerLog {
             outbox,
-            accepted: share(|running| running.accepted),
-            refused: share(|running| running.refused),
             // Never zero, which xorshift could not leave.
             random: Cell::new(RandomState::new().hash_one(0) | 1),
         }
@@ -203,8 +217,6 @@ impl Drop for AccessLog {
 #[derive(Debug)]
 pub struct WorkerLog {
     outbox: Option<Outbox>,
-    accepted: Share,
-    refused: Share,
     random: Cell<u64>,
 }
 
@@ -217,10 +229,10 @@ struct Outbox {
 impl WorkerLog {
     /// Whether this call is to be logged. To be asked once per call: where calls are sampled, it draws.
     #[must_use]
-    pub fn wants(&self, verdict: Verdict) -> bool {
+    pub fn wants(&self, sampling: Sampling, verdict: Verdict) -> bool {
         let share = match verdict {
-            Verdict::Accepted => self.accepted,
-            Verdict::Refused => self.refused,
+            Verdict::Accepted => sampling.accepted,
+            Verdict::Refused => sampling.refused,
         };
         match share {
             Share::None => false,

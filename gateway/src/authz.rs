@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 
 use crate::admission::{Caller, Refused};
 use crate::call::Call;
+use crate::explain::{self, Told};
 use crate::head::{self, Target};
 use crate::limits::Permit;
 use crate::limits::fields::Standing;
@@ -175,14 +176,25 @@ fn finish_headers(
     }
 }
 
-/// The answer that the client of a refused call is to get. The call is refused and counted as such.
-fn refuse(call: &mut Call, refused: &Refused, form: ErrorForm, request_id: &HeaderValue) -> Response<Bytes> {
-    let rejection = &refused.rejection;
+/// The answer that the client of a refused call is to get. The call is refused, counted as such, and held for an hour.
+fn refuse(call: &mut Call, refused: &Refused, form: ErrorForm, told: Told<'_>) -> Response<Bytes> {
+    let (rejection, request_id) = (&refused.rejection, told.request_id);
     let documentation_url = &call.rules().config.documentation_url;
     let id = request_id.to_str().unwrap_or_default();
     let mut answer = rejection::response(rejection, form, id, documentation_url);
     call.refused(rejection, rejection.status().as_u16());
+    explain::keep(call, refused, told);
     let standing = pipeline::standing_of(refused, call);
     finish_headers(answer.headers_mut(), request_id.clone(), standing.as_ref(), call);
     answer
+}
+
+/// What is held of a refused call whose credentials are in this head.
+fn told<'a>(call: &Call, original: &'a Parts, client: IpAddr, request_id: &'a HeaderValue) -> Told<'a> {
+    Told {
+        request_id,
+        method: &original.method,
+        client,
+        sources: call.rules().credentials.sources(&original.headers),
+    }
 }

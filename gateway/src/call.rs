@@ -80,6 +80,8 @@ pub struct Call {
 struct RouteTaken {
     index: u16,
     label: u16,
+    /// What it costs here: whoever asks about a call may set it.
+    cost: u32,
 }
 
 impl Call {
@@ -163,6 +165,7 @@ impl Call {
         self.route.set(Some(RouteTaken {
             index: route.index,
             label: route.numbers.label,
+            cost: route.cost,
         }));
     }
 
@@ -175,6 +178,18 @@ impl Call {
     #[must_use]
     pub fn route(&self) -> Option<u16> {
         self.route.get().map(|route| route.index)
+    }
+
+    /// The tokens that it costs on its route, when there is one.
+    #[must_use]
+    pub fn cost(&self) -> Option<u32> {
+        self.route.get().map(|route| route.cost)
+    }
+
+    /// Who asks about it, when somebody else forwards it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint
     }
 
     /// Which upstream it is to go to, by its place in the call's rules.

@@ -5,17 +5,17 @@
 //! of their own, so that a flood of random keys pushes none of them out. Memory is bounded: 5 120 entries of some 500
 //! bytes a worker, and none before there are refusals. A client may use an id again: every refusal that is held is shown.
 //!
+//! Calls that somebody else forwards ([`crate::authz`]) are among them, with who asked.
+//!
 //! No key is ever in here, only key ids and the names of headers. Nothing fails: what is not held any more is not found.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayString;
-use http::request::Parts;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use keyward_config::Require;
 use keyward_contract::{AccountId, CustomerId, Environment, KeyId};
 use parking_lot::Mutex;
@@ -24,12 +24,12 @@ use serde_json::{Value, json};
 use crate::admission::{Caller, Refused};
 use crate::call::Call;
 use crate::clock::Now;
-use crate::connection::Connection;
 use crate::limits::Levels;
 use crate::limits::fields::Standing;
 use crate::limits::{Which, bucket::Level};
 use crate::rejection::Rejection;
 use crate::request_id;
+use crate::telemetry::Endpoint;
 
 mod checks;
 mod page;
@@ -75,6 +75,8 @@ struct Refusal {
     message: &'static str,
     method: ArrayString<LONGEST_METHOD>,
     client: IpAddr,
+    /// Who asked, when somebody else would have forwarded the call.
+    endpoint: Option<&'static str>,
     route: Option<Taken>,
     upstream: Option<ArrayString<LONGEST_NAME>>,
     /// Whether an upstream may have seen the call.
@@ -164,16 +166,29 @@ impl Ring {
     }
 }
 
-/// Keeps why this call is refused. The request id is a well-formed one, or nothing is kept.
-pub fn keep(
-    call: &Call,
-    refused: &Refused,
-    parts: &Parts,
-    (connection, request_id): (&Rc<Connection>, &HeaderValue),
-) {
-    let (worker, terms) = (call.worker(), call.terms());
-    let (shared, rules) = (worker.shared(), terms.rules());
-    let Some(id) = request_id.to_str().ok().and_then(|id| ArrayString::from(id).ok()) else {
+/// What is held of a call beside the decision.
+#[derive(Debug)]
+pub struct Told<'a> {
+    /// Its id. A well-formed one, or nothing is kept.
+    pub request_id: &'a HeaderValue,
+    /// What it was sent with.
+    pub method: &'a Method,
+    /// Where it came from.
+    pub client: IpAddr,
+    /// What held the account's and the customer's key: the names of headers, or of a question's members.
+    pub sources: [Option<HeaderName>; 2],
+}
+
+/// Keeps why this call is refused.
+pub fn keep(call: &Call, refused: &Refused, told: Told<'_>) {
+    let (worker, rules) = (call.worker(), call.rules());
+    let shared = worker.shared();
+    let Some(id) = told
+        .request_id
+        .to_str()
+        .ok()
+        .and_then(|id| ArrayString::from(id).ok())
+    else {
         return;
     };
     let (rejection, caller) = (&refused.rejection, refused.caller.as_deref());
@@ -187,17 +202,18 @@ pub fn keep(
         status: rejection.status().as_u16(),
         code: rejection.code(),
         message: rejection.message(),
-        method: shortened(parts.method.as_str()),
-        client: connection.client_address(&parts.headers, terms),
+        method: shortened(told.method.as_str()),
+        client: told.client,
+        endpoint: call.endpoint().map(Endpoint::label),
         upstream: upstream.and_then(|upstream| ArrayString::from(&upstream.name).ok()),
         was_accepted: call.is_accepted(),
         check: checks::refused_at(rejection, route.map(|route| &**route), caller, call.is_accepted()),
         route: route.map(|route| Taken {
             name: Arc::clone(&route.name),
             require: route.require,
-            cost: route.cost,
+            cost: call.cost().unwrap_or(route.cost),
         }),
-        sources: rules.credentials.sources(&parts.headers),
+        sources: told.sources,
         caller: caller.map(who),
         revision: shared.keys.revision(),
         levels: caller.map(|caller| shared.limiter.levels(caller, call.started())),

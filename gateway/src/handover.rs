@@ -4,7 +4,7 @@
 //! standard input. In order:
 //!
 //! 1. The heir reads its configuration: `Prepared`. Until then the elder has done nothing.
-//! 2. The elder stops following the control plane, hands its leased tokens back, and gives `Inherit`: the listening sockets
+//! 2. The elder stops following the control plane and gives `Inherit`: the listening sockets
 //!    themselves, so that no connection in a queue is lost, and the locks of its folders, so that no third program gets between.
 //! 3. The heir opens replica and ledger: `Opened`. The elder gives what its buckets hold: `Levels`.
 //! 4. The heir accepts calls: `Serving`. The elder accepts no more, and lets what it has end: `Leaving`. Only now the heir

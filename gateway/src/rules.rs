@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use keyward_config::GatewayConfig;
 use keyward_tls::{EdgeTls, FileError, Reloading, Sources};
 
+use crate::access_log::Sampling;
 use crate::address::TrustedProxies;
 use crate::credential::CredentialNames;
 use crate::identity::Signer;
@@ -53,6 +54,8 @@ pub struct Rules {
     pub credentials: CredentialNames,
     /// Whose forwarded fields are believed.
     pub trusted: TrustedProxies,
+    /// Which calls are logged.
+    pub sampling: Sampling,
     /// What signs identities, when a route asks for them.
     pub signer: Option<Arc<Signer>>,
     /// TLS towards the upstreams, in their order.
@@ -86,6 +89,7 @@ impl Rules {
             tls: edge_tls(&config, before)?,
             credentials: CredentialNames::new(&config.credentials),
             trusted: TrustedProxies::new(&config.trusted_proxies),
+            sampling: Sampling::of(&config.access_log),
             config,
         })
     }

@@ -211,16 +211,16 @@ fn usage_is_counted_and_a_call_sent_without_allocating() {
 fn whether_a_call_is_logged_is_decided_without_allocating() {
     let folder = tempfile::tempdir().unwrap();
     let path = Some(folder.path().join("access.log"));
-    let log = access_log::AccessLog::start(&AccessLog {
+    let config = AccessLog {
         path,
         sample: 0.5,
         refusals: true,
-    })
-    .unwrap();
-    let worker = log.worker();
+    };
+    let log = access_log::AccessLog::start(&config).unwrap();
+    let (worker, sampling) = (log.worker(), access_log::Sampling::of(&config));
     assert_no_allocation("deciding", || {
-        let _ = worker.wants(Verdict::Accepted);
-        let _ = worker.wants(Verdict::Refused);
+        let _ = worker.wants(sampling, Verdict::Accepted);
+        let _ = worker.wants(sampling, Verdict::Refused);
     });
 }
 

@@ -26,6 +26,7 @@ fn refusal(refusal: &Value) -> String {
     let facts = [
         ("time", Some(word(&refusal["time"]).to_owned())),
         ("call", Some(call(refusal))),
+        ("asked by", refusal["endpoint"].as_str().map(str::to_owned)),
         ("client", Some(word(&refusal["client"]).to_owned())),
         ("credentials", Some(credentials(&refusal["credentials"]))),
         ("caller", caller(&refusal["caller"])),

@@ -217,8 +217,55 @@ async fn what_was_leased_goes_back_when_nobody_calls_and_when_a_gateway_stops() 
     let stopped = fleet.stack.gateways.first().unwrap();
     stopped.stop(Duration::from_secs(20)).await.unwrap();
     let left = holders(&redis, &account.id);
-    assert!(!left.iter().any(|gateway| gateway == "edge-1"), "{left:?}");
+    assert!(
+        !left.iter().any(|holder| holder.starts_with("edge-1/")),
+        "{left:?}"
+    );
     // Some of its calls broke off with it: what they heard is not judged here.
     drop(load);
     are_held_by(&redis, &account.id, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_gains_nobody_a_token_and_loses_none_that_matter() {
+    const LASTS: Duration = Duration::from_secs(14);
+    let _alone = fleet::alone().await;
+    let redis = RedisServer::start().await.unwrap();
+    let plan = Plan {
+        gateways: 2,
+        ..Plan::default()
+    };
+    let mut fleet = Fleet::with(&patient("leased", &redis), plan).await;
+    let account = fleet.account("growth", Value::Null).await;
+    // Most of the bucket is leased to the one that is upgraded.
+    let paces = vec![Pace::steady(400), Pace::steady(40)];
+    let load = fleet.load(paces, calls_of([&account]), LASTS);
+    let load = load.start().await.unwrap();
+    for moment in [3, 7] {
+        load.reached(Duration::from_secs(moment)).await;
+        let upgraded = fleet.stack.gateways.first_mut().unwrap();
+        upgraded.begin_upgrade().unwrap();
+        upgraded.upgraded().await.unwrap();
+        upgraded.is_alone(Duration::from_secs(40)).await.unwrap();
+    }
+    let heard = load.heard().await.unwrap();
+    accepted_or_limited(&heard);
+    assert_eq!(GROWTH.broken_by(accepted(&heard, |_| true)), None);
+    let least = GROWTH.allowed(LASTS) * 90 / 100;
+    assert!(heard.accepted() >= least, "{} of {least}", heard.accepted());
+    assert_eq!(fleet.tally.total(), heard.accepted());
+    // Both said of the quota what they took, and what was not spent went back.
+    are_taken(&redis, &account.id, heard.accepted()).await;
+}
+
+/// Waits until the account's shared quota counts so many validations.
+async fn are_taken(redis: &RedisServer, account: &str, many: u64) {
+    let taken = async || {
+        let name = redis.command(&["KEYS", &format!("keyward:{{{account}}}:q:*")])?;
+        let told = redis.command(&["HGET", name.trim().trim_matches('"'), "s"])?;
+        let taken: u64 = told.trim().trim_matches('"').parse()?;
+        anyhow::ensure!(taken == many, "{taken} and not {many}");
+        Ok(())
+    };
+    eventually(Duration::from_secs(20), taken).await.unwrap();
 }

@@ -50,7 +50,7 @@ impl Script {
     }
 
     /// The call that asks these questions.
-    pub(crate) fn call<Q: Question>(&self, gateway: &str, questions: &[&Q]) -> Cmd {
+    pub(crate) fn call<Q: Question>(&self, asker: &Asker, questions: &[&Q]) -> Cmd {
         let keys: Vec<Vec<String>> = questions.iter().map(|question| question.keys()).collect();
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.sha);
@@ -58,7 +58,8 @@ impl Script {
         for key in keys.iter().flatten() {
             command.arg(key);
         }
-        command.arg(format!("g:{gateway}"));
+        command.arg(format!("g:{}", asker.gateway));
+        command.arg(format!("g:{}", asker.holder));
         for (question, keys) in questions.iter().zip(&keys) {
             let mut arguments = Arguments::default();
             question.write(&mut arguments);
@@ -74,6 +75,15 @@ impl Script {
         command.arg("LOAD").arg(&self.text);
         command
     }
+}
+
+/// In whose name the script is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    /// Names what was taken of quotas: by all starts of a gateway together.
+    pub(crate) gateway: String,
+    /// Names what is held of buckets: by one process.
+    pub(crate) holder: String,
 }
 
 /// Which of the script's functions answers.

@@ -10,14 +10,14 @@ use crate::ask::{Answer, Ask, BucketName, BucketState};
 use crate::connection::cluster::Cluster;
 use crate::connection::sentinel::{Sentinels, Watch};
 use crate::connection::{Connection, Dialer, Door};
-use crate::script::{self, BATCH, Question, ReadAsk, Script};
+use crate::script::{self, Asker, BATCH, Question, ReadAsk, Script};
 use crate::{BucketsError, name};
 
 /// Buckets and quotas in Redis, and in whose name they are asked.
 #[derive(Clone, Debug)]
 pub struct Buckets {
     dialer: Arc<Dialer>,
-    gateway: Arc<str>,
+    asker: Arc<Asker>,
 }
 
 /// A connection to the server, or to all nodes of a cluster. Cheap to clone; whoever asks at the same time shares it.
@@ -26,7 +26,7 @@ pub struct Buckets {
 /// for any more is lost, and what was asked may still happen.
 #[derive(Clone, Debug)]
 pub struct Link {
-    gateway: Arc<str>,
+    asker: Arc<Asker>,
     reach: Reach,
 }
 
@@ -43,7 +43,22 @@ impl Buckets {
     pub fn new(config: RedisConfig, gateway_id: String) -> Self {
         Self {
             dialer: Arc::new(Dialer::new(config)),
-            gateway: gateway_id.into(),
+            asker: Arc::new(Asker {
+                holder: gateway_id.clone(),
+                gateway: gateway_id,
+            }),
+        }
+    }
+
+    /// What this start of the gateway holds of buckets is held apart from what another start of it holds: while one takes
+    /// over from the other both serve, and neither may take the other's for its own.
+    #[must_use]
+    pub fn held_by_start(self, start: u64) -> Self {
+        let gateway = self.asker.gateway.clone();
+        let holder = format!("{gateway}/{start}");
+        Self {
+            asker: Arc::new(Asker { gateway, holder }),
+            ..self
         }
     }
 
@@ -67,7 +82,7 @@ impl Buckets {
             Topology::Cluster => Reach::Cluster(Arc::new(Cluster::connect(Arc::clone(&self.dialer)).await?)),
         };
         Ok(Link {
-            gateway: Arc::clone(&self.gateway),
+            asker: Arc::clone(&self.asker),
             reach,
         })
     }
@@ -151,7 +166,7 @@ impl Link {
                 }
                 connection
             }
-            Reach::Cluster(cluster) => return cluster.answer_each(&self.gateway, questions).await,
+            Reach::Cluster(cluster) => return cluster.answer_each(&self.asker, questions).await,
         };
         let batches = questions
             .chunks(BATCH)
@@ -165,7 +180,7 @@ impl Link {
         questions: &[&Q],
     ) -> Vec<Result<Q::Answer, BucketsError>> {
         let script = Script::of_production();
-        let call = script.call(&self.gateway, questions);
+        let call = script.call(&self.asker, questions);
         match connection.call(script, &call, Door::Front).await {
             Ok(value) => script::answers(questions, &value),
             Err(error) => vec![Err(BucketsError::after_sending(&error)); questions.len()],

@@ -66,7 +66,7 @@ fn a_logged_call_is_one_line_of_json() {
     let path = folder.path().join("access.log");
     let log = AccessLog::start(&config(&path, 1.0)).unwrap();
     let worker = log.worker();
-    assert!(worker.wants(Verdict::Accepted));
+    assert!(worker.wants(Sampling::of(&config(&path, 1.0)), Verdict::Accepted));
     worker.log(entry("/v1/orders"));
     let key_id = KeyId::new();
     worker.log(Entry {
@@ -242,14 +242,14 @@ fn a_file_that_can_not_be_opened_is_an_error_at_once() {
 
 #[test]
 fn without_a_path_nothing_is_wanted() {
-    let log = AccessLog::start(&keyward_config::AccessLog {
+    let none = keyward_config::AccessLog {
         path: None,
         sample: 1.0,
         refusals: true,
-    })
-    .unwrap();
-    let worker = log.worker();
-    assert!(!worker.wants(Verdict::Accepted) && !worker.wants(Verdict::Refused));
+    };
+    let log = AccessLog::start(&none).unwrap();
+    let (worker, sampling) = (log.worker(), Sampling::of(&none));
+    assert!(!worker.wants(sampling, Verdict::Accepted) && !worker.wants(sampling, Verdict::Refused));
     worker.log(entry("/v1"));
     assert!(log.close(Duration::ZERO));
 }
@@ -259,13 +259,13 @@ fn the_share_that_was_asked_for_is_logged_and_refusals_always() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");
     let wanted = |sample: f64, refusals: bool, verdict: Verdict| {
-        let log = AccessLog::start(&keyward_config::AccessLog {
+        let config = keyward_config::AccessLog {
             refusals,
             ..config(&path, sample)
-        })
-        .unwrap();
-        let worker = log.worker();
-        (0..20_000).filter(|_| worker.wants(verdict)).count()
+        };
+        let log = AccessLog::start(&config).unwrap();
+        let (worker, sampling) = (log.worker(), Sampling::of(&config));
+        (0..20_000).filter(|_| worker.wants(sampling, verdict)).count()
     };
     assert_eq!(wanted(0.0, true, Verdict::Accepted), 0);
     assert_eq!(wanted(1.0, false, Verdict::Accepted), 20_000);

@@ -27,6 +27,7 @@ use crate::address;
 use crate::admission::Refused;
 use crate::call::Call;
 use crate::credential::CredentialNames;
+use crate::explain::Told;
 use crate::onward;
 use crate::rejection::ErrorForm;
 use crate::request_id;
@@ -57,7 +58,10 @@ pub(super) async fn answer(asker: &Asker, question: CheckRequest) -> Result<Resp
     let client = client(asker, source, &original.headers, call.rules());
     let answer = match super::decide(&mut call, &original, client, &request_id).await {
         Ok(allowed) => allow(&allowed, &call, &original.headers, request_id),
-        Err(refused) => deny(&refused, &mut call, &original.headers, &request_id),
+        Err(refused) => {
+            let told = super::told(&call, &original, client, &request_id);
+            deny(&refused, &mut call, &original.headers, told)
+        }
     };
     Ok(grpc::succeeded(&answer))
 }
@@ -151,8 +155,8 @@ fn is_not_for_upstreams(name: &str, credentials: Option<&CredentialNames>) -> bo
 }
 
 /// For a gRPC client Envoy makes the answer's shape itself; what it takes from here is `grpc-status` and `-message`.
-fn deny(refused: &Refused, call: &mut Call, sent: &HeaderMap, request_id: &HeaderValue) -> CheckResponse {
-    let answer = super::refuse(call, refused, ErrorForm::of(sent), request_id);
+fn deny(refused: &Refused, call: &mut Call, sent: &HeaderMap, told: Told<'_>) -> CheckResponse {
+    let answer = super::refuse(call, refused, ErrorForm::of(sent), told);
     let (parts, body) = answer.into_parts();
     let status: StatusCode = refused.rejection.status();
     CheckResponse {

@@ -17,7 +17,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri
 use super::reply::Reply;
 use super::{Asker, finish_headers, identity};
 use crate::address;
-use crate::admission::Refused;
 use crate::call::Call;
 use crate::limits::Permit;
 use crate::onward;
@@ -63,11 +62,20 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts) -> Response<Reply> {
     let mut call = asker.begin(Endpoint::ForwardAuth);
     let request_id = request_id::of(&parts.headers, call.started().unix.0);
     let statuses = Statuses::asked(parts.uri.query());
-    let answer = match decide(asker, &mut call, parts, &request_id).await {
-        Ok(permit) => allow(&permit, &call, request_id),
+    let client = client(asker, &parts.headers, call.rules());
+    let (original, decided) = match asked(parts) {
+        Ok(original) => {
+            let decided = super::decide(&mut call, &original, client, &request_id).await;
+            (original, decided)
+        }
+        Err(rejection) => (parts.clone(), Err(rejection.into())),
+    };
+    let answer = match decided {
+        Ok(allowed) => allow(&allowed.permit, &call, request_id),
         Err(refused) => {
             let form = super::http_form(&parts.headers);
-            let answer = super::refuse(&mut call, &refused, form, &request_id);
+            let told = super::told(&call, &original, client, &request_id);
+            let answer = super::refuse(&mut call, &refused, form, told);
             match statuses {
                 Some(Statuses::Nginx) => for_nginx(answer, &refused.rejection),
                 Some(Statuses::All) | None => answer,
@@ -77,17 +85,10 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts) -> Response<Reply> {
     answer.map(Reply::of)
 }
 
-async fn decide(
-    asker: &Asker,
-    call: &mut Call,
-    parts: &Parts,
-    request_id: &HeaderValue,
-) -> Result<Permit, Refused> {
-    Statuses::asked(parts.uri.query()).ok_or(bad("`/auth` knows one parameter: `statuses=nginx`"))?;
-    let client = client(asker, &parts.headers, call.rules());
-    let original = original(parts)?;
-    let allowed = super::decide(call, &original, client, request_id).await?;
-    Ok(allowed.permit)
+/// The head of the call that is asked about, where the question is one.
+fn asked(question: &Parts) -> Result<Parts, Rejection> {
+    Statuses::asked(question.uri.query()).ok_or(bad("`/auth` knows one parameter: `statuses=nginx`"))?;
+    original(question)
 }
 
 fn client(asker: &Asker, headers: &HeaderMap, rules: &Rules) -> IpAddr {

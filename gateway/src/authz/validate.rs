@@ -22,6 +22,7 @@ use crate::admission::{Caller, Refused};
 use crate::call::Call;
 use crate::clock::Now;
 use crate::credential::Presented;
+use crate::explain::{self, Told};
 use crate::limits::Permit;
 use crate::limits::fields::{self, Standing};
 use crate::onward;
@@ -52,13 +53,27 @@ pub(super) async fn answer(asker: &Asker, parts: &Parts, body: Incoming) -> Resp
             let decided = decide(asker, &mut call, &asked, &route).await;
             let facts = match &decided {
                 Ok(permit) => allowed(permit, &call),
-                Err(refused) => denied(refused, &mut call),
+                Err(refused) => {
+                    let told = Told {
+                        request_id: &request_id,
+                        method: &parts.method,
+                        client: asked.client.unwrap_or(asker.peer),
+                        sources: asked.sources(),
+                    };
+                    denied(refused, &mut call, told)
+                }
             };
-            told(facts, request_id)
+            answer_with(facts, request_id)
         }
         Err(rejection) => {
             let form = super::http_form(&parts.headers);
-            super::refuse(&mut call, &rejection.into(), form, &request_id)
+            let told = Told {
+                request_id: &request_id,
+                method: &parts.method,
+                client: asker.peer,
+                sources: [None, None],
+            };
+            super::refuse(&mut call, &rejection.into(), form, told)
         }
     };
     answer.map(Reply::of)
@@ -149,9 +164,10 @@ fn allowed(permit: &Permit, call: &Call) -> Map<String, Value> {
     facts
 }
 
-fn denied(refused: &Refused, call: &mut Call) -> Map<String, Value> {
+fn denied(refused: &Refused, call: &mut Call, told: Told<'_>) -> Map<String, Value> {
     let rejection = &refused.rejection;
     call.refused(rejection, rejection.status().as_u16());
+    explain::keep(call, refused, told);
     let mut facts = Map::new();
     facts.insert("allowed".into(), false.into());
     facts.insert("code".into(), rejection.code().into());
@@ -203,7 +219,7 @@ fn rate_limit(standing: &Standing, now: Now, retry_after: Option<u64>) -> Value 
     level
 }
 
-fn told(mut facts: Map<String, Value>, request_id: HeaderValue) -> Response<Bytes> {
+fn answer_with(mut facts: Map<String, Value>, request_id: HeaderValue) -> Response<Bytes> {
     facts.insert("requestId".into(), request_id.to_str().unwrap_or_default().into());
     let mut answer = Response::new(Bytes::from(Value::Object(facts).to_string()));
     let headers = answer.headers_mut();

@@ -88,11 +88,12 @@ impl Call {
             return;
         };
         let is_accepted = self.decision.get() == Some(ACCEPTED);
-        if !writer.wants(if is_accepted {
+        let verdict = if is_accepted {
             Verdict::Accepted
         } else {
             Verdict::Refused
-        }) {
+        };
+        if !writer.wants(self.rules().sampling, verdict) {
             return;
         }
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();

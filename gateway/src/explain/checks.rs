@@ -149,6 +149,8 @@ pub(super) fn refused_at(
         Rejection::CustomerKeyRefused => CustomerKeyGood,
         Rejection::QuotaExceeded(_) => Quota,
         Rejection::RateLimited { .. } => Rate,
+        // Of a question; that of a call has a route.
+        Rejection::PayloadTooLarge(_) if route.is_none() => Head,
         Rejection::PayloadTooLarge(_) => Body,
         Rejection::Overloaded(_) if route.is_none() => Capacity,
         Rejection::Overloaded(_) => KeySet,

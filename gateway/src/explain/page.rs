@@ -18,6 +18,7 @@ pub(super) fn of(refusal: &Refusal) -> Value {
         "message": refusal.message,
         "method": refusal.method.as_str(),
         "client": refusal.client.to_string(),
+        "endpoint": refusal.endpoint,
         "route": refusal.route.as_ref().map(|route| json!({
             "name": &*route.name,
             "require": word_of(route.require),

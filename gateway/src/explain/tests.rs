@@ -18,6 +18,7 @@ fn refusal(id: &str, at: u64, caller: Option<Who>) -> Refusal {
         message: "too many calls",
         method: shortened("GET"),
         client: IpAddr::from([192, 0, 2, 7]),
+        endpoint: None,
         route: Some(Taken {
             name: "/v1".into(),
             require: Require::Account,

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::wire::{Estate, Piece, Step, Wire, Word};
 use super::{HandoverError, HeldTokens, STEP, VARIABLE};
 use crate::RunningGateway;
+use crate::limits::shared::NameIs;
 use crate::server::Quiescence;
 use crate::sync::Rein;
 use crate::worker::Shared;
@@ -138,16 +139,14 @@ impl RunningGateway {
         Ok(())
     }
 
-    /// Follows no more, writes nothing to the replica any more, and holds no leased tokens.
+    /// Follows no more, and writes nothing to the replica any more. Leased tokens it keeps: the heir leases its own.
     fn let_go(&self) -> io::Result<()> {
         self.reins.want(Rein::Let);
         let held = async { tokio::time::timeout(LETTING_GO, self.reins.holds(Rein::Let)).await };
         tokio::runtime::Handle::current()
             .block_on(held)
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
-        if let Some(limiter) = self.limiter.lock().take() {
-            limiter.stop();
-        }
+        self.share_quotas(NameIs::Shared);
         Ok(())
     }
 
@@ -181,16 +180,14 @@ impl RunningGateway {
     /// As if nothing had been.
     fn take_back(&self) {
         self.shared.keys.take_back();
-        let mut limiter = self.limiter.lock();
-        if limiter.is_none()
-            && let Some(limits) = self.shared.limiter.shared()
-        {
-            match crate::limits::shared::LimiterThread::start(Arc::clone(limits)) {
-                Ok(thread) => *limiter = Some(thread),
-                Err(error) => tracing::error!(%error, "the limiter can't go on; limits go by their fallback"),
-            }
-        }
+        self.share_quotas(NameIs::Ours);
         self.reins.want(Rein::Follow);
+    }
+
+    fn share_quotas(&self, name: NameIs) {
+        if let Some(limits) = self.shared.limiter.shared() {
+            limits.share_name(name);
+        }
     }
 
     /// Accepts nothing any more, and from now on hears of changes from the heir.
@@ -223,7 +220,7 @@ impl Drop for Given<'_> {
 }
 
 impl Shared {
-    /// Where buckets are shared, nothing is held here.
+    /// Where buckets are shared, what is held here goes back to them when this one ends.
     fn give_tokens(&self) -> Vec<HeldTokens> {
         match self.limiter.shared() {
             Some(_) => Vec::new(),

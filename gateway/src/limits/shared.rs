@@ -39,6 +39,8 @@ pub struct SharedLimits {
     sync: Arc<SyncState>,
     ledger: Arc<Ledger>,
     knows_past: AtomicBool,
+    /// Another gateway of the same id serves as well, or is about to.
+    is_handed_over: AtomicBool,
     /// Connections so far: behind another one there may be another server.
     connections: AtomicU32,
     counts: Counts,
@@ -93,6 +95,15 @@ pub(super) struct Waiting {
     answer: oneshot::Sender<ChargeAnswer>,
 }
 
+/// Who else goes by this gateway's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameIs {
+    /// Nobody.
+    Ours,
+    /// The gateway that takes over.
+    Shared,
+}
+
 /// How soon something is to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
@@ -113,13 +124,15 @@ impl SharedLimits {
         ledger: Arc<Ledger>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            buckets: Buckets::new(config.redis.clone(), gateway_id.to_owned()),
+            buckets: Buckets::new(config.redis.clone(), gateway_id.to_owned())
+                .held_by_start(ledger.boot_epoch()),
             config,
             lanes: (0..LANES).map(|_| Lane::default()).collect(),
             origin,
             sync,
             ledger,
             knows_past: AtomicBool::new(false),
+            is_handed_over: AtomicBool::new(false),
             connections: AtomicU32::new(0),
             counts: Counts::default(),
         })
@@ -265,7 +278,14 @@ impl SharedLimits {
     /// Whether the control plane has all that earlier starts of this gateway counted.
     #[must_use]
     pub fn knows_past(&self) -> bool {
-        self.knows_past.load(Ordering::Relaxed)
+        self.knows_past.load(Ordering::Relaxed) && !self.is_handed_over.load(Ordering::Relaxed)
+    }
+
+    /// From now on (or no longer) another gateway of this id takes of the same quotas: each says only how much more it
+    /// took than it said before. Of buckets each holds its own.
+    pub fn share_name(&self, name: NameIs) {
+        self.is_handed_over
+            .store(name == NameIs::Shared, Ordering::Relaxed);
     }
 
     fn went_away(&self, lane: &Lane) {

@@ -13,7 +13,7 @@ use crate::admission::Refused;
 use crate::body::{AnswerBody, BodyFate, LastWord, Streamed};
 use crate::call::Call;
 use crate::connection::Connection;
-use crate::explain;
+use crate::explain::{self, Told};
 use crate::head;
 use crate::limits::Permit;
 use crate::limits::fields::Standing;
@@ -174,7 +174,13 @@ pub(super) fn refusal(
         documentation_url,
     );
     call.refused(rejection, answer.status().as_u16());
-    explain::keep(call, refused, parts, (connection, &request_id));
+    let told = Told {
+        request_id: &request_id,
+        method: &parts.method,
+        client: connection.client_address(&parts.headers, call.terms()),
+        sources: call.rules().credentials.sources(&parts.headers),
+    };
+    explain::keep(call, refused, told);
     let (mut parts, body) = answer.into_parts();
     let standing = standing_of(refused, call);
     parts.headers.append(http::header::VIA, onward::VIA_KEYWARD);

@@ -20,6 +20,7 @@ use tonic_prost::ProstCodec;
 use crate::fixture::{Answer, World, read_answer};
 
 mod envoy;
+mod explained;
 mod forward_auth;
 mod garbage;
 mod same;

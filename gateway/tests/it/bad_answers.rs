@@ -277,6 +277,18 @@ fn a_few_interim_answers_are_passed_over() {
         String::from_utf8_lossy(GOOD)
     );
     let world = world(vec![bytes(&answer)]);
-    let answer = world.get("/0", &[]);
-    assert_eq!((answer.status, answer.body), (200, b"good".to_vec()));
+    let heard = all_of(&world, &get("/0", &[("connection", "close")]));
+    assert!(
+        heard.starts_with("HTTP/1.1 200 ") && heard.ends_with("good"),
+        "{heard}"
+    );
+    assert!(
+        !heard.contains("Early Hints") && !heard.contains("link:"),
+        "{heard}"
+    );
+    let whole = crate::http2_client::Http2::open(&world).get("/0", &[]).answer;
+    assert_eq!(
+        (whole.status, whole.header("link"), whole.body.as_slice()),
+        (200, None, &b"good"[..])
+    );
 }

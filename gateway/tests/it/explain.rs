@@ -16,7 +16,7 @@ const ROUTES: &str = "\
 
 /// The one refusal that is held about an id.
 #[track_caller]
-fn explained(world: &World, id: &str) -> Value {
+pub(crate) fn explained(world: &World, id: &str) -> Value {
     let answer = world.admin(&format!("/explain/{id}"));
     assert_eq!(answer.status, 200, "{answer:?}");
     let told = answer.json();
@@ -28,7 +28,7 @@ fn explained(world: &World, id: &str) -> Value {
 
 /// The question that was answered with no, having made sure that all before were answered with yes.
 #[track_caller]
-fn refused_at(refusal: &Value) -> String {
+pub(crate) fn refused_at(refusal: &Value) -> String {
     let steps = refusal["steps"].as_array().unwrap();
     let at = steps
         .iter()

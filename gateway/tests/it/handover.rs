@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -80,6 +81,86 @@ fn an_upload_ends_and_a_websocket_is_told_to_come_back() {
     runtime.block_on(says(&mut again, Message::text("after")));
     served.alone();
     drop(again);
+}
+
+/// Calls over HTTP/2, on another connection once one takes no more; every call must be answered with 200, but for those of which
+/// the GOAWAY itself says that nothing was done about them (RFC 9113 §6.8): that none of them was is seen by the count.
+fn calls_over_http2(open: impl Fn() -> Http2, key: &str, stop: &AtomicBool) -> u64 {
+    let (mut calls, mut client) = (0, open());
+    while !stop.load(Ordering::SeqCst) {
+        let Some(whole) = client.try_get("/echo", &[("x-api-key", key)]) else {
+            client = open();
+            continue;
+        };
+        if whole.reset.as_ref().is_some_and(is_untouched) && whole.answer.status == 0 {
+            client = open();
+            continue;
+        }
+        assert_eq!(whole.answer.status, 200, "after {calls}: {:?}", whole.reset);
+        calls += 1;
+    }
+    calls
+}
+
+/// A call that was on its way when its connection was told to end, and is above the last one that was taken.
+fn is_untouched(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+}
+
+#[test]
+fn streams_of_http2_end_where_they_began_and_new_ones_go_to_the_heir() {
+    let mut served = Served::start(PLENTY, &format!("{ROUTE}{DRAIN}"));
+    let client = Http2::open(&served.world);
+    let upload = http::Request::post("http://api.example/echo").header("x-api-key", served.key.text());
+    let (answer, mut body) = client.begin(upload.body(()).unwrap(), Some("before "));
+    eventually("it is under way", || {
+        served.metric("keyward_requests_in_flight ") == Some(1)
+    });
+    let stop = AtomicBool::new(false);
+    let elder = served.now();
+    let (runtime, proxy) = (served.world.runtime.handle().clone(), served.proxy);
+    let (key, mut calls) = (served.key.text().to_owned(), 1);
+    std::thread::scope(|scope| {
+        let load: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| calls_over_http2(|| Http2::to(proxy, &runtime), &key, &stop)))
+            .collect();
+        eventually("calls go through", || served.world.upstream_calls() > 20);
+        served.upgrade();
+        eventually("it is told to go", || !client.is_open());
+        assert!(lives(elder), "a call of its own is under way");
+        body.send_data(bytes::Bytes::from_static(b"after"), true).unwrap();
+        let whole = client.finish(answer);
+        assert_eq!(
+            (whole.answer.status, &whole.answer.json()["body"]),
+            (200, &"before after".into())
+        );
+        served.alone();
+        served.upgrade();
+        served.alone();
+        stop.store(true, Ordering::SeqCst);
+        calls += load.into_iter().map(|calls| calls.join().unwrap()).sum::<u64>();
+    });
+    served.stop();
+    assert_eq!((served.counted(), served.world.upstream_calls()), (calls, calls));
+}
+
+#[test]
+fn a_supervisor_is_told_which_process_serves_at_the_start_and_after_an_upgrade() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let heard = || {
+        let mut heard = [0; 64];
+        let length = socket.recv(&mut heard).unwrap();
+        String::from_utf8_lossy(&heard[..length]).into_owned()
+    };
+    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap())];
+    let mut served = Served::start_with(PLENTY, |_| format!("{ROUTE}{DRAIN}"), &environment);
+    assert_eq!(heard(), format!("READY=1\nMAINPID={}\n", served.now()));
+    served.upgrade();
+    assert_eq!(heard(), format!("READY=1\nMAINPID={}\n", served.now()));
+    served.alone();
 }
 
 #[test]
@@ -205,27 +286,6 @@ fn folders_are_locked_by_whoever_serves_and_by_nobody_else() {
     assert!(replica.is_err(), "it is in use");
     served.stop();
     assert!(open("other").is_ok());
-}
-
-#[test]
-fn a_supervisor_is_told_who_serves() {
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("notify");
-    let supervisor = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
-    supervisor
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    let heard = || {
-        let mut heard = [0; 100];
-        let length = supervisor.recv(&mut heard).unwrap();
-        String::from_utf8_lossy(&heard[..length]).into_owned()
-    };
-    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap())];
-    let mut served = Served::start_with(PLENTY, |_| format!("{ROUTE}{DRAIN}"), &environment);
-    assert_eq!(heard(), format!("READY=1\nMAINPID={}\n", served.now()));
-    served.upgrade();
-    assert_eq!(heard(), format!("READY=1\nMAINPID={}\n", served.now()));
-    served.alone();
 }
 
 #[test]

@@ -344,3 +344,26 @@ fn endless(content_type: &'static str) -> SocketAddr {
     });
     address
 }
+
+#[test]
+fn a_client_that_waits_for_100_is_refused_at_once_and_served_when_it_goes_on() {
+    let (world, key) = world("");
+    let client = Http2::open(&world);
+    let upload = |key: &str| {
+        let request = Request::post("http://api.example/echo");
+        let request = request.header("x-api-key", key).header("content-length", "5");
+        request.header("expect", "100-continue").body(()).unwrap()
+    };
+    // A final answer needs no body (RFC 9110 §10.1.1).
+    let (refused, _stream) = client.begin(upload("nonsense"), Some(""));
+    assert_eq!(client.finish(refused).answer.status, 401);
+    let (served, mut stream) = client.begin(upload(key.text()), Some(""));
+    eventually("the call is under way", || in_flight(&world) == 1);
+    stream.send_data(Bytes::from_static(b"hello"), true).unwrap();
+    let whole = client.finish(served);
+    assert_eq!(
+        (whole.answer.status, &whole.answer.json()["body"]),
+        (200, &"hello".into())
+    );
+    assert_eq!(whole.answer.upstream_saw("expect"), None);
+}

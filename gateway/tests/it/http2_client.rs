@@ -1,7 +1,7 @@
 //! An HTTP/2 client for these tests: calls on streams of one connection, and frames by hand.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 
 use crate::fixture::{Answer, World};
 
@@ -16,7 +17,7 @@ use crate::fixture::{Answer, World};
 #[derive(Clone)]
 pub(crate) struct Http2 {
     requests: SendRequest<Bytes>,
-    handle: tokio::runtime::Handle,
+    handle: Handle,
 }
 
 /// A call's answer, with what came after it.
@@ -30,23 +31,29 @@ pub(crate) struct Whole {
 impl Http2 {
     /// In clear text, by prior knowledge.
     pub(crate) fn open(world: &World) -> Self {
-        let stream = world
-            .runtime
-            .block_on(tokio::net::TcpStream::connect(world.proxy));
-        Self::over(world, stream.unwrap())
+        Self::to(world.proxy, world.runtime.handle())
+    }
+
+    /// In clear text to this address.
+    pub(crate) fn to(address: SocketAddr, runtime: &Handle) -> Self {
+        let stream = runtime.block_on(tokio::net::TcpStream::connect(address));
+        Self::on(stream.unwrap(), runtime)
     }
 
     pub(crate) fn over(world: &World, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        let (requests, connection) = world
-            .runtime
+        Self::on(stream, world.runtime.handle())
+    }
+
+    fn on(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, runtime: &Handle) -> Self {
+        let (requests, connection) = runtime
             .block_on(h2::client::Builder::new().handshake(stream))
             .unwrap();
-        world.runtime.spawn(async move {
+        runtime.spawn(async move {
             let _ended = connection.await;
         });
         Self {
             requests,
-            handle: world.runtime.handle().clone(),
+            handle: runtime.clone(),
         }
     }
 
@@ -80,6 +87,17 @@ impl Http2 {
 
     pub(crate) fn get(&self, path: &str, headers: &[(&str, &str)]) -> Whole {
         self.call(get(path, headers))
+    }
+
+    /// A call with this head; `None` when the connection takes no more, and then nothing was sent.
+    pub(crate) fn try_get(&self, path: &str, headers: &[(&str, &str)]) -> Option<Whole> {
+        let request = get(path, headers);
+        let call = async {
+            let mut requests = self.requests.clone().ready().await.ok()?;
+            let (response, _stream) = requests.send_request(request, true).ok()?;
+            Some(whole(response).await)
+        };
+        self.handle.block_on(call)
     }
 
     /// Whether it still takes calls.

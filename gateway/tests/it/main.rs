@@ -33,6 +33,7 @@ mod me;
 mod proxy_protocol;
 mod recorder;
 mod reload;
+mod reload_tls;
 mod scripted;
 mod services;
 mod split;

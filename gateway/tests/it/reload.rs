@@ -33,7 +33,7 @@ fn world(more: &str) -> (World, Key) {
 
 impl World {
     /// Takes another configuration in, which differs as `more` does.
-    fn reload(&self, more: &str) -> Result<(), ReloadError> {
+    pub(crate) fn reload(&self, more: &str) -> Result<(), ReloadError> {
         let shared = self.gateway.as_ref().unwrap().shared();
         shared.take(self.configuration(more))
     }
@@ -192,7 +192,7 @@ fn a_file_that_changes_what_only_a_restart_can_is_refused_as_a_whole() {
         ("gateway.id", "[gateway]\nid = \"another\"\n"),
         ("sync", "[sync]\nmax_staleness = \"3s\"\n"),
         ("cache.entries", "[cache]\nentries = 77_777\n"),
-        ("access_log", "[access_log]\npath = \"-\"\n"),
+        ("access_log.path", "[access_log]\npath = \"-\"\n"),
         (
             "limiter",
             "[limiter]\nmode = \"leased\"\nredis = \"redis://127.0.0.1:6379\"\n",
@@ -215,6 +215,40 @@ fn a_file_that_changes_what_only_a_restart_can_is_refused_as_a_whole() {
     assert_eq!(call(&mut open, "/new", &key).status, 404);
     world.reload(&more).unwrap();
     assert_eq!(call(&mut open, "/new", &key).status, 200);
+}
+
+#[test]
+fn which_calls_are_logged_changes_with_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let logged = |sample: &str, refusals: bool| {
+        let (routes, path) = (routes(&["/echo"]), path.display());
+        format!("{routes}[access_log]\npath = \"{path}\"\nsample = {sample}\nrefusals = {refusals}\n")
+    };
+    let (world, key) = world(&logged("1.0", true));
+    let mut open = world.connect();
+    let mut both = |mark: &str| {
+        assert_eq!(call(&mut open, &format!("/echo/{mark}"), &key).status, 200);
+        assert_eq!(call(&mut open, &format!("/none/{mark}"), &key).status, 404);
+    };
+    both("all");
+    world.reload(&logged("0.0", true)).unwrap();
+    both("refused");
+    world.reload(&logged("0.0", false)).unwrap();
+    both("none");
+    world.reload(&logged("1.0", false)).unwrap();
+    both("again");
+    let mut world = world;
+    world.drain();
+    let log = std::fs::read_to_string(&path).unwrap();
+    let paths: Vec<String> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].to_string())
+        .collect();
+    assert_eq!(
+        paths.join(" "),
+        r#""/echo/all" "/none/all" "/none/refused" "/echo/again" "/none/again""#
+    );
 }
 
 #[test]

@@ -19,9 +19,9 @@ use crate::cut::{eventually, metric};
 use crate::fixture::{Key, Keys, World, get};
 use crate::http2_client::Http2;
 
-const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n";
+pub(crate) const ROUTE: &str = "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n";
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     fn new() -> Self {
@@ -31,7 +31,7 @@ impl Authority {
     }
 
     /// Writes `name.pem` and `name.key` for these names.
-    fn sign(&self, folder: &Path, name: &str, names: &[&str]) {
+    pub(crate) fn sign(&self, folder: &Path, name: &str, names: &[&str]) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         self.write(folder, name, &CertificateParams::new(names).unwrap());
     }
@@ -56,7 +56,7 @@ impl Authority {
         roots
     }
 
-    fn client(&self, alpn: &[&str], shown: Option<(&Path, &str)>) -> TlsConnector {
+    pub(crate) fn client(&self, alpn: &[&str], shown: Option<(&Path, &str)>) -> TlsConnector {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -77,14 +77,14 @@ impl Authority {
 }
 
 /// A gateway with certificates for `api.example` and `*.wild.example`.
-struct Place {
-    world: World,
-    key: Key,
-    authority: Authority,
-    files: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) world: World,
+    pub(crate) key: Key,
+    pub(crate) authority: Authority,
+    pub(crate) files: tempfile::TempDir,
 }
 
-fn place(more: &str) -> Place {
+pub(crate) fn place(more: &str) -> Place {
     place_with(more, "")
 }
 
@@ -114,7 +114,7 @@ fn place_like(more: &str, config: impl Fn(&str) -> String) -> Place {
 }
 
 impl Place {
-    fn connect(&self, with: &TlsConnector, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) fn connect(&self, with: &TlsConnector, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         self.world.runtime.block_on(async {
             let stream = TcpStream::connect(self.world.proxy).await?;
@@ -123,7 +123,7 @@ impl Place {
     }
 
     /// One call over HTTP/1.1; the answer until the connection ends.
-    fn call(&self, stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
+    pub(crate) fn call(&self, stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
         let request = get("/", &[("x-api-key", self.key.text()), ("connection", "close")]);
         self.world.runtime.block_on(async {
             stream.write_all(request.as_bytes()).await?;

@@ -2,10 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::cut::eventually;
-use crate::fixture::{Key, World, get};
+use crate::fixture::{Key, World, get, read_answer};
 use crate::scripted::{Machine, Then, answer, say};
 use crate::upstream_faults::{before, call, in_flight, patient};
 
@@ -117,4 +119,59 @@ fn a_client_that_half_closes_leaves_no_call_behind() {
         );
         check_over(&world, &key, &machine);
     }
+}
+
+/// What the machine says on a connection that waits in the pool is thrown away with the connection.
+#[test]
+fn bytes_that_nobody_asked_for_on_an_idle_connection_answer_no_call() {
+    const EVIL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let (say_it, said) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let (may_say, has_said) = (Arc::clone(&say_it), Arc::clone(&said));
+    let machine = Machine::start(move |request, stream| {
+        if request.is_for("/at-once") {
+            say(
+                stream,
+                &format!("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell{EVIL}"),
+            );
+            return Then::Keep;
+        }
+        // What it says has come when it has said it, and is not held back for an acknowledgement.
+        stream.set_nodelay(true).unwrap();
+        let then = answer(stream, 200, "well");
+        if request.is_for("/later") {
+            eventually("it may speak", || may_say.load(Ordering::SeqCst));
+            say(stream, EVIL);
+            has_said.store(true, Ordering::SeqCst);
+        }
+        then
+    });
+    let (world, key) = before(&[machine.address], "");
+    // One connection, so that all calls are one worker's.
+    let mut client = world.connect();
+    let mut call = |target: &str| {
+        let request = get(target, &[("x-api-key", key.text())]);
+        client.write_all(request.as_bytes()).unwrap();
+        let answer = read_answer(&mut client);
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (200, &b"well"[..]),
+            "{target}"
+        );
+    };
+    call("/first");
+    assert_eq!(machine.connections(), 1);
+    call("/at-once");
+    call("/second");
+    assert_eq!(
+        machine.connections(),
+        2,
+        "the one with more bytes than its answer has is closed"
+    );
+    call("/later");
+    say_it.store(true, Ordering::SeqCst);
+    eventually("it has spoken", || said.load(Ordering::SeqCst));
+    for _ in 0..3 {
+        call("/third");
+    }
+    assert_eq!(machine.connections(), 3);
 }

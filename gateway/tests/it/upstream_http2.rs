@@ -492,6 +492,24 @@ fn an_answer_without_a_body_has_none_whatever_comes() {
 }
 
 #[test]
+fn interim_answers_over_http2_are_passed_over() {
+    let address = Service::start(&[], |mut service| {
+        while let Some(stream) = service.call() {
+            service.head(stream, 0, &[(":status", "100")]);
+            service.head(stream, 0, &[(":status", "103"), ("link", "</a>")]);
+            service.good(stream);
+        }
+    });
+    let world = before(address, "");
+    let answer = world.get("/", &[]);
+    is_good(&answer);
+    assert_eq!(answer.header("link"), None);
+    let whole = Http2::open(&world).get("/", &[]);
+    is_good(&whole.answer);
+    assert_eq!(whole.answer.header("link"), None);
+}
+
+#[test]
 fn an_early_answer_over_http2_is_whole() {
     let address = Service::start(&[], |mut service| {
         while let Some(stream) = service.call() {

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{Address, CONNECT_WITHIN, Connection, Dialer, Door, text};
 use crate::BucketsError;
 use crate::name;
-use crate::script::{self, BATCH, Question, Script};
+use crate::script::{self, Asker, BATCH, Question, Script};
 use node::Node;
 use slots::Slots;
 
@@ -98,7 +98,7 @@ impl Cluster {
 
     pub(crate) async fn answer_each<Q: Question>(
         &self,
-        gateway: &str,
+        asker: &Asker,
         questions: &[&Q],
     ) -> Vec<Result<Q::Answer, BucketsError>> {
         let mut accounts: HashMap<AccountId, Vec<usize>> = HashMap::new();
@@ -115,7 +115,7 @@ impl Cluster {
                     .filter_map(|index| questions.get(*index))
                     .copied()
                     .collect();
-                (indices, self.shared.ask(gateway, slot, asked).await)
+                (indices, self.shared.ask(asker, slot, asked).await)
             })
         });
         let mut answers: Vec<_> = questions.iter().map(|_| Err(BucketsError::Unexpected)).collect();
@@ -160,12 +160,12 @@ impl Shared {
     /// Asks questions about one slot in one call. Boxed, because a call that is split asks again by itself.
     fn ask<'a, Q: Question>(
         &'a self,
-        gateway: &'a str,
+        asker: &'a Asker,
         slot: u16,
         questions: Vec<&'a Q>,
     ) -> BoxFuture<'a, Vec<Result<Q::Answer, BucketsError>>> {
         async move {
-            let call = Script::of_production().call(gateway, &questions);
+            let call = Script::of_production().call(asker, &questions);
             let deadline = Instant::now() + SPLIT_FOR;
             let (mut elsewhere, mut redirects) = (None, 0);
             let error = loop {
@@ -184,7 +184,7 @@ impl Shared {
                     Attempt::Split if questions.len() > 1 => {
                         let each = questions
                             .iter()
-                            .map(|question| self.ask(gateway, slot, vec![*question]));
+                            .map(|question| self.ask(asker, slot, vec![*question]));
                         return join_all(each).await.into_iter().flatten().collect();
                     }
                     Attempt::Split if Instant::now() > deadline => break self.split(slot),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use redis::{Connection, Value};
 
-use super::{ReadAsk, Script, answers};
+use super::{Asker, ReadAsk, Script, answers};
 use crate::ask::{
     Ask, BucketName, ChargeAsk, Known, LeaseAsk, QuotaAsk, QuotaName, QuotaSpent, Rebuild, RefundAsk,
 };
@@ -253,7 +253,11 @@ impl Both<'_> {
     }
 
     fn run<Q: super::Question>(&mut self, gateway: &str, questions: &[&Q]) -> Value {
-        let call = self.script.call(gateway, questions);
+        let asker = Asker {
+            gateway: gateway.to_owned(),
+            holder: format!("{gateway}/1"),
+        };
+        let call = self.script.call(&asker, questions);
         call.query(self.connection).unwrap()
     }
 
@@ -291,7 +295,7 @@ impl Both<'_> {
                     ("s", bucket.sweep),
                 ]);
                 for (gateway, (amount, ends)) in &bucket.holders {
-                    fields.insert(format!("g:{gateway}"), format!("{amount} {ends}"));
+                    fields.insert(format!("g:{gateway}/1"), format!("{amount} {ends}"));
                 }
                 fields
             });

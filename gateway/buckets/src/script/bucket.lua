@@ -1,17 +1,17 @@
 -- Token buckets. model/bucket.rs does the same in Rust, and a property test keeps the two together.
 --
 -- A bucket is a hash: m level, t instant of the last credit (ms), b birth (us), h what gateways hold, s instant at
--- which some holding may have ended (ms), and for each gateway that holds something a field g:<id> with how much and
--- until when (ms). Tokens are thousandths. Every number stays below 2^53, so that doubles hold it exactly.
+-- which some holding may have ended (ms), and for each start of a gateway that holds something a field g:<holder> with
+-- how much and until when (ms). Tokens are thousandths. Every number stays below 2^53, so that doubles hold it exactly.
 
 local LEASE_MS = 1000
 local MARGIN_MS = 1000
 
 local now = (now_us - now_us % 1000) / 1000
-local own_field = ARGV[1]
+local quota_field, own_field = ARGV[1], ARGV[2]
 
 -- The next argument and the next key.
-local argument, key = 1, 0
+local argument, key = 2, 0
 
 local function number()
   argument = argument + 1
@@ -32,7 +32,7 @@ local function whole(field, otherwise)
   return otherwise
 end
 
--- How much a field g:<id> holds, and until when.
+-- How much a field g:<holder> holds, and until when.
 local function holding_of(field)
   if not field then
     return 0, 0

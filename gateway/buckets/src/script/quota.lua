@@ -9,7 +9,7 @@ local REBUILD_MS = 1000
 local function counted()
   local quota = { name = name(), limit = number(), since = number(), spent = number(), least = number(),
     most = number(), sharers = number(), keep_until = number(), base = number() }
-  local fields, counts = { 'e', 's', own_field }, {}
+  local fields, counts = { 'e', 's', quota_field }, {}
   for i = 4, 3 + number() do
     argument = argument + 1
     fields[i], counts[i] = ARGV[argument], number()
@@ -28,7 +28,7 @@ local function counted()
     -- Who is in it already says itself how much it took.
     if not f[i] then
       quota.sum = quota.sum + counts[i]
-      if fields[i] == own_field then
+      if fields[i] == quota_field then
         own = counts[i]
       else
         quota.writes[#quota.writes + 1] = fields[i]
@@ -64,7 +64,7 @@ local function take(quota, amount)
   quota.own = quota.own + amount
   quota.sum = quota.sum + amount
   local writes = quota.writes
-  redis.call('HSET', quota.name, 'e', text(quota.made), 's', text(quota.sum), own_field, text(quota.own),
+  redis.call('HSET', quota.name, 'e', text(quota.made), 's', text(quota.sum), quota_field, text(quota.own),
     unpack(writes))
   redis.call('PEXPIREAT', quota.name, text(quota.keep_until))
   local rebuilding = now < quota.made + REBUILD_MS and 1 or 0

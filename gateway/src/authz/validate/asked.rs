@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use http::HeaderName;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -43,6 +44,18 @@ impl Asked {
             asked.take(&name, value)?;
         }
         Ok(asked)
+    }
+
+    /// The members that hold keys.
+    pub(super) fn sources(&self) -> [Option<HeaderName>; 2] {
+        [
+            self.account_key
+                .as_ref()
+                .map(|_| HeaderName::from_static("account_key")),
+            self.customer_key
+                .as_ref()
+                .map(|_| HeaderName::from_static("customer_key")),
+        ]
     }
 
     fn take(&mut self, name: &str, value: Value) -> Result<(), Rejection> {

@@ -450,3 +450,31 @@ fn hang(world: &World, headers: &[(&str, &str)]) -> Option<TcpStream> {
         }
     }
 }
+
+#[test]
+fn a_preflight_is_for_who_forwards_the_calls_to_answer_and_no_permission_here() {
+    let mut keys = Keys::new();
+    let account = keys.account(|_| {});
+    let key = keys.key(KeyKind::Account, &account, |_| {});
+    let world = World::start(
+        &keys,
+        "[[routes]]\npath = \"/\"\nupstream = \"api\"\nrequire = \"account\"\n\
+         cors = { origins = [\"https://app.example\"] }",
+    );
+    let envoy = Envoy::connect(&world);
+    let preflight = [
+        ("origin", "https://app.example"),
+        ("access-control-request-method", "PUT"),
+    ];
+    let lines = super::question("OPTIONS", "/", &preflight);
+    let answer = send(&world, &lines);
+    assert_eq!((answer.status, answer.code().as_str()), (401, "UNAUTHORIZED"));
+    let verdict = envoy.verdict(&world, check("OPTIONS", "/", &preflight));
+    assert_eq!((verdict.code, verdict.status), (16, 401));
+    // Whoever has a key may send one like any other call, and is charged for it.
+    let [origin, method] = preflight;
+    let keyed = [origin, method, ("x-api-key", key.text())];
+    assert_eq!(send(&world, &super::question("OPTIONS", "/", &keyed)).status, 200);
+    assert_eq!(envoy.verdict(&world, check("OPTIONS", "/", &keyed)).status, 200);
+    assert_eq!(counted(&world, |counter| counter.accepted), 2);
+}
