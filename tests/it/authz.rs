@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
@@ -17,7 +17,6 @@ use keyward_harness::{Nginx, RedisServer, eventually, free_address, metric};
 use keyward_upstream::Upstream;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 

@@ -26,9 +26,7 @@ fn reference(mut rest: &[u8]) -> Found {
         let (mut has_request_line, mut unsound) = (false, None);
         let (mut is_chunked, mut length) = (false, Some(0));
         loop {
-            let Some((line, after)) = line(rest) else {
-                return None;
-            };
+            let (line, after) = line(rest)?;
             rest = after;
             let text = match line {
                 Ok(text) => text,
@@ -63,18 +61,17 @@ fn reference(mut rest: &[u8]) -> Found {
                 },
             },
             (false, None) => return Some((call + 1, Unsound::Unknown)),
-            (false, Some(length)) => match usize::try_from(length).ok().and_then(|length| rest.get(length..))
-            {
-                Some(after) => after,
-                None => return None,
-            },
+            (false, Some(length)) => rest.get(usize::try_from(length).ok()?..)?,
         };
     }
     None
 }
 
-/// A line and what follows it; its text is an error when it ends with a bare line feed.
-fn line(bytes: &[u8]) -> Option<(Result<&[u8], &[u8]>, &[u8])> {
+/// A line's text; an error when it ends with a bare line feed.
+type Line<'b> = Result<&'b [u8], &'b [u8]>;
+
+/// A line and what follows it.
+fn line(bytes: &[u8]) -> Option<(Line<'_>, &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let (line, after) = (&bytes[..end], &bytes[end + 1..]);
     Some((line.strip_suffix(b"\r").ok_or(line), after))

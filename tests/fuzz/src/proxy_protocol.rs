@@ -62,6 +62,7 @@ fn of_line(line: &[u8]) -> Option<Told> {
         let port: u16 = text.parse().ok()?;
         (port.to_string() == text).then_some(port)
     };
-    (address(to)?, port(to_port)?);
+    address(to)?;
+    port(to_port)?;
     Some(Told::Source((address(from)?, port(from_port)?).into()))
 }
