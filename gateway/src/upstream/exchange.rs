@@ -123,6 +123,8 @@ pub struct Http1Answer {
     pool: Rc<EndpointPool>,
     framing: Framing,
     keeps_alive: bool,
+    /// Whether as much came at once as there was room for at first.
+    is_large: bool,
     pump: Option<Box<Pump>>,
 }
 
@@ -140,6 +142,7 @@ impl Http1Answer {
             pool,
             framing: head.framing,
             keeps_alive: head.keeps_alive,
+            is_large: false,
             pump: pump.map(Box::new),
         };
         if stream.framing == Framing::Length(0) {
@@ -197,19 +200,18 @@ impl Http1Answer {
                     }
                 }
             }
+            // A large body is read in larger pieces. Room is made while next to nothing is in the buffer: what is read
+            // makes it no larger, however much there is to read.
+            if self.is_large && connection.buffer.capacity() - connection.buffer.len() < READ_BYTES {
+                connection.buffer.reserve(MAX_READ_BYTES);
+            }
             match ready!(poll_read(connection, context)) {
                 Ok(0) if self.framing == Framing::UntilClose => {
                     self.finish();
                 }
                 Ok(0) => return self.fail(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
+                Ok(count) => self.is_large |= count >= READ_BYTES,
                 Err(error) => return self.fail(error),
-            }
-            // A large body is read in larger pieces.
-            if let Some(connection) = &mut self.connection
-                && connection.buffer.len() >= READ_BYTES
-            {
-                connection.buffer.reserve(MAX_READ_BYTES);
             }
         }
     }

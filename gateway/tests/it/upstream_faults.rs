@@ -334,10 +334,12 @@ fn ten_gibibytes_pass_in_little_memory() {
         received += count as u64;
         if received % (64 << 20) < count as u64 {
             most = most.max(resident_bytes());
+            // Meanwhile as much comes as there is room for on the way; it is read at once then.
+            std::thread::park_timeout(Duration::from_millis(20));
         }
     }
     let grown = most.saturating_sub(before);
-    assert!(grown < 64 << 20, "{} MiB more while it passed", grown >> 20);
+    assert!(grown < 24 << 20, "{} MiB more while it passed", grown >> 20);
 }
 
 #[test]
