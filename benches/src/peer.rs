@@ -35,7 +35,7 @@ impl GatewayPeer {
         std::fs::create_dir_all(&folder)?;
         let keys = replica::prepare(&folder.join("replica"), keys)?;
         let token_file = folder.join("token");
-        std::fs::write(&token_file, "nobody asks for it")?;
+        std::fs::write(&token_file, "nobody-asks-for-it")?;
         let mut setup = GatewaySetup::apart(
             folder,
             format!("http://{}", free_address()?),
