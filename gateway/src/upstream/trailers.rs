@@ -28,6 +28,7 @@ pub(super) fn read(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, Malformed
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let (length, found) = match httparse::parse_headers(buffer, &mut fields) {
         Ok(httparse::Status::Complete(complete)) => complete,
+        Ok(httparse::Status::Partial) if has_bare_line_feed(buffer) => return Err(MALFORMED),
         Ok(httparse::Status::Partial) if buffer.len() < MAX_BYTES => return Ok(None),
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(TOO_LARGE),
         Err(_) => return Err(MALFORMED),
@@ -134,6 +135,7 @@ mod tests {
             b"x : 1\r\n\r\n",
             b"x\r\n\r\n",
             b"x: 1\n\r\n",
+            b"x: 1\ny: 2",
             b"x: 1\r\n y\r\n\r\n",
             b"x: \0\r\n\r\n",
             b"\n",
